@@ -1,0 +1,62 @@
+"""What can be wrong with a request, as plain facts; the API gives each of them its HTTP answer."""
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One thing wrong with the input: a JSON pointer (RFC 6901) to it, and why."""
+
+    pointer: str
+    detail: str
+
+
+class OrderServiceError(Exception):
+    """The base of every expected refusal."""
+
+
+class InvalidInput(OrderServiceError):
+    """Well-formed input that breaks a rule; carries every fault found, not just the first."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults))
+        self.faults = faults
+
+
+class NotFound(OrderServiceError):
+    """No such thing, or not one the caller may see."""
+
+
+class IllegalTransition(OrderServiceError):
+    """The order's status forbids the change; `allowed` lists the statuses a client may ask for now."""
+
+    def __init__(self, present: str, wanted: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"An order that is {present} cannot become {wanted}.")
+        self.allowed = allowed
+
+
+class OrderInTransit(OrderServiceError):
+    """A shipped order cannot be deleted before it is delivered."""
+
+
+class StaleVersion(OrderServiceError):
+    """The caller's `If-Match` names a version that is no longer the present one."""
+
+    def __init__(self, present: int) -> None:
+        super().__init__(f"The order is at version {present}.")
+        self.present = present
+
+
+class IdempotencyKeyReused(OrderServiceError):
+    """The key was used before with another body."""
+
+
+class InsufficientStock(OrderServiceError):
+    """The adjustment would take the level below zero."""
+
+    def __init__(self, product_id: str, on_hand: int) -> None:
+        super().__init__(f"{product_id} has {on_hand} on hand.")
+        self.on_hand = on_hand
+
+
+class DatabaseUnavailable(OrderServiceError):
+    """The database cannot be reached, or could not confirm the write; nothing is half-done."""
