@@ -1,0 +1,1 @@
+"""How the service is run: on one machine, in an image, behind a proxy."""

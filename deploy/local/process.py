@@ -1,0 +1,98 @@
+"""One child process with its log: started, watched, and ended for certain."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LEASH = [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py"))]
+
+
+class Failed(Exception):
+    """A process or server that could not be started, or ended by itself; the message is one line."""
+
+
+class Process:
+    """A command in a process group of its own, so that what it started ends with it.
+
+    Start it from a thread that lives on: on Linux the kernel ends it with the thread that started it.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.log = log
+        self.env = env
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the command itself; Failed when it was never started."""
+        if self._child is None:
+            raise Failed(f"{self.name} was not started")
+        return self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs or before it was started."""
+        return self._child.poll() if self._child else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._child is not None and self._child.poll() is None
+
+    def start(self) -> None:
+        """Start the command with its output appended to the log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        leash = [*LEASH, str(os.getpid())] if sys.platform == "linux" else []
+        with self.log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [*leash, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.env,
+                start_new_session=True,
+            )
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM to the command, which is to end what it started."""
+        if self.running:
+            self.send(signal.SIGTERM)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """End the command: SIGTERM, up to `grace` seconds, then SIGKILL for all that is left of its group."""
+        if self._child is None:
+            return
+        self.ask_to_stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(grace)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the command and all it started at once, as a power cut would."""
+        if self._child is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def send(self, signum: int) -> None:
+        """Send a signal to the command alone, not to what it started."""
+        os.kill(self.pid, signum)
+
+    def last_line(self) -> str:
+        """The last thing it logged, to say why it ended."""
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")

