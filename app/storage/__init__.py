@@ -1,0 +1,1 @@
+"""MongoDB, one module per collection: the only package that knows of pymongo."""

@@ -1,0 +1,83 @@
+"""The connection to MongoDB, its guarantees, and the one place where its failures become a plain fact."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from app.domain.errors import DatabaseUnavailable
+
+Document = dict[str, Any]
+Transaction = ClientSession
+
+T = TypeVar("T")
+
+DEFAULT_DATABASE = "orders"
+
+
+def connect(uri: str) -> Database[Document]:
+    """The database that the URI names (`orders` if it names none). Connects on first use.
+
+    A write is acknowledged when a majority has it in the journal; a read sees only what a majority has.
+    So nothing acknowledged is lost in a failover, and no worker acts on an order that may be rolled back.
+    """
+    client: MongoClient[Document] = MongoClient(
+        uri,
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        tz_aware=True,
+        serverSelectionTimeoutMS=3_000,
+        connectTimeoutMS=3_000,
+        socketTimeoutMS=30_000,
+        connect=False,
+        appname="order-service",
+    )
+    return client.get_default_database(DEFAULT_DATABASE)
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turns a database that cannot be reached, or cannot confirm a write, into DatabaseUnavailable."""
+    try:
+        yield
+    except (ConnectionFailure, WriteConcernError, ExecutionTimeout) as error:
+        raise DatabaseUnavailable("The database cannot be reached.") from error
+    except BulkWriteError as error:
+        if error.details.get("writeErrors"):
+            raise
+        raise DatabaseUnavailable("The database did not confirm the write.") from error
+    except OperationFailure as error:
+        if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
+            raise DatabaseUnavailable("The database is changing its primary.") from error
+        raise
+
+
+def transact(database: Database[Document], work: Callable[[Transaction], T]) -> T:
+    """Runs the work in one transaction, again from the start after a write conflict or a change of primary."""
+    with reachable(), database.client.start_session() as session:
+        return session.with_transaction(
+            work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+        )
+
+
+def is_reachable(database: Database[Document]) -> bool:
+    """Whether a primary answers now."""
+    try:
+        database.command("ping")
+    except PyMongoError:
+        return False
+    return True

@@ -1,0 +1,316 @@
+"""The collection of orders: each document is one order with its log, changed by compare-and-set alone.
+
+Beside the order a document keeps what its journey needs, none of it part of the order or of its log:
+`visible` (true until deleted; every list index is partial on it), `dueBy` (while a step is owed: the time by
+which it should have been done), `attempts` (of that step), `announced`, and `idempotency`.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from bson import ObjectId
+from bson.errors import InvalidId
+from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from app.domain import steps
+from app.domain.clock import id_at
+from app.domain.order import Order
+from app.storage.database import Document, Transaction, reachable
+from app.storage.group_commit import GroupCommit
+
+# The parts of an order that an event can change; the rest stands from its creation on.
+_MUTABLE = (
+    "status", "payment", "stock", "tracking", "cancellation", "deletedAt", "version", "publicVersion",
+    "updatedAt",
+)  # fmt: skip
+_WITHOUT_LOG = {"events": 0, "idempotency": 0}
+_WITH_TAIL = {"events": {"$slice": -1}}
+_LIVE = {"visible": True}
+
+
+class Idempotency(NamedTuple):
+    """The key under which a caller posted an order, and the digest of the body it came with."""
+
+    caller: str
+    key: str
+    digest: str
+
+
+class KeyTaken(Exception):
+    """An order with this idempotency key exists already."""
+
+
+class OrderQuery(NamedTuple):
+    """What a page of orders is asked by; the filters combine with and. `after` is the last id seen."""
+
+    limit: int = 25
+    descending: bool = True
+    after: str | None = None
+    user_id: str | None = None
+    statuses: tuple[str, ...] = ()
+    payment_status: str | None = None
+    product_id: str | None = None
+    reference: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+class Orders:
+    """Loads and appends to orders."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._collection = database["orders"]
+        self._inserts = GroupCommit(self._collection)
+
+    def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
+        """Stores a new order, durably, in one write. Raises KeyTaken."""
+        document = _document(order)
+        document |= {"visible": True, "dueBy": due_by, "attempts": 0, "announced": 0}
+        if idempotency:
+            document["idempotency"] = idempotency._asdict()
+        try:
+            with reachable():
+                self._inserts.insert(document)
+        except DuplicateKeyError as error:
+            if idempotency:
+                raise KeyTaken from error
+            raise
+
+    def get(self, order_id: str) -> Order | None:
+        """The order without its log; None where there is none, or it is deleted."""
+        return self._find_live(order_id, _WITHOUT_LOG)
+
+    def with_tail(self, order_id: str) -> Order | None:
+        """The order with the last event of its log, which is what a change needs."""
+        return self._find_live(order_id, _WITH_TAIL)
+
+    def with_log(self, order_id: str) -> Order | None:
+        """The order with its whole log."""
+        return self._find_live(order_id, {})
+
+    def under_key(self, caller: str, key: str) -> tuple[Order, str, int] | None:
+        """The order posted under the key, with its log, the body's digest, and the version answered."""
+        with reachable():
+            document = self._collection.find_one({"idempotency.caller": caller, "idempotency.key": key})
+        if document is None:
+            return None
+        idempotency = document["idempotency"]
+        return _order(document), idempotency["digest"], idempotency.get("answered", 1)
+
+    def fix_answer(self, order_id: str, version: int) -> int:
+        """The version that the first answer showed: this one, unless another was fixed before."""
+        with reachable():
+            document = self._collection.find_one_and_update(
+                {"_id": ObjectId(order_id), "idempotency.answered": {"$exists": False}},
+                {"$set": {"idempotency.answered": version}},
+                projection={"_id": 1},
+            )
+            if document is not None:
+                return version
+            fixed = self._collection.find_one({"_id": ObjectId(order_id)}, {"idempotency.answered": 1})
+        return fixed["idempotency"]["answered"] if fixed else version
+
+    def page(self, query: OrderQuery) -> list[Order]:
+        """Up to `limit + 1` orders without their logs; the one too many says that there is more."""
+        conditions, order = _conditions(query), DESCENDING if query.descending else ASCENDING
+        with reachable():
+            found = self._collection.find(conditions, _WITHOUT_LOG).sort("_id", order).limit(query.limit + 1)
+            return [_order(document) for document in found]
+
+    def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
+        """These orders with the tails of their logs, the deleted ones too, since they may owe something."""
+        with reachable():
+            found = self._collection.find(
+                {"_id": {"$in": _object_ids(order_ids)}}, _WITH_TAIL, session=transaction
+            )
+            return [_order(document) for document in found]
+
+    def load_with_logs(self, order_ids: Iterable[str]) -> list[Order]:
+        """These orders with their whole logs, the deleted ones too."""
+        with reachable():
+            return [_order(found) for found in self._collection.find({"_id": {"$in": _object_ids(order_ids)}})]
+
+    def append(self, before: Order, after: Order, due_by: datetime) -> bool:
+        """Writes a change if the order is still at the version before; False if another was faster."""
+        condition, update = _compare_and_set(before, after, due_by)
+        with reachable():
+            return self._collection.update_one(condition, update).matched_count == 1
+
+    def append_all(
+        self,
+        changes: Sequence[tuple[Order, Order]],
+        due_by: datetime,
+        transaction: Transaction | None = None,
+    ) -> list[str]:
+        """Writes many changes (before, after) in one round trip; the ids of those where another was faster."""
+        if not changes:
+            return []
+        writes = [UpdateOne(*_compare_and_set(before, after, due_by)) for before, after in changes]
+        with reachable():
+            result = self._collection.bulk_write(writes, ordered=False, session=transaction)
+            if result.matched_count == len(writes):
+                return []
+            hashes = {after["events"][-1]["hash"]: after["id"] for _, after in changes}
+            written = self._collection.find(
+                {"_id": {"$in": _object_ids(hashes.values())}}, {"events.hash": 1}, session=transaction
+            )
+            won = {hashes.get(event["hash"]) for document in written for event in document["events"]}
+        return [after["id"] for _, after in changes if after["id"] not in won]
+
+    def postpone(self, due: dict[str, datetime]) -> None:
+        """Counts a failed attempt at these orders' steps and sets the time of the next."""
+        self._write(
+            UpdateOne({"_id": ObjectId(order_id)}, {"$set": {"dueBy": moment}, "$inc": {"attempts": 1}})
+            for order_id, moment in due.items()
+        )
+
+    def overdue(self, now: datetime, limit: int) -> list[Order]:
+        """The orders that owe a step since before now, longest first."""
+        with reachable():
+            found = self._collection.find({"dueBy": {"$lte": now}}, _WITH_TAIL).sort("dueBy").limit(limit)
+            return [_order(document) for document in found]
+
+    def owing(self, after: str | None, limit: int) -> list[Order]:
+        """A page of all orders that owe a step, overdue or not, by id."""
+        condition: Document = {"dueBy": {"$exists": True}}
+        if after:
+            condition["_id"] = {"$gt": ObjectId(after)}
+        with reachable():
+            found = self._collection.find(condition, _WITH_TAIL).sort("_id").limit(limit)
+            return [_order(document) for document in found]
+
+    def allow_until(self, order_ids: Iterable[str], due_by: datetime) -> None:
+        """Gives the owed steps of these orders until then, before they count as overdue again."""
+        with reachable():
+            self._collection.update_many(
+                {"_id": {"$in": _object_ids(order_ids)}, "dueBy": {"$exists": True}},
+                {"$set": {"dueBy": due_by}},
+            )
+
+    def settle(self, orders: Iterable[Order]) -> None:
+        """Notes that these orders, as they were loaded, owe nothing more."""
+        self._write(
+            UpdateOne(
+                {"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}}
+            )
+            for order in orders
+        )
+
+    def mark_announced(self, orders: Iterable[Order]) -> None:
+        """Notes that notifications of all events up to these orders' versions are recorded."""
+        self._write(
+            UpdateOne(
+                {"_id": ObjectId(order["id"])},
+                [
+                    {
+                        "$set": {
+                            "announced": {"$max": ["$announced", order["version"]]},
+                            "dueBy": {
+                                "$cond": [
+                                    {"$eq": ["$version", order["version"]]},
+                                    "$dueBy" if steps.due({**order, "announced": order["version"]}) else "$$REMOVE",
+                                    "$dueBy",
+                                ]
+                            },
+                        }
+                    }
+                ],
+            )
+            for order in orders
+        )
+
+    def pending_since_before(self, moment: datetime, limit: int) -> list[Order]:
+        """The orders still pending though made before the moment, oldest first."""
+        with reachable():
+            found = self._collection.find(
+                {**_LIVE, "status": "pending", "_id": {"$lt": ObjectId(id_at(moment))}}, _WITH_TAIL
+            )
+            return [_order(document) for document in found.sort("_id").limit(limit)]
+
+    def deleted_before(self, moment: datetime, limit: int) -> list[str]:
+        """The ids of orders deleted before the moment that owe nothing more."""
+        with reachable():
+            found = self._collection.find(
+                {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}}, {"_id": 1}
+            )
+            return [str(document["_id"]) for document in found.sort("deletedAt").limit(limit)]
+
+    def purge(self, order_ids: Sequence[str]) -> None:
+        """Removes the documents for good."""
+        with reachable():
+            self._collection.delete_many({"_id": {"$in": _object_ids(order_ids)}, "deletedAt": {"$exists": True}})
+
+    def _find_live(self, order_id: str, projection: Document) -> Order | None:
+        try:
+            condition = {"_id": ObjectId(order_id), **_LIVE}
+        except InvalidId:
+            return None
+        with reachable():
+            document = self._collection.find_one(condition, projection)
+        return _order(document) if document else None
+
+    def _write(self, writes: Iterable[UpdateOne]) -> None:
+        batch = list(writes)
+        if batch:
+            with reachable():
+                self._collection.bulk_write(batch, ordered=False)
+
+
+def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
+    added = [event for event in after["events"] if event["sequence"] > before["version"]]
+    fields: Document = {key: after[key] for key in _MUTABLE if key in after}  # type: ignore[literal-required]
+    update: Document = {"$set": fields, "$push": {"events": {"$each": added}}}
+    if steps.due(after):
+        fields |= {"dueBy": due_by, "attempts": 0}
+    else:
+        update["$unset"] = {"dueBy": ""}
+    if "deletedAt" in after:
+        update.setdefault("$unset", {})["visible"] = ""
+    return {"_id": ObjectId(before["id"]), "version": before["version"]}, update
+
+
+def _conditions(query: OrderQuery) -> Document:
+    bounds: Document = {}
+    if query.created_from:
+        bounds["$gte"] = ObjectId(id_at(query.created_from))
+    if query.created_to:
+        bounds["$lt"] = ObjectId(id_at(query.created_to))
+    if query.after:
+        passed = ObjectId(query.after)
+        if query.descending:
+            bounds["$lt"] = min(passed, bounds.get("$lt", passed))
+        else:
+            # Beyond the last one seen is stricter than from created_from on.
+            bounds.pop("$gte", None)
+            bounds["$gt"] = passed
+    exact = {
+        "userId": query.user_id,
+        "payment.status": query.payment_status,
+        "products.productId": query.product_id,
+        "reference": query.reference,
+    }
+    conditions: Document = {**_LIVE, **{field: value for field, value in exact.items() if value is not None}}
+    if query.statuses:
+        conditions["status"] = {"$in": list(query.statuses)} if len(query.statuses) > 1 else query.statuses[0]
+    if bounds:
+        conditions["_id"] = bounds
+    return conditions
+
+
+def _object_ids(order_ids: Iterable[str]) -> list[ObjectId]:
+    return [ObjectId(order_id) for order_id in order_ids]
+
+
+def _document(order: Order) -> Document:
+    document: Any = {"_id": ObjectId(order["id"]), **order}
+    del document["id"]
+    return document
+
+
+def _order(document: Document) -> Order:
+    document["id"] = str(document.pop("_id"))
+    document.setdefault("events", [])
+    return document  # type: ignore[return-value]
