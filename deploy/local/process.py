@@ -27,13 +27,21 @@ class Process:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.name = name
         self.command = list(command)
         self.log = log
         self.env = env
+        self.cwd = cwd
         self._child: subprocess.Popen[bytes] | None = None
+        self._logged_before = 0
 
     @property
     def pid(self) -> int:
@@ -57,12 +65,14 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         leash = [*LEASH, str(os.getpid())] if sys.platform == "linux" else []
         with self.log.open("ab") as output:
+            self._logged_before = output.tell()
             self._child = subprocess.Popen(
                 [*leash, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self.env,
+                cwd=self.cwd,
                 start_new_session=True,
             )
 
@@ -92,7 +102,15 @@ class Process:
         """Send a signal to the command alone, not to what it started."""
         os.kill(self.pid, signum)
 
+    def output(self) -> str:
+        """What it logged since it was last started."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(self._logged_before)
+            return log.read().decode(errors="replace")
+
     def last_line(self) -> str:
         """The last thing it logged, to say why it ended."""
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
+        lines = [line.strip() for line in self.output().splitlines()]
+        return next((line for line in reversed(lines) if line), "it logged nothing")

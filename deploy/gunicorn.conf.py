@@ -1,0 +1,57 @@
+"""How gunicorn serves the web process: many waiting requests on few workers, metrics from all of them."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+bind = f"{os.environ.get('BIND_ADDRESS', '0.0.0.0')}:{os.environ.get('PORT', '3003')}"  # noqa: S104 - in a container
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_class = "gevent"
+worker_connections = 1000
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats, not on a disk
+backlog = 2048
+
+# Longer than a load balancer keeps an idle connection, so that the balancer is the one who closes it.
+keepalive = 75
+timeout = 30
+graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT", "25"))
+
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+
+accesslog = None  # the application logs each request, with its request id
+errorlog = "-"
+loglevel = os.environ.get("LOG_LEVEL", "info").lower()
+control_socket_disable = True
+
+# A worker opens its database connections after the fork, which a preloaded application could not.
+preload_app = False
+
+
+def on_starting(server: object) -> None:
+    """Give the workers an empty folder for their counts, before one of them imports prometheus_client."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="order-service-metrics-")
+    _empty_counts()
+
+
+def child_exit(server: object, worker: Any) -> None:
+    """Drop the gauges of a worker that is gone; its counters still count."""
+    from prometheus_client import multiprocess  # noqa: PLC0415 - only once there is a folder to read
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+def on_exit(server: object) -> None:
+    """Leave no counts behind for another start to add up."""
+    _empty_counts()
+
+
+def _empty_counts() -> None:
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for counts in folder.glob("*.db"):
+        counts.unlink()

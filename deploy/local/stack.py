@@ -1,0 +1,140 @@
+"""The service's own processes, started from the Procfile against any servers, to run or to test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from deploy.local.process import Failed, Process
+from deploy.local.servers import HOST, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ("web", "relay", "worker", "beat")
+STOPPING_ORDER = ("web", "relay", "beat", "worker")
+READY_LINES = {"relay": "relay", "worker": "ready.", "beat": "beat: Starting"}
+
+
+def procfile() -> dict[str, str]:
+    """The command of each role."""
+    lines = (ROOT / "Procfile").read_text().splitlines()
+    return dict(line.split(": ", 1) for line in lines if ": " in line)
+
+
+class Stack:
+    """Web, relay, workers and beat, each any number of times, as real processes with a log each."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
+        self.directory = directory
+        self.port = int(settings.get("PORT") or free_port())
+        self.env = {
+            **os.environ,
+            "BIND_ADDRESS": HOST,
+            "GRACEFUL_TIMEOUT": "4",
+            "BEAT_SCHEDULE": str(directory / "beat-schedule"),
+            "PYTHONUNBUFFERED": "1",
+            **settings,
+            "PORT": str(self.port),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        }
+        self._processes: dict[str, list[Process]] = defaultdict(list)
+
+    @property
+    def base_url(self) -> str:
+        """Where the web process listens, with the prefix of the API's paths."""
+        return f"http://{HOST}:{self.port}{self.env.get('API_PREFIX', '')}"
+
+    def run(self, name: str, command: str, timeout: float = 60.0) -> None:
+        """Run a command of the service to its end; Failed when it fails."""
+        process = self._process(name, command, {})
+        process.start()
+        deadline = time.monotonic() + timeout
+        while process.running:
+            if time.monotonic() > deadline:
+                process.kill()
+                raise Failed(f"{name} did not end within {timeout:.0f} s: see {process.log}")
+            time.sleep(0.02)
+        if process.exit_code:
+            raise Failed(f"{name} ended with {process.exit_code}: {process.last_line()}")
+
+    def migrate(self) -> None:
+        """Bring the database up to date, as a release does."""
+        self.run("release", procfile()["release"])
+
+    def start(self, role: str, **settings: str) -> Process:
+        """Start one more process of a role, with settings of its own; it may not be ready yet."""
+        number = len(self._processes[role]) + 1
+        name = role if number == 1 else f"{role}-{number}"
+        process = self._process(name, procfile()[role], {"WORKER_NAME": name, **settings})
+        self._processes[role].append(process)
+        process.start()
+        return process
+
+    def pids(self, role: str) -> list[int]:
+        """The process ids of those of a role that run, oldest first."""
+        return [process.pid for process in self._processes[role] if process.running]
+
+    def kill(self, role: str, signum: int = signal.SIGKILL) -> None:
+        """Send a signal to every process of a role; SIGKILL takes along all that they started."""
+        for process in self._processes[role]:
+            if process.running and signum == signal.SIGKILL:
+                process.kill()
+            elif process.running:
+                process.send(signum)
+
+    def stop(self, role: str, grace: float = 5.0) -> None:
+        """End every process of a role in good order, or after `grace` seconds for certain."""
+        for process in self._processes[role]:
+            process.ask_to_stop()
+        deadline = time.monotonic() + grace
+        for process in self._processes[role]:
+            process.stop(max(0.0, deadline - time.monotonic()))
+
+    def close(self, grace: float = 6.0) -> None:
+        """End everything within `grace` seconds, first what takes work, last what does it."""
+        deadline = time.monotonic() + grace
+        for role in STOPPING_ORDER:
+            self.stop(role, max(0.5, deadline - time.monotonic()))
+
+    def crashed(self) -> Process | None:
+        """A process that ended by itself, if there is one."""
+        return next((p for role in ROLES for p in self._processes[role] if p.exit_code is not None), None)
+
+    def wait_ready(self, roles: Iterable[str] = ROLES, timeout: float = 60.0) -> None:
+        """Return when every started process of these roles can work; Failed when one ends or is late."""
+        deadline = time.monotonic() + timeout
+        for process in [process for role in roles for process in self._processes[role]]:
+            role = process.name.partition("-")[0]
+            while not (self._web_ready() if role == "web" else READY_LINES[role] in process.output()):
+                if not process.running:
+                    raise Failed(f"{process.name} ended with {process.exit_code}: {process.last_line()}")
+                if time.monotonic() > deadline:
+                    raise Failed(f"{process.name} is not ready after {timeout:.0f} s: see {process.log}")
+                time.sleep(0.05)
+
+    def _process(self, name: str, command: str, settings: Mapping[str, str]) -> Process:
+        shell = ["/bin/sh", "-c", f"exec {command}"]
+        log = self.directory / "log" / f"{name}.log"
+        return Process(name, shell, log, env={**self.env, **settings}, cwd=ROOT)
+
+    def _web_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.base_url}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
