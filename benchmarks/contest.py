@@ -1,0 +1,95 @@
+"""POST and GET side by side: the service, its rivals and the bare driver take turns, round by round."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from benchmarks import floors, load
+from benchmarks.documents import sample
+from benchmarks.figures import DRIVER, Figure
+from benchmarks.stage import PROCESSES, SERVICE, Contender, Stage, children, resident_mib
+from deploy.local.process import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from benchmarks.floors import Floor
+    from benchmarks.load import Load
+    from benchmarks.plan import Plan
+
+    Turn = Callable[[int], Load | Floor]
+
+BATCH = 16
+READ = 1000
+
+
+def posts(stage: Stage, plan: Plan) -> Iterator[Figure]:
+    """POST /orders, durable, at every number of connections; then the memory of the service's web workers."""
+    with _contenders(stage, plan) as contenders:
+        for connections in plan.connections:
+            turns: dict[str, Turn] = {one.name: _posting(one, connections, plan) for one in contenders}
+            turns[DRIVER] = _floor(floors.inserts, stage, plan, clients=connections)
+            yield from _rounds(f"POST /orders, {connections} connections", turns, plan)
+        turns = {f"{DRIVER}, {BATCH} at once": _floor(floors.inserts, stage, plan, clients=8, batch=BATCH)}
+        yield from _rounds("bare inserts", turns, plan)
+        yield _memory(contenders[0])
+
+
+def reads(stage: Stage, plan: Plan) -> Iterator[Figure]:
+    """GET /orders/{id}, at every number of connections."""
+    with _contenders(stage, plan) as contenders:
+        for connections in plan.connections:
+            turns: dict[str, Turn] = {one.name: _reading(stage, one, connections, plan) for one in contenders}
+            turns[DRIVER] = _floor(floors.finds, stage, plan, clients=connections)
+            yield from _rounds(f"GET /orders/{{id}}, {connections} connections", turns, plan)
+
+
+@contextlib.contextmanager
+def _contenders(stage: Stage, plan: Plan) -> Iterator[list[Contender]]:
+    with contextlib.ExitStack() as ending:
+        contenders = [ending.enter_context(stage.service("web"))]
+        contenders += [ending.enter_context(stage.rival(name, name)) for name in plan.rivals]
+        for one in contenders:
+            load.post_orders(one.url, "warm", max(plan.connections), plan.warm_up)
+        yield contenders
+
+
+def _posting(one: Contender, connections: int, plan: Plan) -> Turn:
+    def turn(number: int) -> Load:
+        before = one.database.orders.estimated_document_count()
+        seen = load.post_orders(one.url, f"{connections}-{number}", connections, plan.seconds)
+        stored = one.database.orders.estimated_document_count() - before
+        if stored < seen.requests:
+            raise Failed(f"{one.name} said 201 to {seen.requests} orders and stored {stored}")
+        return seen
+
+    return turn
+
+
+def _reading(stage: Stage, one: Contender, connections: int, plan: Plan) -> Turn:
+    paths = [f"/orders/{found['_id']}" for found in one.database.orders.find({}, {"_id": 1}).limit(READ)]
+    scratch = stage.folder / f"{one.name}.paths"
+    return lambda _: load.get_paths(one.url, paths, connections, plan.seconds, scratch)
+
+
+def _floor(call: Callable[..., Floor], stage: Stage, plan: Plan, **options: int) -> Turn:
+    uri = stage.mongo.uri(floors.DATABASE)
+    return lambda _: call(uri, sample(), seconds=plan.seconds, processes=PROCESSES, **options)
+
+
+def _rounds(what: str, turns: Mapping[str, Turn], plan: Plan) -> Iterator[Figure]:
+    seen: dict[str, list[Load | Floor]] = defaultdict(list)
+    for number in range(plan.rounds):
+        for whose, turn in turns.items():
+            seen[whose].append(turn(number))
+            plan.say(f"{what}: {whose}, round {number + 1} of {plan.rounds}: {seen[whose][-1].rate:,.0f}/s")
+    for unit, field in (("per s", "rate"), ("p50 ms", "p50"), ("p99 ms", "p99")):
+        for whose, loads in seen.items():
+            yield Figure(what, unit, whose, tuple(getattr(one, field) for one in loads))
+
+
+def _memory(service: Contender) -> Figure:
+    largest = max(resident_mib(worker) for worker in children(service.pids["web"]))
+    return Figure("resident memory after load", "MiB", f"{SERVICE}, web worker", (largest,))

@@ -1,0 +1,88 @@
+"""Orders as the service itself would store them, without the way through HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from app.domain.clock import new_id, now
+from app.domain.order import Change, advance, create
+from app.storage.orders import Orders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from pymongo.database import Database
+
+Document = dict[str, Any]
+
+PRODUCTS = 100
+ORDERS_OF_A_USER = 40
+SPACING = timedelta(milliseconds=20)
+CHUNK = 1000
+CONFIRMED = (
+    Change("payment.authorized", {"reference": "sandbox_000000000000000000000000"}),
+    Change("stock.decremented"),
+    Change("payment.captured", {"capturedAmount": 20000}),
+    Change("order.confirmed"),
+)
+
+
+class _Recorder:
+    """Stands where the collection would, and keeps what it is given to insert."""
+
+    def __init__(self) -> None:
+        self.documents: list[Document] = []
+
+    def insert_many(self, documents: Sequence[Document], **_: object) -> None:
+        self.documents.extend(documents)
+
+
+def a_user(count: int) -> str:
+    """One of the users among whom that many seeded orders are shared, 40 to each."""
+    return _user(count // 2, count)
+
+
+def sample() -> Document:
+    """One order as a POST of the load generator stores it."""
+    return next(_stored(1, ()))
+
+
+def seed(database: Database[Document], count: int) -> None:
+    """Store that many confirmed orders, as old as if they had come in one by one until now."""
+    documents = _stored(count, CONFIRMED)
+    while chunk := list(islice(documents, CHUNK)):
+        database.orders.insert_many(chunk, ordered=False)
+
+
+def _stored(count: int, changes: Sequence[Change]) -> Iterator[Document]:
+    recorder = _Recorder()
+    orders = Orders({"orders": recorder})  # type: ignore[arg-type]
+    begin = now() - count * SPACING
+    for number in range(count):
+        at = begin + number * SPACING
+        order = create(new_id(at), at, "anonymous", _stated(number, count), None)
+        orders.add(advance(order, at, "system", changes) if changes else order, _due_by(at), None)
+        yield recorder.documents.pop()
+
+
+def _stated(number: int, count: int) -> dict[str, Any]:
+    return {
+        "userId": _user(number, count),
+        "products": [
+            {"productId": f"product-{number % PRODUCTS:02d}", "quantity": 2},
+            {"productId": f"product-{(number + PRODUCTS // 2) % PRODUCTS:02d}", "quantity": 1},
+        ],
+        "totalAmount": 20000,
+        "currency": "USD",
+    }
+
+
+def _user(number: int, count: int) -> str:
+    return f"user-bench-{number % max(1, count // ORDERS_OF_A_USER):08d}"
+
+
+def _due_by(at: datetime) -> datetime:
+    return at + timedelta(days=365)
