@@ -11,7 +11,6 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     ExecutionTimeout,
-    OperationFailure,
     PyMongoError,
     WriteConcernError,
 )
@@ -24,6 +23,8 @@ Document = dict[str, Any]
 Transaction = ClientSession
 
 T = TypeVar("T")
+
+_OUTAGES = (ConnectionFailure, WriteConcernError, ExecutionTimeout)
 
 DEFAULT_DATABASE = "orders"
 
@@ -51,27 +52,35 @@ def connect(uri: str) -> Database[Document]:
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """Turns a database that cannot be reached, or cannot confirm a write, into DatabaseUnavailable."""
+    """Turns a database that cannot be reached, or cannot confirm a write, into DatabaseUnavailable.
+
+    Inside a transaction a passing fault goes up as it is, to make the transaction start again.
+    """
     try:
         yield
-    except (ConnectionFailure, WriteConcernError, ExecutionTimeout) as error:
-        raise DatabaseUnavailable("The database cannot be reached.") from error
-    except BulkWriteError as error:
-        if error.details.get("writeErrors"):
-            raise
-        raise DatabaseUnavailable("The database did not confirm the write.") from error
-    except OperationFailure as error:
-        if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
-            raise DatabaseUnavailable("The database is changing its primary.") from error
+    except PyMongoError as error:
+        if not error.has_error_label("TransientTransactionError") and _is_outage(error):
+            raise DatabaseUnavailable("The database cannot be reached.") from error
         raise
 
 
 def transact(database: Database[Document], work: Callable[[Transaction], T]) -> T:
     """Runs the work in one transaction, again from the start after a write conflict or a change of primary."""
-    with reachable(), database.client.start_session() as session:
-        return session.with_transaction(
-            work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
-        )
+    try:
+        with database.client.start_session() as session:
+            return session.with_transaction(
+                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+            )
+    except PyMongoError as error:
+        if error.has_error_label("TransientTransactionError") or _is_outage(error):
+            raise DatabaseUnavailable("The database cannot be reached.") from error
+        raise
+
+
+def _is_outage(error: PyMongoError) -> bool:
+    if isinstance(error, BulkWriteError):
+        return not error.details.get("writeErrors")
+    return isinstance(error, _OUTAGES) or error.has_error_label("RetryableWriteError")
 
 
 def is_reachable(database: Database[Document]) -> bool:

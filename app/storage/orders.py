@@ -190,6 +190,11 @@ class Orders:
                 {"$set": {"dueBy": due_by}},
             )
 
+    def make_due(self, order_id: str, now: datetime) -> None:
+        """Makes the owed step of an order overdue now, with its attempts forgotten."""
+        with reachable():
+            self._collection.update_one({"_id": ObjectId(order_id)}, {"$set": {"dueBy": now, "attempts": 0}})
+
     def settle(self, orders: Iterable[Order]) -> None:
         """Notes that these orders, as they were loaded, owe nothing more."""
         self._write(

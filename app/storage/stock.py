@@ -36,11 +36,15 @@ class Stock:
         found = self._levels.find({"_id": {"$in": sorted(product_ids)}}, {"onHand": 1}, session=transaction)
         return {document["_id"]: document["onHand"] for document in found}
 
-    def create(self, level: Level, transaction: Transaction) -> None:
-        """Begins to track a product."""
-        document: Any = {"_id": level["productId"], **level}
-        del document["productId"]
-        self._levels.insert_one(document, session=transaction)
+    def levels_of(self, product_ids: Iterable[str], transaction: Transaction) -> list[Level]:
+        """The levels of those of the products that are tracked, by product id."""
+        found = self._levels.find({"_id": {"$in": sorted(product_ids)}}, session=transaction).sort("_id")
+        return [_level(document) for document in found]
+
+    def create(self, levels: Sequence[Level], transaction: Transaction) -> None:
+        """Begins to track products."""
+        if levels:
+            self._levels.insert_many([_fresh(level) for level in levels], session=transaction)
 
     def move(
         self,
@@ -61,12 +65,9 @@ class Stock:
         ]
         if self._levels.bulk_write(writes, session=transaction).matched_count != len(writes):
             return False
-        self.record(movements, transaction)
+        if movements:
+            self._movements.insert_many([_row(movement) for movement in movements], session=transaction)
         return True
-
-    def record(self, movements: Sequence[Movement], transaction: Transaction) -> None:
-        """Writes rows of the ledger."""
-        self._movements.insert_many([_row(movement) for movement in movements], session=transaction)
 
     def decrements_of(self, order_ids: Sequence[str], transaction: Transaction) -> list[Movement]:
         """What these orders have taken."""
@@ -83,6 +84,12 @@ class Stock:
         with reachable():
             found = self._movements.find(condition).sort("_id", -1).limit(limit + 1)
             return [_movement(document) for document in found]
+
+
+def _fresh(level: Level) -> Document:
+    document: Any = {"_id": level["productId"], **level}
+    del document["productId"]
+    return document
 
 
 def _level(document: Document) -> Level:

@@ -1,0 +1,63 @@
+"""The composition root: the one place that decides what the service is made of."""
+
+from collections.abc import Callable
+
+import redis
+
+from app.config import Settings
+from app.domain import clock
+from app.domain.notifications import Channel
+from app.gateways.log import LogChannel
+from app.gateways.mail import MailChannel
+from app.gateways.sandbox import SandboxProvider
+from app.services.shop import Shop
+from app.storage import database as storage
+from app.storage.changes import OrderChanges
+from app.storage.migrations import pending
+from app.storage.notifications import Notifications
+from app.storage.orders import Orders
+from app.storage.sandbox import SandboxBooks
+from app.storage.stock import Stock
+
+
+def open_shop(settings: Settings) -> Shop:
+    """The service over the servers that the settings name; nothing is connected before its first use.
+
+    To be called after a process has forked, never before.
+    """
+    return shop_over(storage.connect(settings.mongo_uri), settings)
+
+
+def shop_over(database: storage.Database, settings: Settings) -> Shop:
+    """The service over a database that is connected already."""
+    broker = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5)
+    mail = [MailChannel(settings.smtp_url, settings.mail_from)] if settings.smtp_url else []
+    channels: tuple[Channel, ...] = (*mail, LogChannel())
+    return Shop(
+        settings=settings,
+        clock=clock.now,
+        orders=Orders(database),
+        stock=Stock(database),
+        notifications=Notifications(database),
+        payments=SandboxProvider(SandboxBooks(database), clock.now),
+        channels=channels,
+        changes=OrderChanges(database),
+        transact=lambda work: storage.transact(database, work),
+        probes={
+            "database": lambda: "ok" if storage.is_reachable(database) else "unreachable",
+            "migrations": lambda: _migrated(database),
+            "broker": lambda: _answers(broker.ping),
+        },
+    )
+
+
+def _migrated(database: storage.Database) -> str:
+    return "ok" if storage.is_reachable(database) and not pending(database) else "pending"
+
+
+def _answers(ping: Callable[[], object]) -> str:
+    try:
+        ping()
+    except redis.RedisError:
+        return "unreachable"
+    return "ok"

@@ -1,0 +1,103 @@
+"""A payment provider that moves no money: the name of the payment method chooses what happens."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from app.domain.clock import Clock
+from app.domain.payments import TRY_AGAIN, Charge, Outcome, Outcomes, ProviderPayment
+
+# Method → the status its payments open in. What else a method does stands in `authorize`.
+METHODS = {
+    "sandbox_ok": "authorized",
+    "sandbox_declined": "declined",
+    "sandbox_insufficient_funds": "declined",
+    "sandbox_timeout_once": "authorized",
+    "sandbox_unavailable": "unavailable",
+    "sandbox_slow": "authorized",
+}
+FAILURES = {
+    "sandbox_declined": ("card_declined", "The card was declined."),
+    "sandbox_insufficient_funds": ("insufficient_funds", "The card has insufficient funds."),
+}
+DEFAULT_METHOD = "sandbox_ok"
+
+
+class Books(Protocol):
+    """Where the sandbox keeps its payments; each call answers with their state afterwards, by order id."""
+
+    def open(
+        self, charges: Sequence[tuple[Charge, str]], at: datetime
+    ) -> Mapping[str, Mapping[str, Any]]: ...
+    def capture(self, charges: Sequence[Charge]) -> Mapping[str, Mapping[str, Any]]: ...
+    def void(self, charges: Sequence[Charge], at: datetime) -> Mapping[str, Mapping[str, Any]]: ...
+    def refund(self, charges: Sequence[Charge]) -> Mapping[str, Mapping[str, Any]]: ...
+    def find(self, order_id: str) -> ProviderPayment | None: ...
+    def since(self, moment: datetime) -> Iterator[ProviderPayment]: ...
+
+
+class SandboxProvider:
+    """Implements the payment provider interface over its own books."""
+
+    def __init__(self, books: Books, clock: Clock, slowness: float = 2.0) -> None:
+        self._books = books
+        self._clock = clock
+        self._slowness = slowness
+
+    def accepts(self, method: str | None) -> bool:
+        """Knows its own method names only."""
+        return method is None or method in METHODS
+
+    def authorize(self, charges: Sequence[Charge]) -> Outcomes:
+        """`sandbox_unavailable` never answers, `sandbox_timeout_once` acts but loses its first answer, and
+        `sandbox_slow` takes its time."""
+        slow = [charge for charge in charges if charge.method == "sandbox_slow"]
+        unavailable = {charge.order_id for charge in charges if charge.method == "sandbox_unavailable"}
+        quick = [charge for charge in charges if charge not in slow and charge.order_id not in unavailable]
+        if unavailable:
+            yield dict.fromkeys(unavailable, TRY_AGAIN)
+        if quick:
+            yield self._open(quick)
+        if slow:
+            time.sleep(self._slowness)
+            yield self._open(slow)
+
+    def capture(self, charges: Sequence[Charge]) -> Outcomes:
+        """Captured, unless the authorization has been voided."""
+        yield self._outcomes(charges, self._books.capture(charges))
+
+    def void(self, charges: Sequence[Charge]) -> Outcomes:
+        """Leaves a closed payment behind even where none was opened, so that a late call finds it closed."""
+        yield self._outcomes(charges, self._books.void(charges, self._clock()))
+
+    def refund(self, charges: Sequence[Charge]) -> Outcomes:
+        """Refunded in full."""
+        yield self._outcomes(charges, self._books.refund(charges))
+
+    def find(self, order_id: str) -> ProviderPayment | None:
+        """The payment as the books have it."""
+        return self._books.find(order_id)
+
+    def list_since(self, moment: datetime) -> Iterator[ProviderPayment]:
+        """Straight from the books."""
+        return self._books.since(moment)
+
+    def _open(self, charges: Sequence[Charge]) -> dict[str, Outcome]:
+        opening = [(charge, METHODS[charge.method or DEFAULT_METHOD]) for charge in charges]
+        payments = self._books.open(opening, self._clock())
+        outcomes = self._outcomes(charges, payments)
+        for charge in charges:
+            if charge.method == "sandbox_timeout_once" and payments[charge.order_id]["calls"] == 1:
+                outcomes[charge.order_id] = TRY_AGAIN
+        return outcomes
+
+    def _outcomes(
+        self, charges: Sequence[Charge], payments: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Outcome]:
+        outcomes = {}
+        for charge in charges:
+            status = payments[charge.order_id]["status"]
+            code, message = FAILURES.get(charge.method or "", ("", "")) if status == "declined" else ("", "")
+            outcomes[charge.order_id] = Outcome(status, f"sandbox_{charge.order_id}", code, message)
+        return outcomes

@@ -1,0 +1,99 @@
+"""Announces every public event once per channel: recorded under a unique key first, then delivered."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from app.domain.backoff import backoff
+from app.domain.order import PUBLIC, Order, fold
+from app.domain.notifications import Channel, Delivery, Notification
+from app.services.shop import Shop
+
+log = structlog.get_logger()
+
+# Longer than any delivery takes: after it the claim of a worker that died is free again.
+_CLAIM = timedelta(minutes=2)
+# With waits that double from 5 s up to an hour, the last attempt comes after about a day.
+_MOST_ATTEMPTS = 34
+
+
+def announce(shop: Shop, order_ids: Sequence[str]) -> list[str]:
+    """Records the notifications of all public events of these orders that are not announced yet.
+
+    Answers with the ids of those that are to be delivered now.
+    """
+    orders = [
+        order
+        for order in shop.orders.load_with_logs(order_ids)
+        if order.get("announced", 0) < order["publicVersion"]
+    ]
+    by_id = {order["id"]: order for order in orders}
+    wanted = [
+        Notification(
+            id=f"{order['id']}:{event['sequence']}:{channel.name}",
+            orderId=order["id"],
+            sequence=event["sequence"],
+            type=event["type"],
+            channel=channel.name,
+            at=event["at"],
+            attempts=0,
+        )
+        for order in orders
+        for event in order["events"]
+        if event["sequence"] > order.get("announced", 0) and event["type"] in PUBLIC
+        for channel in _channels(shop, order, event["type"])
+    ]
+    instant = {channel.name: channel for channel in shop.channels if channel.instant}
+    recorded = shop.notifications.record(wanted, sent=instant)
+    shop.orders.mark_announced(orders)
+    for name, channel in instant.items():
+        channel.deliver([(made, by_id[made["orderId"]]) for made in recorded if made["channel"] == name])
+    return [made["id"] for made in recorded if made["channel"] not in instant]
+
+
+def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
+    """Delivers those of the notifications that are due; what fails for now is tried again later."""
+    now = shop.clock()
+    claimed = shop.notifications.claim(notification_ids, now, now + _CLAIM)
+    orders = {order["id"]: order for order in shop.orders.load_with_logs({n["orderId"] for n in claimed})}
+    for channel in shop.channels:
+        batch = [
+            (notification, _as_of(orders[notification["orderId"]], notification["sequence"]))
+            for notification in claimed
+            if notification["channel"] == channel.name and notification["orderId"] in orders
+        ]
+        if batch:
+            outcomes = channel.deliver(batch)
+            for (notification, _), delivery in zip(batch, outcomes, strict=True):
+                _note(shop, notification, delivery)
+    served = {channel.name for channel in shop.channels}
+    for notification in claimed:
+        if notification["orderId"] not in orders or notification["channel"] not in served:
+            _note(shop, notification, Delivery("failed", "the order or the channel is gone"))
+
+
+def _channels(shop: Shop, order: Order, event_type: str) -> list[Channel]:
+    """The channels that tell of the event; the instant ones only where no other does."""
+    wanting = [channel for channel in shop.channels if channel.wants(order, event_type)]
+    return [channel for channel in wanting if not channel.instant] or wanting
+
+
+def _note(shop: Shop, notification: Notification, delivery: Delivery) -> None:
+    now = shop.clock()
+    if delivery.status == "try_again" and notification["attempts"] < _MOST_ATTEMPTS:
+        wait = backoff(notification["attempts"], base=5, longest=3600)
+        shop.notifications.postpone(notification["id"], now + wait, delivery.detail)
+        log.warning("notification will be tried again", notification=notification["id"], detail=delivery.detail)
+        return
+    status = "sent" if delivery.status == "sent" else "failed"
+    shop.notifications.close(notification["id"], status, now, delivery.detail)
+    if status == "failed":
+        log.error("notification failed", notification=notification["id"], detail=delivery.detail)
+
+
+def _as_of(order: Order, sequence: int) -> Order:
+    past = fold(order["id"], order["events"][:sequence])
+    if "personal" in order:
+        past["personal"] = order["personal"]
+    return past

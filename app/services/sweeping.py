@@ -1,0 +1,81 @@
+"""What beat does with orders: find what is owed and not done, end what waits too long, forget what is deleted."""
+
+from collections import defaultdict
+from datetime import timedelta
+
+from app.domain import steps
+from app.domain.order import Order, advance
+from app.services.ordering import cancellation
+from app.services.processing import ACTOR
+from app.services.shop import Shop
+
+BATCH = 500
+
+# The names of steps, each with the ids of the orders it is due for.
+Owed = dict[str, list[str]]
+
+
+def overdue_steps(shop: Shop) -> Owed:
+    """The steps that should have been done by now, to be sent again; each gets its time anew."""
+    orders = shop.orders.overdue(shop.clock(), BATCH)
+    owed = _owed(orders)
+    shop.orders.settle(order for order in orders if not steps.due(order))
+    shop.orders.allow_until([order["id"] for order in orders if steps.due(order)], shop.due_by())
+    return owed
+
+
+def all_owed_steps(shop: Shop, after: str | None) -> tuple[Owed, str | None]:
+    """A page of everything owed, overdue or not, and where the next page begins; None at the end.
+
+    The relay reads it when its place in the change stream is lost.
+    """
+    orders = shop.orders.owing(after, BATCH)
+    return _owed(orders), orders[-1]["id"] if len(orders) == BATCH else None
+
+
+def overdue_notifications(shop: Shop) -> list[str]:
+    """The ids of notifications whose next attempt is due."""
+    return shop.notifications.overdue(shop.clock(), BATCH)
+
+
+def expire_orders(shop: Shop) -> int:
+    """Cancels the orders that were not confirmed in time; says how many."""
+    expired = 0
+    while True:
+        now = shop.clock()
+        orders = shop.orders.pending_since_before(now - shop.settings.order_expiry, BATCH)
+        ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
+        expired += len(ended) - len(shop.orders.append_all(ended, shop.due_by()))
+        if len(orders) < BATCH:
+            return expired
+
+
+def purge_deleted_orders(shop: Shop) -> int:
+    """Removes the orders deleted longer ago than the retention, and their notifications; says how many.
+
+    An order that still owes something stays until that is done.
+    """
+    purged = 0
+    limit = shop.clock() - timedelta(days=shop.settings.retention_days)
+    while order_ids := shop.orders.deleted_before(limit, BATCH):
+        shop.notifications.purge(order_ids)
+        shop.orders.purge(order_ids)
+        purged += len(order_ids)
+    return purged
+
+
+def redrive(shop: Shop, order_id: str) -> list[str]:
+    """Makes everything that the order owes due at once; answers with the names of those steps."""
+    orders = shop.orders.load([order_id])
+    owed = steps.due(orders[0]) if orders else []
+    if owed:
+        shop.orders.make_due(order_id, shop.clock())
+    return owed
+
+
+def _owed(orders: list[Order]) -> Owed:
+    owed: Owed = defaultdict(list)
+    for order in orders:
+        for name in steps.due(order):
+            owed[name].append(order["id"])
+    return owed

@@ -1,0 +1,130 @@
+"""The change stream of the orders, from a place that is remembered."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+from app.storage.database import Document, reachable
+
+# ChangeStreamFatalError, ChangeStreamHistoryLost, InvalidResumeToken: the oplog no longer reaches back.
+_PLACE_LOST = frozenset((280, 286, 260))
+_BATCH = 1_000
+
+# An insert shows the whole order, a change only what it set: `events.4` is an event pushed to the log.
+_PIPELINE = [
+    {"$match": {"operationType": {"$in": ["insert", "update"]}}},
+    {
+        "$match": {
+            "$or": [
+                {"operationType": "insert"},
+                {"updateDescription.updatedFields.version": {"$exists": True}},
+            ]
+        }
+    },
+    {
+        "$project": {
+            "documentKey._id": 1,
+            "fullDocument.events.type": 1,
+            "updateDescription.updatedFields": 1,
+        }
+    },
+]
+
+
+class PlaceLost(Exception):
+    """The stream cannot be taken up at the remembered place; what happened since must be read another way."""
+
+
+class Changed(NamedTuple):
+    """An order that changed, and the types of the events of that change."""
+
+    order_id: str
+    event_types: list[str]
+    place: Any
+
+
+class OrderChanges:
+    """Follows the changes and keeps the place reached in the collection `relay`."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._orders = database["orders"]
+        self._places = database["relay"]
+
+    def place(self) -> Any:
+        """The place last remembered; None where there is none."""
+        with reachable():
+            document = self._places.find_one({"_id": "orders"})
+        return document["place"] if document else None
+
+    def remember(self, place: Any) -> None:
+        """Remembers how far the changes have been dealt with."""
+        with reachable():
+            self._places.update_one({"_id": "orders"}, {"$set": {"place": place}}, upsert=True)
+
+    def present_place(self) -> Any:
+        """The place of now."""
+        with reachable(), self._orders.watch(_PIPELINE) as stream:
+            return stream.resume_token
+
+    def follow(self, place: Any, pause: float) -> Iterator[list[Changed]]:
+        """Batches of changes since the place, each as soon as it is there; an empty one after every `pause`
+        seconds without any. Raises PlaceLost, DatabaseUnavailable."""
+        arrived: queue.Queue[Changed | Exception] = queue.Queue(maxsize=4 * _BATCH)
+        stop = threading.Event()
+        reader = threading.Thread(target=self._read, args=(place, arrived, stop, pause), daemon=True)
+        reader.start()
+        try:
+            while True:
+                yield _drained(arrived, pause)
+        finally:
+            stop.set()
+
+    def _read(self, place: Any, arrived: queue.Queue, stop: threading.Event, pause: float) -> None:
+        try:
+            with (
+                reachable(),
+                self._orders.watch(
+                    _PIPELINE, resume_after=place, max_await_time_ms=int(pause * 1000), batch_size=_BATCH
+                ) as stream,
+            ):
+                while not stop.is_set():
+                    change = stream.try_next()
+                    if change is not None:
+                        arrived.put(_changed(change))
+        except OperationFailure as error:
+            arrived.put(PlaceLost() if error.code in _PLACE_LOST else error)
+        except Exception as error:
+            arrived.put(error)
+
+
+def _drained(arrived: queue.Queue, pause: float) -> list[Changed]:
+    batch: list[Changed] = []
+    try:
+        item = arrived.get(timeout=pause)
+        while True:
+            if isinstance(item, Exception):
+                if batch:
+                    # Deal with what came before; the fault is still there next time.
+                    arrived.put(item)
+                    return batch
+                raise item
+            batch.append(item)
+            if len(batch) == _BATCH:
+                return batch
+            item = arrived.get_nowait()
+    except queue.Empty:
+        return batch
+
+
+def _changed(change: Document) -> Changed:
+    created = change.get("fullDocument")
+    if created:
+        types = [event["type"] for event in created.get("events", ())]
+    else:
+        updated = change["updateDescription"]["updatedFields"]
+        types = [value["type"] for field, value in updated.items() if field.startswith("events.")]
+    return Changed(str(change["documentKey"]["_id"]), types, change["_id"])

@@ -1,0 +1,94 @@
+"""What has been announced: one record per order, event and channel, under a unique key."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+
+from app.domain.notifications import Notification
+from app.storage.database import Document, reachable
+
+_DUPLICATE_KEY = 11000
+
+
+class Notifications:
+    """A record has a `status`: `pending` (with `dueBy`, the time of the next attempt), `sent` or `failed`."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._collection = database["notifications"]
+
+    def record(self, notifications: Sequence[Notification], sent: Iterable[str]) -> list[Notification]:
+        """Records those that are not recorded yet, and says which they are.
+
+        Those of the channels named in `sent` count as sent by their record, the others are due at once.
+        """
+        if not notifications:
+            return []
+        instant = frozenset(sent)
+        documents = [_document(notification, instant) for notification in notifications]
+        known: set[int] = set()
+        try:
+            with reachable():
+                self._collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            known = {fault["index"] for fault in error.details["writeErrors"]}
+            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+                raise
+        return [made for index, made in enumerate(notifications) if index not in known]
+
+    def claim(self, ids: Iterable[str], now: datetime, until: datetime) -> list[Notification]:
+        """Takes those of the notifications that are due for delivery, alone until the given time."""
+        claimed = []
+        with reachable():
+            for notification_id in ids:
+                document = self._collection.find_one_and_update(
+                    {"_id": notification_id, "dueBy": {"$lte": now}},
+                    {"$set": {"dueBy": until}, "$inc": {"attempts": 1}},
+                )
+                if document:
+                    claimed.append(_notification(document))
+        return claimed
+
+    def close(self, notification_id: str, status: str, at: datetime, detail: str) -> None:
+        """Ends a notification as `sent` or `failed`."""
+        ended: Document = {"status": status, "endedAt": at}
+        if detail:
+            ended["detail"] = detail
+        with reachable():
+            self._collection.update_one({"_id": notification_id}, {"$set": ended, "$unset": {"dueBy": ""}})
+
+    def postpone(self, notification_id: str, until: datetime, detail: str) -> None:
+        """Sets the time of the next attempt."""
+        with reachable():
+            self._collection.update_one(
+                {"_id": notification_id, "status": "pending"}, {"$set": {"dueBy": until, "detail": detail}}
+            )
+
+    def overdue(self, now: datetime, limit: int) -> list[str]:
+        """The ids of notifications whose next attempt is due, longest first."""
+        with reachable():
+            found = self._collection.find({"dueBy": {"$lte": now}}, {"_id": 1}).sort("dueBy").limit(limit)
+            return [document["_id"] for document in found]
+
+    def purge(self, order_ids: Iterable[str]) -> None:
+        """Removes all records of these orders."""
+        with reachable():
+            for order_id in order_ids:
+                # Ids begin with the order's; ";" is the character after ":".
+                self._collection.delete_many({"_id": {"$gte": f"{order_id}:", "$lt": f"{order_id};"}})
+
+
+def _document(notification: Notification, instant: frozenset[str]) -> Document:
+    document: Any = {"_id": notification["id"], **notification, "attempts": 0}
+    del document["id"]
+    if notification["channel"] in instant:
+        return {**document, "status": "sent", "endedAt": notification["at"]}
+    return {**document, "status": "pending", "dueBy": notification["at"]}
+
+
+def _notification(document: Document) -> Notification:
+    fields: Any = {key: document[key] for key in ("orderId", "sequence", "type", "channel", "at", "attempts")}
+    return {"id": document["_id"], **fields}

@@ -1,0 +1,34 @@
+"""Beat under a lease, so that a second one is harmless and takes over when the first is gone."""
+
+from typing import Any
+
+from celery.beat import Scheduler
+
+from tasks.celery import settings
+from tasks.lease import Lease
+from tasks.schedule import SCHEDULE
+
+_STANDBY = 1.0
+
+
+class LeasedScheduler(Scheduler):
+    """Ticks only while it holds the lease."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._lease = Lease(settings.redis_url, "beat")
+        super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """The one table."""
+        self.merge_inplace(SCHEDULE)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Seconds until the next tick; nothing is sent while another beat holds the lease."""
+        if not self._lease.hold():
+            return _STANDBY
+        return min(super().tick(*args, **kwargs), _STANDBY)
+
+    def close(self) -> None:
+        """Gives the lease up."""
+        super().close()
+        self._lease.release()

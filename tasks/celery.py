@@ -1,0 +1,56 @@
+"""The Celery application: its queues, and how a task behaves when a process dies under it."""
+
+from functools import cache
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Queue
+
+from app.bootstrap import open_shop
+from app.config import Settings
+from app.services.shop import Shop
+
+QUEUES = ("payments", "stock", "notifications", "maintenance")
+
+
+@setup_logging.connect
+def configure_logging(**_: object) -> None:
+    """Keeps Celery from setting up logging its own way; the service's goes for all processes."""
+    from app.logging import configure
+
+    configure(settings.log_level)
+
+
+@cache
+def shop() -> Shop:
+    """This process's shop, opened at first use, which is after the worker has forked."""
+    return open_shop(settings)
+
+
+settings = Settings.from_env()
+app = Celery("orders", broker=settings.redis_url, include=("tasks.steps", "tasks.maintenance"))
+app.conf.update(
+    beat_scheduler="tasks.beat:LeasedScheduler",
+    broker_connection_max_retries=None,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={
+        # No task takes this long: the message of a worker that died is delivered again after it.
+        "visibility_timeout": 120,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+    },
+    result_backend=None,
+    task_acks_late=True,
+    task_default_queue="maintenance",
+    task_ignore_result=True,
+    task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
+    task_queues=[Queue(name) for name in QUEUES],
+    # The queue stands in the task's name: `payments.capture` goes by `payments`.
+    task_routes=lambda name, *_, **__: {"queue": name.partition(".")[0]},
+    task_reject_on_worker_lost=True,
+    task_store_errors_even_if_ignored=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    worker_hijack_root_logger=False,
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=False,
+)

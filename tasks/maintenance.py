@@ -1,0 +1,29 @@
+"""The tasks that beat starts: each finds in the database what is to be done, so a tick may be missed or doubled."""
+
+from app.services import sweeping
+from tasks.celery import app, shop
+from tasks.steps import deliver_notifications, send
+
+
+@app.task(name="maintenance.sweep")
+def sweep() -> None:
+    """Sends again what should have been done by now."""
+    send(sweeping.overdue_steps(shop()))
+
+
+@app.task(name="maintenance.retry_notifications")
+def retry_notifications() -> None:
+    """Sends for the delivery of notifications whose next attempt is due."""
+    send({deliver_notifications.name: sweeping.overdue_notifications(shop())})
+
+
+@app.task(name="maintenance.expire")
+def expire() -> None:
+    """Cancels the orders that were not confirmed in time."""
+    sweeping.expire_orders(shop())
+
+
+@app.task(name="maintenance.purge")
+def purge() -> None:
+    """Removes the orders deleted longer ago than the retention."""
+    sweeping.purge_deleted_orders(shop())
