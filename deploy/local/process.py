@@ -110,7 +110,8 @@ class Process:
             log.seek(self._logged_before)
             return log.read().decode(errors="replace")
 
-    def last_line(self) -> str:
-        """The last thing it logged, to say why it ended."""
+    def obituary(self) -> str:
+        """In one line, that it ended and the last thing it said."""
         lines = [line.strip() for line in self.output().splitlines()]
-        return next((line for line in reversed(lines) if line), "it logged nothing")
+        last = next((line for line in reversed(lines) if line), "it logged nothing")
+        return f"{self.name} ended with {self.exit_code}: {last[:300]} (log: {self.log})"

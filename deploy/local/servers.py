@@ -44,7 +44,7 @@ class Server(abc.ABC):
         self.port = free_port()
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._process = Process(self.name, self._command(), log or directory / f"{self.name}.log")
+        self.process = Process(self.name, self._command(), log or directory / f"{self.name}.log")
 
     @abc.abstractmethod
     def _command(self) -> list[str]:
@@ -57,33 +57,31 @@ class Server(abc.ABC):
     @property
     def pid(self) -> int:
         """The server's process id."""
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the server's process lives."""
-        return self._process.running
+        return self.process.pid
 
     def start(self, timeout: float = 30.0) -> Self:
         """Start the server; return when it takes reads and writes, or Failed with nothing left running."""
-        self._process.start()
+        self.process.start()
         deadline = time.monotonic() + timeout
-        while not self._answers():
-            if not self._process.running:
-                raise Failed(f"{self.name} ended at its start: {self._process.last_line()}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise Failed(f"{self.name} did not answer within {timeout:.0f} s: see {self._process.log}")
-            time.sleep(0.02)
+        try:
+            while not self._answers():
+                if not self.process.running:
+                    raise Failed(self.process.obituary())
+                if time.monotonic() > deadline:
+                    raise Failed(f"{self.name} did not answer in {timeout:.0f} s (log: {self.process.log})")
+                time.sleep(0.02)
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def stop(self, grace: float = 5.0) -> None:
         """End the server in good order, or after `grace` seconds for certain."""
-        self._process.stop(grace)
+        self.process.stop(grace)
 
     def kill(self) -> None:
         """End the server as a power cut would."""
-        self._process.kill()
+        self.process.kill()
 
     def restart(self) -> Self:
         """Start the stopped or killed server again, on the same port, with the same data."""
@@ -94,7 +92,7 @@ class Server(abc.ABC):
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.stop(grace=2.5)
 
 
 class MongoServer(Server):

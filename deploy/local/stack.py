@@ -39,7 +39,7 @@ class Stack:
         self.env = {
             **os.environ,
             "BIND_ADDRESS": HOST,
-            "GRACEFUL_TIMEOUT": "4",
+            "GRACEFUL_TIMEOUT": "3",
             "BEAT_SCHEDULE": str(directory / "beat-schedule"),
             "PYTHONUNBUFFERED": "1",
             **settings,
@@ -58,13 +58,15 @@ class Stack:
         process = self._process(name, command, {})
         process.start()
         deadline = time.monotonic() + timeout
-        while process.running:
-            if time.monotonic() > deadline:
-                process.kill()
-                raise Failed(f"{name} did not end within {timeout:.0f} s: see {process.log}")
-            time.sleep(0.02)
+        try:
+            while process.running:
+                if time.monotonic() > deadline:
+                    raise Failed(f"{name} did not end within {timeout:.0f} s (log: {process.log})")
+                time.sleep(0.02)
+        finally:
+            process.kill()
         if process.exit_code:
-            raise Failed(f"{name} ended with {process.exit_code}: {process.last_line()}")
+            raise Failed(process.obituary())
 
     def migrate(self) -> None:
         """Bring the database up to date, as a release does."""
@@ -99,26 +101,26 @@ class Stack:
         for process in self._processes[role]:
             process.stop(max(0.0, deadline - time.monotonic()))
 
-    def close(self, grace: float = 6.0) -> None:
+    def close(self, grace: float = 5.0) -> None:
         """End everything within `grace` seconds, first what takes work, last what does it."""
         deadline = time.monotonic() + grace
         for role in STOPPING_ORDER:
             self.stop(role, max(0.5, deadline - time.monotonic()))
 
-    def crashed(self) -> Process | None:
-        """A process that ended by itself, if there is one."""
-        return next((p for role in ROLES for p in self._processes[role] if p.exit_code is not None), None)
+    def processes(self, roles: Iterable[str] = ROLES) -> list[Process]:
+        """Every process started in these roles, ended ones too."""
+        return [process for role in roles for process in self._processes[role]]
 
     def wait_ready(self, roles: Iterable[str] = ROLES, timeout: float = 60.0) -> None:
         """Return when every started process of these roles can work; Failed when one ends or is late."""
         deadline = time.monotonic() + timeout
-        for process in [process for role in roles for process in self._processes[role]]:
+        for process in self.processes(roles):
             role = process.name.partition("-")[0]
             while not (self._web_ready() if role == "web" else READY_LINES[role] in process.output()):
                 if not process.running:
-                    raise Failed(f"{process.name} ended with {process.exit_code}: {process.last_line()}")
+                    raise Failed(process.obituary())
                 if time.monotonic() > deadline:
-                    raise Failed(f"{process.name} is not ready after {timeout:.0f} s: see {process.log}")
+                    raise Failed(f"{process.name} is not ready after {timeout:.0f} s (log: {process.log})")
                 time.sleep(0.05)
 
     def _process(self, name: str, command: str, settings: Mapping[str, str]) -> Process:
