@@ -6,12 +6,11 @@ import redis
 
 from app.config import Settings
 from app.domain import clock
-from app.domain.notifications import Channel
 from app.gateways.log import LogChannel
 from app.gateways.mail import MailChannel
 from app.gateways.sandbox import SandboxProvider
 from app.services.shop import Shop
-from app.storage import database as storage
+from app.storage import database as mongodb
 from app.storage.changes import OrderChanges
 from app.storage.migrations import pending
 from app.storage.notifications import Notifications
@@ -25,14 +24,13 @@ def open_shop(settings: Settings) -> Shop:
 
     To be called after a process has forked, never before.
     """
-    return shop_over(storage.connect(settings.mongo_uri), settings)
+    return shop_over(mongodb.connect(settings.mongo_uri), settings)
 
 
-def shop_over(database: storage.Database, settings: Settings) -> Shop:
+def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
     """The service over a database that is connected already."""
     broker = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5)
     mail = [MailChannel(settings.smtp_url, settings.mail_from)] if settings.smtp_url else []
-    channels: tuple[Channel, ...] = (*mail, LogChannel())
     return Shop(
         settings=settings,
         clock=clock.now,
@@ -40,19 +38,19 @@ def shop_over(database: storage.Database, settings: Settings) -> Shop:
         stock=Stock(database),
         notifications=Notifications(database),
         payments=SandboxProvider(SandboxBooks(database), clock.now),
-        channels=channels,
+        channels=(*mail, LogChannel()),
         changes=OrderChanges(database),
-        transact=lambda work: storage.transact(database, work),
+        transact=lambda work: mongodb.transact(database, work),
         probes={
-            "database": lambda: "ok" if storage.is_reachable(database) else "unreachable",
+            "database": lambda: "ok" if mongodb.is_reachable(database) else "unreachable",
             "migrations": lambda: _migrated(database),
             "broker": lambda: _answers(broker.ping),
         },
     )
 
 
-def _migrated(database: storage.Database) -> str:
-    return "ok" if storage.is_reachable(database) and not pending(database) else "pending"
+def _migrated(database: mongodb.OrderDatabase) -> str:
+    return "ok" if mongodb.is_reachable(database) and not pending(database) else "pending"
 
 
 def _answers(ping: Callable[[], object]) -> str:

@@ -2,9 +2,10 @@
 
 from functools import cache
 
+from app.logging import configure
 from celery import Celery
 from celery.signals import setup_logging
-from kombu import Queue
+from kombu.entity import Queue
 
 from app.bootstrap import open_shop
 from app.config import Settings
@@ -16,8 +17,6 @@ QUEUES = ("payments", "stock", "notifications", "maintenance")
 @setup_logging.connect
 def configure_logging(**_: object) -> None:
     """Keeps Celery from setting up logging its own way; the service's goes for all processes."""
-    from app.logging import configure
-
     configure(settings.log_level)
 
 

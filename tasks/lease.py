@@ -1,7 +1,7 @@
 """A lease in Redis, by which one of several processes works while the others stand by."""
 
 import redis
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import RedisError
 
 _SECONDS = 10.0
 
@@ -18,10 +18,7 @@ class Lease:
         try:
             if self._lock.owned():
                 return bool(self._lock.reacquire())
-            self._lock.local.token = None
             return self._lock.acquire()
-        except LockError:
-            return False
         except RedisError:
             return False
 
@@ -29,5 +26,5 @@ class Lease:
         """Lets the next one have it at once."""
         try:
             self._lock.release()
-        except (LockError, RedisError):
+        except RedisError:
             return

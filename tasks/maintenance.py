@@ -1,4 +1,4 @@
-"""The tasks that beat starts: each finds in the database what is to be done, so a tick may be missed or doubled."""
+"""The tasks that beat starts; each finds its work in the database, so a tick may be missed or doubled."""
 
 from app.services import sweeping
 from tasks.celery import app, shop

@@ -12,11 +12,11 @@ from threading import Event
 from typing import Any
 
 import structlog
+from app.logging import configure
 from kombu.exceptions import OperationalError
 
 from app.domain.errors import DatabaseUnavailable
 from app.domain.steps import set_in_motion
-from app.logging import configure
 from app.services.shop import Shop
 from app.services.sweeping import all_owed_steps
 from app.storage.changes import Changed, PlaceLost

@@ -1,4 +1,4 @@
-"""One thin task per step of the event table; each takes a list of order ids, so a message's cost is shared."""
+"""One thin task per step of the event table; each takes a list of ids, to share the cost of a message."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Times of the service are aware, in UTC and whole milliseconds, which is what MongoDB keeps and the API says."""
+"""Times are aware, in UTC and whole milliseconds, which is what MongoDB keeps and the API says."""
 
 import secrets
 from collections.abc import Callable

@@ -7,8 +7,9 @@ past event cannot be edited unseen.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.domain.clock import to_text
@@ -148,7 +149,7 @@ class Change(NamedTuple):
     """An event before it is in the log: its type and data."""
 
     type: str
-    data: dict[str, Any] = {}
+    data: Mapping[str, Any] = MappingProxyType({})
 
 
 def canonical(value: Any) -> bytes:
@@ -195,7 +196,12 @@ def advance(order: Order, at: datetime, actor: str, changes: Sequence[Change]) -
     log = list(order["events"])
     for change in changes:
         event = Event(
-            sequence=log[-1]["sequence"] + 1, type=change.type, at=at, actor=actor, data=change.data, hash=""
+            sequence=log[-1]["sequence"] + 1,
+            type=change.type,
+            at=at,
+            actor=actor,
+            data={**change.data},
+            hash="",
         )
         event["hash"] = event_hash(log[-1]["hash"], event)
         log.append(event)

@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 
 
 class Charge(NamedTuple):
-    """What one order owes, in minor units. The idempotency key of each call is made of `order_id` and the step,
-    so a call repeated has the effect and the outcome of the first."""
+    """What one order owes, in minor units. The idempotency key of each call is made of `order_id` and the
+    step, so a call repeated has the effect and the outcome of the first."""
 
     order_id: str
     amount: int

@@ -79,4 +79,3 @@ def due(order: Order) -> list[str]:
     if order.get("announced", 0) < order["publicVersion"]:
         names.append(ANNOUNCE)
     return names
-

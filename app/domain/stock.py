@@ -29,7 +29,7 @@ class Movement(TypedDict):
 
 
 class Allocation(NamedTuple):
-    """`taken`: what each satisfied order takes of each tracked product. `short`: the shortages of the others."""
+    """`taken`: what each satisfied order takes of each tracked product. `short`: what the others lack."""
 
     taken: dict[str, dict[str, int]]
     short: dict[str, list[dict[str, Any]]]
@@ -38,7 +38,7 @@ class Allocation(NamedTuple):
 def allocate(orders: Sequence[Order], on_hand: Mapping[str, int], *, strict: bool) -> Allocation:
     """Gives the orders their lines, the earliest order first, out of what is on hand.
 
-    A product that `on_hand` does not know is not tracked and never runs out; `strict` makes it run out at once.
+    A product that `on_hand` does not know is not tracked and never runs out; `strict` makes it always out.
     """
     left = dict(on_hand)
     allocation = Allocation({}, {})

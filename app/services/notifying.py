@@ -6,8 +6,8 @@ from datetime import timedelta
 import structlog
 
 from app.domain.backoff import backoff
-from app.domain.order import PUBLIC, Order, fold
 from app.domain.notifications import Channel, Delivery, Notification
+from app.domain.order import PUBLIC, Order, fold
 from app.services.shop import Shop
 
 log = structlog.get_logger()
@@ -84,7 +84,9 @@ def _note(shop: Shop, notification: Notification, delivery: Delivery) -> None:
     if delivery.status == "try_again" and notification["attempts"] < _MOST_ATTEMPTS:
         wait = backoff(notification["attempts"], base=5, longest=3600)
         shop.notifications.postpone(notification["id"], now + wait, delivery.detail)
-        log.warning("notification will be tried again", notification=notification["id"], detail=delivery.detail)
+        log.warning(
+            "notification will be tried again", notification=notification["id"], detail=delivery.detail
+        )
         return
     status = "sent" if delivery.status == "sent" else "failed"
     shop.notifications.close(notification["id"], status, now, delivery.detail)

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.domain.clock import new_id
 from app.domain.errors import (
@@ -48,7 +48,7 @@ class Draft(TypedDict):
 
 
 class Placed(NamedTuple):
-    """The order that a POST made or, when `replayed`, had made before; `answered` is the version it showed."""
+    """The order that a POST made or, when `replayed`, had made; `answered` is the version it showed."""
 
     order: Order
     replayed: bool = False
@@ -59,7 +59,7 @@ class Placed(NamedTuple):
 class Page(NamedTuple):
     """A page of a listing; `next` is the last item's id while there is more behind it."""
 
-    items: list
+    items: list[Any]
     next: str | None
 
 
@@ -191,15 +191,18 @@ def cancellation(order: Order, reason: str, detail: str | None = None) -> list[C
     return changes
 
 
-def page_of(found: list, limit: int, id_field: str) -> Page:
+def page_of(found: list[Any], limit: int, id_field: str) -> Page:
     """A page out of up to `limit + 1` items."""
     items = found[:limit]
     return Page(items, items[-1][id_field] if len(found) > limit else None)
 
 
 def _personal(draft: Draft) -> Personal | None:
-    known = {field: draft[field] for field in _PERSONAL if field in draft}  # type: ignore[literal-required]
-    return Personal(salt=secrets.token_hex(16), **known) if known else None
+    known: Any = {field: draft[field] for field in _PERSONAL if field in draft}  # type: ignore[literal-required]
+    if not known:
+        return None
+    known["salt"] = secrets.token_hex(16)
+    return known
 
 
 def _replay(shop: Shop, actor: str, key: str, digest: str) -> Placed | None:

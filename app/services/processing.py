@@ -14,7 +14,7 @@ from app.domain.clock import new_id
 from app.domain.errors import DatabaseUnavailable
 from app.domain.order import Change, Order, advance, quantities
 from app.domain.payments import Charge, Outcome, Outcomes
-from app.domain.steps import AUTHORIZE, CAPTURE, DECREMENT, REFUND, RESTOCK, STEPS, VOID, Step
+from app.domain.steps import AUTHORIZE, CAPTURE, DECREMENT, REFUND, RESTOCK, VOID, Step
 from app.domain.stock import Movement, allocate, totals
 from app.services.ordering import cancellation
 from app.services.shop import Shop
@@ -72,7 +72,11 @@ def _pay(
         orders = {order["id"]: order for order in due}
         moved: list[str] = []
         for outcomes in call(shop, [_charge(order) for order in due]):
-            unknown = [orders[order_id] for order_id, outcome in outcomes.items() if outcome.status not in changes_for]
+            unknown = [
+                orders[order_id]
+                for order_id, outcome in outcomes.items()
+                if outcome.status not in changes_for
+            ]
             _try_later(shop, unknown)
             moved += _save(
                 shop,
@@ -144,7 +148,12 @@ def _decrement(shop: Shop, due: list[Order]) -> list[str]:
         taken, short = allocate(due, on_hand, strict=shop.settings.stock_policy == "strict")
         rows = [
             Movement(
-                id=new_id(at), productId=product, quantity=-quantity, kind="decrement", at=at, orderId=order_id
+                id=new_id(at),
+                productId=product,
+                quantity=-quantity,
+                kind="decrement",
+                at=at,
+                orderId=order_id,
             )
             for order_id, lines in taken.items()
             for product, quantity in lines.items()
@@ -207,11 +216,13 @@ _EFFECTS: dict[Step, Callable[[Shop, list[Order]], list[str]]] = {
     REFUND: _pay(lambda shop, charges: shop.payments.refund(charges), {"refunded": _refunded}),
     RESTOCK: _restock,
 }
-assert set(_EFFECTS) == set(STEPS)
 
 
 def _save(
-    shop: Shop, changes: dict[str, list[Change]], orders: dict[str, Order], transaction: Transaction | None = None
+    shop: Shop,
+    changes: dict[str, list[Change]],
+    orders: dict[str, Order],
+    transaction: Transaction | None = None,
 ) -> list[str]:
     at = shop.clock()
     pairs = [
@@ -220,7 +231,7 @@ def _save(
     return shop.orders.append_all(pairs, shop.due_by(), transaction)
 
 
-def _unless_moved(shop: Shop, work: Callable, due: list[Order]) -> list[str]:
+def _unless_moved(shop: Shop, work: Callable[[Transaction], None], due: list[Order]) -> list[str]:
     try:
         shop.transact(work)
     except _Moved:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from app.config import Settings
 from app.domain.clock import Clock
-from app.domain.payments import PaymentProvider
 from app.domain.notifications import Channel
+from app.domain.payments import PaymentProvider
 from app.storage.changes import OrderChanges
 from app.storage.database import Transaction
 from app.storage.notifications import Notifications

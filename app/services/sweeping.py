@@ -1,4 +1,4 @@
-"""What beat does with orders: find what is owed and not done, end what waits too long, forget what is deleted."""
+"""What beat does with orders: find what is owed and late, end what waits too long, forget the deleted."""
 
 from collections import defaultdict
 from datetime import timedelta

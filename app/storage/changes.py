@@ -15,7 +15,7 @@ _PLACE_LOST = frozenset((280, 286, 260))
 _BATCH = 1_000
 
 # An insert shows the whole order, a change only what it set: `events.4` is an event pushed to the log.
-_PIPELINE = [
+_PIPELINE: list[Document] = [
     {"$match": {"operationType": {"$in": ["insert", "update"]}}},
     {
         "$match": {
@@ -83,7 +83,9 @@ class OrderChanges:
         finally:
             stop.set()
 
-    def _read(self, place: Any, arrived: queue.Queue, stop: threading.Event, pause: float) -> None:
+    def _read(
+        self, place: Any, arrived: queue.Queue[Changed | Exception], stop: threading.Event, pause: float
+    ) -> None:
         try:
             with (
                 reachable(),
@@ -101,7 +103,7 @@ class OrderChanges:
             arrived.put(error)
 
 
-def _drained(arrived: queue.Queue, pause: float) -> list[Changed]:
+def _drained(arrived: queue.Queue[Changed | Exception], pause: float) -> list[Changed]:
     batch: list[Changed] = []
     try:
         item = arrived.get(timeout=pause)

@@ -21,6 +21,7 @@ from app.domain.errors import DatabaseUnavailable
 
 Document = dict[str, Any]
 Transaction = ClientSession
+OrderDatabase = Database[Document]
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def reachable() -> Iterator[None]:
 
 
 def transact(database: Database[Document], work: Callable[[Transaction], T]) -> T:
-    """Runs the work in one transaction, again from the start after a write conflict or a change of primary."""
+    """Runs the work in one transaction, from the start again after a write conflict or a new primary."""
     try:
         with database.client.start_session() as session:
             return session.with_transaction(

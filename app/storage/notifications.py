@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
@@ -90,5 +89,6 @@ def _document(notification: Notification, instant: frozenset[str]) -> Document:
 
 
 def _notification(document: Document) -> Notification:
-    fields: Any = {key: document[key] for key in ("orderId", "sequence", "type", "channel", "at", "attempts")}
-    return {"id": document["_id"], **fields}
+    fields: Any = {key: document[key] for key in Notification.__annotations__ if key != "id"}
+    fields["id"] = document["_id"]
+    return fields

@@ -131,7 +131,9 @@ class Orders:
     def load_with_logs(self, order_ids: Iterable[str]) -> list[Order]:
         """These orders with their whole logs, the deleted ones too."""
         with reachable():
-            return [_order(found) for found in self._collection.find({"_id": {"$in": _object_ids(order_ids)}})]
+            return [
+                _order(found) for found in self._collection.find({"_id": {"$in": _object_ids(order_ids)}})
+            ]
 
     def append(self, before: Order, after: Order, due_by: datetime) -> bool:
         """Writes a change if the order is still at the version before; False if another was faster."""
@@ -145,7 +147,7 @@ class Orders:
         due_by: datetime,
         transaction: Transaction | None = None,
     ) -> list[str]:
-        """Writes many changes (before, after) in one round trip; the ids of those where another was faster."""
+        """Writes many changes (before, after) in one round trip; the ids of those that another beat."""
         if not changes:
             return []
         writes = [UpdateOne(*_compare_and_set(before, after, due_by)) for before, after in changes]
@@ -198,9 +200,7 @@ class Orders:
     def settle(self, orders: Iterable[Order]) -> None:
         """Notes that these orders, as they were loaded, owe nothing more."""
         self._write(
-            UpdateOne(
-                {"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}}
-            )
+            UpdateOne({"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}})
             for order in orders
         )
 
@@ -216,7 +216,9 @@ class Orders:
                             "dueBy": {
                                 "$cond": [
                                     {"$eq": ["$version", order["version"]]},
-                                    "$dueBy" if steps.due({**order, "announced": order["version"]}) else "$$REMOVE",
+                                    "$dueBy"
+                                    if steps.due({**order, "announced": order["version"]})
+                                    else "$$REMOVE",
                                     "$dueBy",
                                 ]
                             },
@@ -246,7 +248,9 @@ class Orders:
     def purge(self, order_ids: Sequence[str]) -> None:
         """Removes the documents for good."""
         with reachable():
-            self._collection.delete_many({"_id": {"$in": _object_ids(order_ids)}, "deletedAt": {"$exists": True}})
+            self._collection.delete_many(
+                {"_id": {"$in": _object_ids(order_ids)}, "deletedAt": {"$exists": True}}
+            )
 
     def _find_live(self, order_id: str, projection: Document) -> Order | None:
         try:

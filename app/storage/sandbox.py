@@ -53,7 +53,9 @@ class SandboxBooks:
             UpdateOne({"_id": charge.order_id, "status": "authorized"}, {"$set": {"status": "voided"}})
             for charge in charges
         )
-        return self._write(charges, (write for pair in zip(unopened, authorized, strict=True) for write in pair))
+        return self._write(
+            charges, (write for pair in zip(unopened, authorized, strict=True) for write in pair)
+        )
 
     def refund(self, charges: Sequence[Charge]) -> dict[str, Document]:
         """Refunds those that are captured, in full."""
