@@ -1,0 +1,77 @@
+"""The indexes and validators that queries and rules rely on, declared once; migrations bring them about."""
+
+from typing import Any, NamedTuple
+
+from pymongo import IndexModel
+from pymongo.database import Database
+from pymongo.errors import CollectionInvalid
+
+from app.storage.database import Document
+from app.storage.validators import VALIDATORS
+
+
+class Index(NamedTuple):
+    """The fields of an index, ascending, and what sets it apart. `only` makes it partial."""
+
+    fields: tuple[str, ...]
+    only: Document | None = None
+    unique: bool = False
+
+
+def _where(field: str) -> Document:
+    return {field: {"$exists": True}}
+
+
+# A list is one user's, one status's and so on, without the deleted ones, by id: ids sort by creation time.
+# What is rare (a key, a reference, a step that is owed) is indexed only where it is.
+_LISTED: Document = {"visible": True}
+
+INDEXES: dict[str, tuple[Index, ...]] = {
+    "orders": (
+        Index(("visible", "_id"), only=_LISTED),
+        Index(("userId", "_id"), only=_LISTED),
+        Index(("status", "_id"), only=_LISTED),
+        Index(("payment.status", "_id"), only=_LISTED),
+        Index(("products.productId", "_id"), only=_LISTED),
+        Index(("reference", "_id"), only={**_LISTED, **_where("reference")}),
+        Index(("idempotency.caller", "idempotency.key"), only=_where("idempotency.key"), unique=True),
+        Index(("dueBy", "_id"), only=_where("dueBy")),
+        Index(("deletedAt",), only=_where("deletedAt")),
+    ),
+    "stock": (),
+    "stock_movements": (
+        Index(("productId", "_id")),
+        Index(("orderId", "productId", "kind"), only=_where("orderId"), unique=True),
+    ),
+    "notifications": (Index(("dueBy",), only=_where("dueBy")),),
+    "sandbox_payments": (Index(("at",)),),
+    "relay": (),
+}
+
+
+def apply(database: Database[Document]) -> None:
+    """Makes what is missing of the collections and their indexes, and sets their validators.
+
+    Changes nothing where all is there; never drops an index.
+    """
+    for name, indexes in INDEXES.items():
+        _validate(database, name, VALIDATORS.get(name, {}))
+        if indexes:
+            database[name].create_indexes([_model(index) for index in indexes])
+
+
+def _validate(database: Database[Document], name: str, validator: Document) -> None:
+    rules: dict[str, Any] = {"validator": validator, "validationLevel": "strict", "validationAction": "error"}
+    try:
+        database.create_collection(name, **rules)
+    except CollectionInvalid:
+        database.command("collMod", name, **rules)
+
+
+def _model(index: Index) -> IndexModel:
+    options: dict[str, Any] = {}
+    if index.only:
+        options["partialFilterExpression"] = index.only
+    if index.unique:
+        options["unique"] = True
+    return IndexModel(list(index.fields), **options)
