@@ -5,12 +5,15 @@ process pays for one round trip and one journal flush per batch. Measured in `be
 """
 
 import threading
+from collections import deque
 from typing import Any
 
+from bson.errors import BSONError
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, WriteError
 
 _DUPLICATE_KEY = 11000
+_UNFIT = (BSONError, UnicodeError, OverflowError)
 
 
 class _Waiting:
@@ -19,7 +22,8 @@ class _Waiting:
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
         self.done = False
-        self.error: Exception | None = None
+        # Stands until the insert is confirmed, so that a leader that is killed confirms nothing.
+        self.error: Exception | None = ConnectionFailure("the insert was interrupted")
 
 
 class GroupCommit:
@@ -29,7 +33,7 @@ class GroupCommit:
         self._collection = collection
         self._largest = largest
         self._leading = threading.Lock()
-        self._queue: list[_Waiting] = []
+        self._queue: deque[_Waiting] = deque()
 
     def insert(self, document: dict[str, Any]) -> None:
         """Returns once the document is durable; raises what a single insert of it would have raised."""
@@ -38,35 +42,36 @@ class GroupCommit:
         while not waiting.done:
             with self._leading:
                 if not waiting.done:
-                    batch, self._queue = self._queue[: self._largest], self._queue[self._largest :]
-                    self._commit(batch)
+                    size = min(self._largest, len(self._queue))
+                    self._commit([self._queue.popleft() for _ in range(size)])
         if waiting.error is not None:
             raise waiting.error
 
     def _commit(self, batch: list[_Waiting]) -> None:
         try:
             self._collection.insert_many([waiting.document for waiting in batch], ordered=False)
+            for waiting in batch:
+                waiting.error = None
         except BulkWriteError as error:
             self._blame(batch, error)
-        except ConnectionFailure as error:
-            for waiting in batch:
-                waiting.error = error
-        except Exception as error:
-            # A document that cannot even be encoded fails the whole batch before it is sent.
+        except _UNFIT as error:
+            # One document that cannot be encoded keeps the whole batch from being sent.
             if len(batch) == 1:
                 batch[0].error = error
             else:
                 for waiting in batch:
                     self._commit([waiting])
+        except Exception as error:
+            for waiting in batch:
+                waiting.error = error
         finally:
             for waiting in batch:
                 waiting.done = True
 
     def _blame(self, batch: list[_Waiting], error: BulkWriteError) -> None:
-        unconfirmed = error.details.get("writeConcernErrors")
-        if unconfirmed:
+        if not error.details.get("writeConcernErrors"):
             for waiting in batch:
-                waiting.error = ConnectionFailure(str(unconfirmed[0].get("errmsg")))
+                waiting.error = None
         for fault in error.details["writeErrors"]:
             kind = DuplicateKeyError if fault["code"] == _DUPLICATE_KEY else WriteError
             batch[fault["index"]].error = kind(fault["errmsg"], fault["code"], fault)
