@@ -24,9 +24,9 @@ def to_minor(amount: Decimal, currency: str) -> int:
 
     Raises ValueError, with a reason fit for the client, where the amount has more decimals than the currency.
     """
-    scaled = amount.scaleb(DECIMALS[currency])
-    minor = int(scaled)
-    if minor != scaled:
+    minor = int(amount.scaleb(DECIMALS[currency]))
+    # Arithmetic rounds to 28 digits, comparison does not: so the amount itself is what must be met.
+    if Decimal(minor).scaleb(-DECIMALS[currency]) != amount:
         raise ValueError(f"has more decimals than {currency} has ({DECIMALS[currency]})")
     return minor
 
