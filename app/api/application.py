@@ -1,0 +1,29 @@
+"""Puts the web application together out of its blueprints and hooks."""
+
+from flask import Flask
+
+from app.api import access, openapi, orders, problems, service, stock
+from app.api.bodies import MAX_BYTES
+from app.api.metrics import Metrics
+from app.services.shop import Shop
+
+
+def application(shop: Shop) -> Flask:
+    """The web application over a shop."""
+    app = Flask("app", static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES, TRAP_HTTP_EXCEPTIONS=False)
+    # A redirect to the right path would lose a body, so a path is right with or without a slash at its end.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.extensions["shop"] = shop
+    app.extensions["metrics"] = metrics = Metrics()
+
+    access.init_app(app, metrics)
+    api = openapi.begin(app)
+    problems.init_app(app)
+    prefix = shop.settings.api_prefix
+    for blueprint in (orders.blueprint, stock.blueprint, service.blueprint):
+        api.register_blueprint(blueprint, url_prefix=prefix)
+    app.add_url_rule(f"{prefix}/docs/<name>", "service.asset", service.asset)
+    app.extensions["description"] = openapi.finish(app, api)
+    return app

@@ -1,0 +1,212 @@
+"""The kinds of value that a client may send: each checks itself in one pass and says its bounds to OpenAPI.
+
+Nothing is converted on the way in: a number in a string is no number, a boolean no integer.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields
+
+MAX_AMOUNT = Decimal(10) ** 10
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_FIRST, _LAST = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(2**32 - 1, UTC)
+_MOST_DECIMALS = 3
+
+
+def text(value: Any, shortest: int, longest: int, *, lines: bool = False) -> str:
+    """The value, if it is text of so many characters, none of them a control character.
+
+    `lines` allows tabs and line ends. Raises ValidationError.
+    """
+    if not isinstance(value, str):
+        raise ValidationError("may be given only once" if isinstance(value, Repeated) else "must be a string")
+    if not shortest <= len(value) <= longest:
+        raise ValidationError(f"must have {shortest} to {longest} characters")
+    if (_CONTROL_BUT_LINES if lines else _CONTROL).search(value):
+        raise ValidationError("must not hold control characters or half surrogate pairs")
+    return value
+
+
+def amount(value: Any) -> Decimal:
+    """The value, if it is an amount of money in major units of whatever currency. Raises ValidationError."""
+    if type(value) is int:
+        value = Decimal(value)
+    elif type(value) is not Decimal:
+        raise ValidationError("must be a number")
+    if not 0 <= value <= MAX_AMOUNT:
+        raise ValidationError(f"must be from 0 to {MAX_AMOUNT}")
+    if decimals_of(value) > _MOST_DECIMALS:
+        raise ValidationError("has more decimals than any currency has")
+    return value
+
+
+def decimals_of(value: Decimal) -> int:
+    """How many decimals the number needs, trailing zeros not counted."""
+    _, digits, exponent = value.as_tuple()
+    decimals = -int(exponent) if value else 0
+    for digit in reversed(digits):
+        if digit or decimals <= 0:
+            break
+        decimals -= 1
+    return max(0, decimals)
+
+
+class Repeated(list[str]):
+    """The values of a query parameter that was given more than once."""
+
+
+class Checked(fields.Field[Any]):
+    """A field that says in our words what is missing."""
+
+    def __init__(self, **options: Any) -> None:
+        messages = {"required": "is required", "null": "must not be null", "invalid": "must be a list"}
+        super().__init__(error_messages=messages, **options)
+
+
+class Text(Checked, fields.String):
+    """Text; `form` is a pattern that it must match, and what to say where it does not."""
+
+    def __init__(
+        self,
+        longest: int,
+        *,
+        lines: bool = False,
+        form: tuple[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        pattern = form[0] if form else r"^[^\u0000-\u001f\u007f]*$"
+        bounds = {"minLength": 1, "maxLength": longest} | ({} if lines else {"pattern": pattern})
+        super().__init__(metadata={**bounds, **(metadata or {})}, **options)
+        self._longest = longest
+        self._lines = lines
+        self._form = (re.compile(form[0]), form[1]) if form else None
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        found = text(value, 1, self._longest, lines=self._lines)
+        if self._form and not self._form[0].search(found):
+            raise ValidationError(self._form[1])
+        return found
+
+
+class Choice(Checked, fields.String):
+    """One of a few words."""
+
+    def __init__(self, choices: Sequence[str], *, kind: str = "", **options: Any) -> None:
+        super().__init__(metadata={"enum": list(choices)}, **options)
+        self._choices = frozenset(choices)
+        self._kind = kind or f"one of {', '.join(choices)}"
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if text(value, 0, 1000) not in self._choices:
+            raise ValidationError(f"must be {self._kind}")
+        return value
+
+
+class Whole(Checked, fields.Integer):
+    """A whole number within bounds; `spelled` reads it from the text of a query parameter."""
+
+    def __init__(self, least: int, most: int, *, spelled: bool = False, **options: Any) -> None:
+        super().__init__(metadata={"minimum": least, "maximum": most}, **options)
+        self._bounds = (least, most)
+        self._spelled = spelled
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        if self._spelled and re.fullmatch(r"-?\d{1,18}", text(value, 0, 1000), re.ASCII):
+            value = int(value)
+        if type(value) is not int:
+            raise ValidationError("must be a whole number")
+        least, most = self._bounds
+        if not least <= value <= most:
+            raise ValidationError(f"must be from {least} to {most}")
+        return value
+
+
+class Amount(Checked, fields.Decimal):
+    """Money in major units, exact."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(metadata={"minimum": 0, "maximum": int(MAX_AMOUNT)}, **options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Decimal:
+        return amount(value)
+
+
+class Moment(Checked, fields.DateTime):
+    """A time of RFC 3339 with its offset, brought to UTC, up to the next whole millisecond, and into the
+    bounds of the times that an id can tell."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> datetime:
+        if not _MOMENT.fullmatch(text(value, 0, 1000)):
+            raise ValidationError("must be a time such as 2024-10-04T10:00:00.000Z")
+        try:
+            moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
+            return min(max(moment, _FIRST), _LAST) + timedelta(microseconds=-moment.microsecond % 1000)
+        except (ValueError, OverflowError) as error:
+            raise ValidationError("is not a time that there is") from error
+
+
+class ListOf(Checked, fields.List[Any]):
+    """A list of from `least` to `most` such things."""
+
+    def __init__(
+        self, inner: fields.Field[Any], least: int = 0, most: int | None = None, **options: Any
+    ) -> None:
+        bounds = {"minItems": least} | ({"maxItems": most} if most else {})
+        super().__init__(cls_or_instance=inner, metadata=bounds, **options)
+        self._bounds = (least, most)
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> list[Any]:
+        least, most = self._bounds
+        if isinstance(value, list) and (len(value) < least or (most and len(value) > most)):
+            raise ValidationError(f"must have {least} to {most} items")
+        return super()._deserialize(value, *args, **options)
+
+
+class ObjectOf(Checked, fields.Nested):
+    """An object with a schema of its own."""
+
+    def __init__(self, schema: type[Schema], **options: Any) -> None:
+        super().__init__(nested=schema, **options)
+
+
+class Pairs(Checked, fields.Dict):
+    """Up to so many pairs of short names and texts."""
+
+    MOST, LONGEST_NAME, LONGEST_TEXT = 20, 64, 512
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            metadata={
+                "maxProperties": self.MOST,
+                "propertyNames": {"minLength": 1, "maxLength": self.LONGEST_NAME},
+                "additionalProperties": {"type": "string", "maxLength": self.LONGEST_TEXT},
+            },
+            **options,
+        )
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise ValidationError("must be an object")
+        if len(value) > self.MOST:
+            raise ValidationError(f"must have at most {self.MOST} pairs")
+        faults: dict[str, list[str]] = {}
+        for name, content in value.items():
+            try:
+                text(name, 1, self.LONGEST_NAME)
+            except ValidationError as error:
+                faults[name] = [f"its name {message}" for message in error.messages]
+            try:
+                text(content, 0, self.LONGEST_TEXT, lines=True)
+            except ValidationError as error:
+                faults.setdefault(name, []).extend(error.messages)
+        if faults:
+            raise ValidationError(faults)
+        return value

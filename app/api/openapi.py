@@ -1,0 +1,135 @@
+"""The API's description (OpenAPI 3.1): what flask-smorest knows of the routes and what each declares."""
+
+from typing import Any
+
+import orjson
+from flask import Flask
+from flask_smorest import Api as SmorestApi
+
+from app.api.answer_schemas import Problem
+from app.api.problems import PROBLEMS, RETRY_AFTER_SECONDS, TYPE
+
+TITLE = "Order Service"
+VERSION = "1.0.0"
+
+_ALWAYS = ("internal_error",)
+_TAKING_JSON = ("malformed_json", "content_too_large", "unsupported_media_type", "invalid_input")
+_TAKING_A_QUERY = ("invalid_input",)
+_SPEAKING_JSON = ("not_acceptable", "database_unavailable")
+
+_REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
+_IN: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "description": "The same key and body again give the first answer again; one order comes of it.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
+    "Prefer": {
+        "description": "`wait=N` holds the answer until the order has left `pending`, 30 seconds at most.",
+        "schema": {"type": "string"},
+        "example": "wait=5",
+    },
+    "If-Match": {
+        "description": "Change the order only if this is its ETag still.",
+        "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[^"]*"(, *(W/)?"[^"]*")*)$'},
+        "example": '"v3"',
+    },
+    "If-None-Match": {
+        "description": "The ETag that the client has; 304 if it is the present one.",
+        "schema": {"type": "string"},
+        "example": '"v3"',
+    },
+}
+_NOT_MODIFIED = {"description": "The client has this version already."}
+
+
+class Api(SmorestApi):
+    """Documents no error but those declared."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+
+def begin(app: Flask) -> Api:
+    """The description to which blueprints are added."""
+    app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
+    return Api(app)
+
+
+def finish(app: Flask, api: Api) -> bytes:
+    """The whole description as JSON, with every route's declaration worked in."""
+    api.spec.components.schema("Problem", schema=Problem)
+    description = api.spec.to_dict()
+    description["info"]["description"] = (
+        "Takes orders, and takes them through payment, stock and notification."
+    )
+    for rule in app.url_map.iter_rules():
+        declared = getattr(app.view_functions[rule.endpoint], "declared", None)
+        if declared is None:
+            continue
+        (path,) = (path for path in description["paths"] if path == _template(rule.rule))
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            _complete(description["paths"][path][method.lower()], declared, rule.endpoint)
+    return orjson.dumps(description)
+
+
+def _template(rule: str) -> str:
+    return rule.replace("<path:", "{").replace("<", "{").replace(">", "}")
+
+
+def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
+    operation["operationId"] = endpoint.partition(".")[2]
+    parameters = operation.setdefault("parameters", [])
+    codes = list(_ALWAYS + declared.problems)
+    if "requestBody" in operation:
+        operation["requestBody"]["required"] = True
+        codes += _TAKING_JSON
+    if any(parameter["in"] == "query" for parameter in parameters):
+        codes += _TAKING_A_QUERY
+    if not endpoint.startswith("service."):
+        codes += _SPEAKING_JSON
+    for name in declared.headers:
+        parameters.append({"in": "header", "name": name, "required": False, **_IN[name]})
+    parameters.append({"in": "header", "name": "X-Request-ID", "required": False, **_REQUEST_ID})
+    responses = operation["responses"]
+    if "If-None-Match" in declared.headers:
+        responses["304"] = {**_NOT_MODIFIED, "headers": dict(responses["200"]["headers"])}
+    for code in PROBLEMS:
+        if code in codes:
+            _add_problem(responses, code)
+    for response in responses.values():
+        response.setdefault("headers", {})["X-Request-ID"] = _REQUEST_ID
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _add_problem(responses: dict[str, Any], code: str) -> None:
+    kind = PROBLEMS[code]
+    described = responses.get(str(kind.status), {})
+    if "content" not in described:
+        schema = {"$ref": "#/components/schemas/Problem"}
+        described = {
+            "description": "",
+            "content": {"application/problem+json": {"schema": schema, "examples": {}}},
+        }
+        if kind.status == 503:
+            seconds = {"type": "integer", "examples": [RETRY_AFTER_SECONDS]}
+            described["headers"] = {"Retry-After": {"schema": seconds}}
+        responses[str(kind.status)] = described
+    described["description"] = " / ".join(filter(None, (described["description"], kind.title)))
+    described["content"]["application/problem+json"]["examples"][code] = {"value": _example(code)}
+
+
+def _example(code: str) -> dict[str, Any]:
+    kind = PROBLEMS[code]
+    example: dict[str, Any] = {
+        "type": TYPE + code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": f"{kind.title}.",
+        "instance": "/orders",
+        "code": code,
+        "requestId": "6f1c2d0e9b7a4c35a1e2f3d4c5b6a798",
+    }
+    if code == "invalid_input":
+        example["errors"] = [{"pointer": "/products/0/quantity", "detail": "must be from 1 to 1000000"}]
+    if code == "illegal_transition":
+        example["allowed"] = ["shipped", "cancelled"]
+    return example

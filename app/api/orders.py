@@ -1,0 +1,178 @@
+"""The routes of orders."""
+
+from typing import Any
+
+from flask import Response, g, request
+
+from app.api import answer_schemas, headers, representation
+from app.api.access import require_json_accepted
+from app.api.answers import answer, empty, entity_tag
+from app.api.bodies import digest
+from app.api.callers import caller, shop
+from app.api.declarations import declares
+from app.api.paging import LIKE_AN_ORDER, after, listing
+from app.api.parsing import Blueprint
+from app.api.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
+from app.domain.order import Order
+from app.services import ordering
+from app.storage.orders import OrderQuery
+
+ETAG = {"ETag": {"schema": {"type": "string", "pattern": '^"v[0-9]+"$'}, "description": "The version."}}
+CREATED = ETAG | {
+    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The new order."},
+    "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "This answer was given before."},
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
+}
+NEXT = {"Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`.'}}
+
+blueprint = Blueprint("orders", __name__, description="Orders and everything that happened to them.")
+blueprint.before_request(require_json_accepted)
+
+
+@blueprint.post("/orders")
+@blueprint.arguments(OrderIn)
+@blueprint.response(201, answer_schemas.OrderAnswer, headers=CREATED)
+@declares(
+    "orders:write",
+    "bad_header",
+    "idempotency_key_required",
+    "idempotency_key_reused",
+    headers=("Idempotency-Key", "Prefer"),
+)
+def place(draft: Any) -> Response:
+    """Place an order
+
+    Accepted as soon as it is durable; payment and stock follow. `Prefer: wait` waits for them.
+    """
+    key = headers.idempotency_key(required=shop().settings.require_idempotency_key)
+    seconds = headers.wait()
+    placed = ordering.place_order(
+        shop(), draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
+    )
+    order = ordering.first_answer(shop(), placed, seconds)
+    told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
+    if placed.replayed:
+        told["Idempotent-Replayed"] = "true"
+    if seconds is not None:
+        told["Preference-Applied"] = f"wait={seconds}"
+    return _changed("Order created successfully", order, 201, told)
+
+
+@blueprint.get("/orders")
+@blueprint.arguments(OrdersQuery, location="query")
+@blueprint.response(200, answer_schemas.Orders, headers=NEXT)
+@declares("orders:read", "bad_cursor")
+def list_all(query: dict[str, Any]) -> Response:
+    """List orders, newest first"""
+    page = ordering.list_orders(
+        shop(),
+        OrderQuery(
+            limit=query["limit"],
+            descending=query["sort"] == "-createdAt",
+            after=after(query.get("cursor"), LIKE_AN_ORDER),
+            user_id=query.get("userId"),
+            statuses=tuple(sorted(set(query.get("status", ())))),
+            payment_status=query.get("paymentStatus"),
+            product_id=query.get("productId"),
+            reference=query.get("reference"),
+            created_from=query.get("createdFrom"),
+            created_to=query.get("createdTo"),
+        ),
+    )
+    return listing("orders", [representation.order(order) for order in page.items], page.next)
+
+
+@blueprint.get("/orders/<order_id>")
+@blueprint.arguments(VersionQuery, location="query")
+@blueprint.response(200, answer_schemas.Order, headers=ETAG)
+@declares("orders:read", "not_found", headers=("If-None-Match",))
+def show(query: dict[str, Any], order_id: str) -> Response:
+    """Show an order, as it is or as it was at a version"""
+    if "version" in query:
+        order = ordering.order_at_version(shop(), order_id, int(query["version"]))
+    else:
+        order = ordering.get_order(shop(), order_id)
+    tag = {"ETag": entity_tag(order["version"])}
+    if headers.is_known(order["version"]):
+        return empty(304, tag)
+    return answer(representation.order(order), headers=tag)
+
+
+@blueprint.put("/orders/<order_id>")
+@blueprint.arguments(StatusChange)
+@blueprint.response(200, answer_schemas.OrderAnswer, headers=ETAG)
+@declares(
+    "orders:write",
+    "bad_header",
+    "not_found",
+    "illegal_transition",
+    "stale_version",
+    "if_match_required",
+    headers=("If-Match",),
+)
+def change(wanted: dict[str, Any], order_id: str) -> Response:
+    """Ship, deliver or cancel an order
+
+    Asking for the status that the order has changes nothing. Cancelling gives back money and stock.
+    """
+    order = ordering.change_status(
+        shop(),
+        order_id,
+        wanted["status"],
+        actor=caller(),
+        tracking=wanted.get("tracking"),
+        detail=wanted.get("reason"),
+        if_match=_version_to_match(order_id),
+    )
+    return _changed("Order updated successfully", order)
+
+
+@blueprint.delete("/orders/<order_id>")
+@blueprint.response(204)
+@declares(
+    "orders:write",
+    "bad_header",
+    "not_found",
+    "order_in_transit",
+    "stale_version",
+    "if_match_required",
+    headers=("If-Match",),
+)
+def delete(order_id: str) -> Response:
+    """Delete an order, cancelled first where it was not over"""
+    ordering.delete_order(shop(), order_id, actor=caller(), if_match=_version_to_match(order_id))
+    return empty(204)
+
+
+@blueprint.get("/orders/<order_id>/events")
+@blueprint.response(200, answer_schemas.Events)
+@declares("orders:read", "not_found")
+def events(order_id: str) -> Response:
+    """Show every change that an order went through"""
+    order = ordering.history(shop(), order_id)
+    return answer({"events": [representation.event(event, order) for event in order["events"]]})
+
+
+@blueprint.get("/orders/<order_id>/events/verify")
+@blueprint.response(200, answer_schemas.Verification)
+@declares("orders:read", "not_found")
+def verify(order_id: str) -> Response:
+    """Say whether an order's events are as they were written"""
+    bad = ordering.verify(shop(), order_id)
+    return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
+
+
+def _changed(message: str, order: Order, status: int = 200, told: dict[str, str] | None = None) -> Response:
+    body = {"message": message, "order": representation.order(order)}
+    return answer(body, status, {"ETag": entity_tag(order["version"]), **(told or {})})
+
+
+def _version_to_match(order_id: str) -> int | None:
+    versions = headers.if_match(required=shop().settings.require_if_match)
+    if versions is None:
+        return None
+    if len(versions) == 1:
+        return next(iter(versions))
+    # Of several versions that would do, only the present one can; of none at all, none.
+    present = ordering.get_order(shop(), order_id)["version"]
+    return present if present in versions else 0

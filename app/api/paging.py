@@ -1,0 +1,64 @@
+"""Pages: a cursor that holds to one listing and one set of filters, and the link to the next page.
+
+A cursor is the id of the last thing shown and a checksum over it, the path and the filters; so it is refused
+when it was altered, or comes with other filters. The checksum has no secret: who computes one of his own gets
+no more than a page that begins elsewhere.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from urllib.parse import urlencode
+
+from flask import Response, request
+
+from app.api.answers import answer
+from app.api.problems import Problem
+
+LIKE_AN_ORDER = r"[0-9a-f]{24}"
+LIKE_A_PRODUCT = r"[^\x00]{1,128}"
+
+_SUM_LENGTH = 9
+_NO_FILTERS = ("cursor", "limit")
+
+
+def after(cursor: str | None, form: str) -> str | None:
+    """The id that the page begins behind; ids have this form (a regular expression).
+
+    Raises Problem for a cursor that is not one of this listing.
+    """
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+        last = raw[_SUM_LENGTH:].decode()
+    except (binascii.Error, ValueError) as error:
+        raise _bad() from error
+    if _cursor(last) != cursor or not re.fullmatch(form, last):
+        raise _bad()
+    return last
+
+
+def listing(name: str, items: list[object], last: str | None) -> Response:
+    """The answer that shows a page under a name; `last` is its last id while there is more behind it."""
+    if last is None:
+        return answer({name: items})
+    cursor = _cursor(last)
+    same = [pair for pair in request.args.items(multi=True) if pair[0] != "cursor"]
+    query = urlencode([*same, ("cursor", cursor)])
+    link = f'<{request.script_root}{request.path}?{query}>; rel="next"'
+    return answer({name: items, "nextCursor": cursor}, headers={"Link": link})
+
+
+def _cursor(last: str) -> str:
+    filters = sorted(pair for pair in request.args.items(multi=True) if pair[0] not in _NO_FILTERS)
+    covered = urlencode([("", request.path), ("", last), *filters]).encode()
+    checksum = hashlib.blake2s(covered, digest_size=_SUM_LENGTH).digest()
+    return base64.urlsafe_b64encode(checksum + last.encode()).decode().rstrip("=")
+
+
+def _bad() -> Problem:
+    return Problem(
+        "bad_cursor", "The cursor is not from this listing with these filters. Begin anew without one."
+    )

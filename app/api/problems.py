@@ -1,0 +1,144 @@
+"""Every answer of 400 and above is a problem (RFC 9457), whoever raised it: a rule, the framework or a bug.
+
+`PROBLEMS` is the one list of their codes. A code is stable, and so is the `type` made of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from app.api.answers import answer
+from app.domain import errors
+from app.domain.errors import Fault
+
+TYPE = "urn:problem:order-service:"
+RETRY_AFTER_SECONDS = 2
+
+log = structlog.get_logger(__name__)
+
+
+class Kind(NamedTuple):
+    """What every problem of a code has in common."""
+
+    status: int
+    title: str
+
+
+PROBLEMS = {
+    "malformed_json": Kind(400, "The body is not JSON"),
+    "bad_request": Kind(400, "The request cannot be understood"),
+    "bad_cursor": Kind(400, "The cursor is not one of this listing's"),
+    "bad_header": Kind(400, "A header cannot be understood"),
+    "idempotency_key_required": Kind(400, "An idempotency key is required"),
+    "not_found": Kind(404, "There is no such thing"),
+    "method_not_allowed": Kind(405, "The method is not allowed here"),
+    "not_acceptable": Kind(406, "The answer cannot be had in that form"),
+    "illegal_transition": Kind(409, "The order's status forbids the change"),
+    "order_in_transit": Kind(409, "The order is on its way"),
+    "insufficient_stock": Kind(409, "The stock does not suffice"),
+    "stale_version": Kind(412, "The version is not the present one"),
+    "content_too_large": Kind(413, "The body is too large"),
+    "unsupported_media_type": Kind(415, "The body's form is not supported"),
+    "invalid_input": Kind(422, "The input is not valid"),
+    "idempotency_key_reused": Kind(422, "The idempotency key belongs to another body"),
+    "if_match_required": Kind(428, "If-Match is required"),
+    "internal_error": Kind(500, "Something went wrong here"),
+    "database_unavailable": Kind(503, "The database cannot be reached"),
+    "not_ready": Kind(503, "The service cannot take orders now"),
+}
+
+_OF_DOMAIN_ERROR: dict[type[errors.OrderServiceError], str] = {
+    errors.InvalidInput: "invalid_input",
+    errors.NotFound: "not_found",
+    errors.IllegalTransition: "illegal_transition",
+    errors.OrderInTransit: "order_in_transit",
+    errors.StaleVersion: "stale_version",
+    errors.IdempotencyKeyReused: "idempotency_key_reused",
+    errors.InsufficientStock: "insufficient_stock",
+    errors.DatabaseUnavailable: "database_unavailable",
+}
+_OF_STATUS = {
+    status: next(code for code, kind in PROBLEMS.items() if kind.status == status)
+    for status in (404, 405, 406, 413, 415, 500)
+} | {400: "bad_request"}
+
+
+class Problem(Exception):
+    """A refusal that the HTTP edge itself has to make."""
+
+    def __init__(self, code: str, detail: str, *faults: Fault, **extensions: Any) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.faults = faults
+        self.extensions = extensions
+
+
+def problem(
+    code: str,
+    detail: str,
+    *,
+    faults: Sequence[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+    **extensions: Any,
+) -> Response:
+    """The answer that tells of a problem; `extensions` are further members of it."""
+    kind = PROBLEMS[code]
+    body = {
+        "type": TYPE + code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": quote(request.script_root + request.path),
+        "code": code,
+        "requestId": g.request_id,
+        **extensions,
+    }
+    if faults:
+        body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in faults]
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(headers or {})}
+    return answer(body, kind.status, headers, media_type="application/problem+json")
+
+
+def init_app(app: Flask) -> None:
+    """Gives every kind of exception its problem."""
+    app.register_error_handler(Problem, _own)
+    app.register_error_handler(errors.OrderServiceError, _expected)
+    app.register_error_handler(HTTPException, _of_framework)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _own(refusal: Problem) -> Response:
+    return problem(refusal.code, str(refusal), faults=refusal.faults, **refusal.extensions)
+
+
+def _expected(error: errors.OrderServiceError) -> Response:
+    code = _OF_DOMAIN_ERROR[type(error)]
+    match error:
+        case errors.InvalidInput(faults=faults):
+            return problem(code, f"Faults found: {len(faults)}.", faults=faults)
+        case errors.IllegalTransition(allowed=allowed):
+            return problem(code, str(error), allowed=allowed)
+        case errors.InsufficientStock(on_hand=on_hand):
+            return problem(code, str(error), onHand=on_hand)
+        case errors.DatabaseUnavailable():
+            log.warning("database unavailable", exc_info=error)
+    return problem(code, str(error))
+
+
+def _of_framework(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return problem(_OF_STATUS.get(status, "bad_request"), error.description or "", headers=headers)
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unhandled exception", exc_info=error)
+    return problem("internal_error", "The fault is on our side and has been noted.")

@@ -1,0 +1,108 @@
+"""How things look from outside: the contract's names and order, exact amounts, nothing without a value."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from app.domain import money
+from app.domain.clock import to_text
+from app.domain.order import Event, Order
+from app.domain.stock import Level, Movement
+
+_AMOUNTS = frozenset(("totalAmount", "unitPrice", "capturedAmount", "refundedAmount"))
+_PERSONAL = ("email", "shippingAddress", "metadata")
+_LEVEL = ("productId", "onHand", "version", "updatedAt")
+_MOVEMENT = ("id", "quantity", "kind", "orderId", "reason", "at")
+
+
+def order(found: Order) -> dict[str, Any]:
+    """An order."""
+    currency = found["currency"]
+    payment = found["payment"]
+    personal = found.get("personal", {})
+    shown: dict[str, Any] = {
+        "id": found["id"],
+        "userId": found["userId"],
+        "reference": found.get("reference"),
+        "products": [_line(line, currency) for line in found["products"]],
+        "totalAmount": _amount(found["totalAmount"], currency),
+        "currency": currency,
+        "status": found["status"],
+        "payment": _present(
+            {
+                "status": payment["status"],
+                "method": payment.get("method"),
+                "reference": payment.get("reference"),
+                "capturedAmount": _amount(payment["capturedAmount"], currency),
+                "refundedAmount": _amount(payment["refundedAmount"], currency),
+                "failure": payment.get("failure"),
+            }
+        ),
+        "stock": found["stock"],
+        "email": personal.get("email"),
+        "shippingAddress": personal.get("shippingAddress"),
+        "metadata": personal.get("metadata"),
+        "tracking": found.get("tracking"),
+        "cancellation": found.get("cancellation"),
+        "version": found["version"],
+        "createdAt": to_text(found["createdAt"]),
+        "updatedAt": to_text(found["updatedAt"]),
+    }
+    return _present(shown)
+
+
+def event(entry: Event, owner: Order) -> dict[str, Any]:
+    """An entry of an order's log; the first tells the customer's personal data, as long as they are kept."""
+    data = _shown(entry["data"], owner["currency"])
+    if data.pop("personalDigest", None):
+        personal = owner.get("personal", {})
+        data |= {name: personal[name] for name in _PERSONAL if name in personal}  # type: ignore[literal-required]
+    return {
+        "sequence": entry["sequence"],
+        "type": entry["type"],
+        "at": to_text(entry["at"]),
+        "actor": entry["actor"],
+        "data": data,
+        "hash": entry["hash"],
+    }
+
+
+def level(found: Level) -> dict[str, Any]:
+    """The stock level of a product."""
+    return {name: _plain(found[name]) for name in _LEVEL}  # type: ignore[literal-required]
+
+
+def movement(found: Movement) -> dict[str, Any]:
+    """A row of a product's ledger."""
+    return {name: _plain(found[name]) for name in _MOVEMENT if name in found}  # type: ignore[literal-required]
+
+
+def _line(line: Any, currency: str) -> dict[str, Any]:
+    if "unitPrice" in line:
+        return {**line, "unitPrice": _amount(line["unitPrice"], currency)}
+    return line
+
+
+def _amount(minor: int, currency: str) -> orjson.Fragment:
+    return orjson.Fragment(money.to_text(minor, currency))
+
+
+def _present(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    return to_text(value) if isinstance(value, datetime) else value
+
+
+def _shown(value: Any, currency: str) -> Any:
+    match value:
+        case dict():
+            return {
+                name: _amount(inner, currency) if name in _AMOUNTS else _shown(inner, currency)
+                for name, inner in value.items()
+            }
+        case list():
+            return [_shown(item, currency) for item in value]
+    return _plain(value)

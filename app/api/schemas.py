@@ -1,0 +1,227 @@
+"""What clients may send. All checks are here and in `fields`; what goes on to the services is right."""
+# ruff: noqa: N815 - the names are those of the API
+
+from decimal import Decimal
+from typing import Any
+
+from flask import current_app
+from marshmallow import Schema, ValidationError, post_load, validates_schema
+
+from app.api.fields import (
+    Amount,
+    Choice,
+    ListOf,
+    Moment,
+    ObjectOf,
+    Pairs,
+    Text,
+    Whole,
+    amount,
+    decimals_of,
+    text,
+)
+from app.api.pointers import UNKNOWN
+from app.domain.errors import NotFound
+from app.domain.money import DECIMALS, to_minor
+from app.domain.order import PAYMENT, STATUS
+
+_EMAIL = (r"^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$", "must be an email address")
+_COUNTRY = (r"^[A-Z]{2}$", "must be a country code of ISO 3166-1 such as DE")
+_WEB_ADDRESS = (r"^https?://[^\s/]+", "must be a URL that begins with https:// or http://")
+MOST_LINES, MOST_OF_A_LINE, MOST_ON_HAND = 200, 1_000_000, 1_000_000_000
+ID_LENGTH = 128
+
+
+class Input(Schema):
+    """An object in which every field is known."""
+
+    error_messages = {"type": "must be an object", "unknown": UNKNOWN}  # noqa: RUF012 - marshmallow's own
+
+
+class LineIn(Input):
+    """A line of a new order."""
+
+    productId = Text(ID_LENGTH, required=True)
+    quantity = Whole(1, MOST_OF_A_LINE, required=True)
+    unitPrice = Amount()
+
+
+class Address(Input):
+    """Where an order goes."""
+
+    name = Text(200)
+    line1 = Text(200)
+    line2 = Text(200)
+    city = Text(100)
+    region = Text(100)
+    postalCode = Text(20)
+    country = Text(2, form=_COUNTRY)
+
+
+class OrderIn(Input):
+    """A new order. Where every line has a `unitPrice`, the lines must add up to `totalAmount`."""
+
+    userId = Text(ID_LENGTH, required=True)
+    products = ListOf(ObjectOf(LineIn), 1, MOST_LINES, required=True)
+    totalAmount = Amount(required=True)
+    currency = Choice(sorted(DECIMALS), kind="a currency of ISO 4217 such as USD")
+    paymentMethod = Text(255)
+    reference = Text(64)
+    email = Text(254, form=_EMAIL)
+    shippingAddress = ObjectOf(Address)
+    metadata = Pairs()
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def check_amounts(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """No amount has more decimals than the currency has, and the lines add up.
+
+        Looks at what the client sent, so as to find what it can where other fields are wrong.
+        """
+        if not isinstance(original, dict):
+            return
+        faults: dict[Any, Any] = {}
+        currency = original.get("currency", _default_currency())
+        if isinstance(currency, str) and currency in DECIMALS:
+            faults = _too_fine(original, currency)
+        lines = original.get("products")
+        if "totalAmount" not in faults and isinstance(lines, list) and lines:
+            expected, total = _sum(lines), _amount(original.get("totalAmount"))
+            if expected is not None and total is not None and expected != total:
+                faults["totalAmount"] = [f"is not what the lines add up to ({expected})"]
+        if faults:
+            raise ValidationError(faults)
+
+    @post_load
+    def to_minor_units(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """A draft: amounts in minor units, and the currency that they are in."""
+        currency = data.setdefault("currency", _default_currency())
+        data["totalAmount"] = to_minor(data["totalAmount"], currency)
+        for line in data["products"]:
+            if "unitPrice" in line:
+                line["unitPrice"] = to_minor(line["unitPrice"], currency)
+        return data
+
+
+class Tracking(Input):
+    """How to follow the parcel."""
+
+    carrier = Text(100)
+    number = Text(100)
+    url = Text(2000, form=_WEB_ADDRESS)
+
+
+class StatusChange(Input):
+    """A change of an order's status; `tracking` goes with `shipped`, `reason` with `cancelled`."""
+
+    status = Choice(tuple(STATUS), required=True)
+    tracking = ObjectOf(Tracking)
+    reason = Text(500, lines=True)
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def check_company(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """What is said of a change fits the change."""
+        if isinstance(original, dict) and "status" in data:
+            company = {"tracking": "shipped", "reason": "cancelled"}
+            faults = {
+                name: [f"goes with the status {status} only"]
+                for name, status in company.items()
+                if name in original and data["status"] != status
+            }
+            if faults:
+                raise ValidationError(faults)
+
+
+class LevelIn(Input):
+    """The level to set."""
+
+    onHand = Whole(0, MOST_ON_HAND, required=True)
+
+
+class AdjustmentIn(Input):
+    """A movement to make; a negative quantity takes away."""
+
+    quantity = Whole(-MOST_ON_HAND, MOST_ON_HAND, required=True)
+    reason = Text(200, required=True)
+
+    @validates_schema
+    def check_quantity(self, data: dict[str, Any], **_: Any) -> None:
+        """Something moves."""
+        if data["quantity"] == 0:
+            raise ValidationError({"quantity": ["must not be 0"]})
+
+
+class VersionQuery(Input):
+    """Which version of an order to show. Any number may be asked for; there may be no such version."""
+
+    version = Text(1000, form=(r"^-?[0-9]{1,18}$", "must be a whole number"))
+
+
+class PageQuery(Input):
+    """Which page of a listing."""
+
+    limit = Whole(1, 100, spelled=True, load_default=25)
+    cursor = Text(2000)
+
+
+class OrdersQuery(PageQuery):
+    """Which orders to list; the filters combine with and."""
+
+    userId = Text(ID_LENGTH)
+    status = ListOf(Choice(tuple(STATUS)))
+    paymentStatus = Choice(tuple(PAYMENT))
+    productId = Text(ID_LENGTH)
+    reference = Text(64)
+    createdFrom = Moment()
+    createdTo = Moment()
+    sort = Choice(("createdAt", "-createdAt"), load_default="-createdAt")
+
+
+def require_product_id(given: str) -> str:
+    """The id out of a path. Raises NotFound where no product can have it."""
+    try:
+        return text(given, 1, ID_LENGTH)
+    except ValidationError as error:
+        raise NotFound("There can be no such product.") from error
+
+
+def _default_currency() -> str:
+    return current_app.extensions["shop"].settings.default_currency
+
+
+def _amount(value: Any) -> Decimal | None:
+    try:
+        return amount(value)
+    except ValidationError:
+        return None
+
+
+def _too_fine(order: dict[str, Any], currency: str) -> dict[Any, Any]:
+    def is_too_fine(value: Any) -> bool:
+        found = _amount(value)
+        return found is not None and decimals_of(found) > DECIMALS[currency]
+
+    complaint = [f"has more decimals than {currency} has ({DECIMALS[currency]})"]
+    faults: dict[Any, Any] = {}
+    if is_too_fine(order.get("totalAmount")):
+        faults["totalAmount"] = complaint
+    lines = order.get("products")
+    if isinstance(lines, list):
+        prices = {
+            index: {"unitPrice": complaint}
+            for index, line in enumerate(lines)
+            if isinstance(line, dict) and is_too_fine(line.get("unitPrice"))
+        }
+        if prices:
+            faults["products"] = prices
+    return faults
+
+
+def _sum(lines: list[Any]) -> Decimal | None:
+    """What the lines add up to; None where one has no price, or is not right."""
+    total = Decimal(0)
+    for line in lines:
+        price = _amount(line.get("unitPrice")) if isinstance(line, dict) else None
+        if price is None or type(line.get("quantity")) is not int:
+            return None
+        total += price * line["quantity"]
+    return total

@@ -1,0 +1,71 @@
+"""The routes of the service itself: health, metrics, and the API's own description."""
+
+from http import HTTPStatus
+from pathlib import Path
+
+import flask_swagger_ui
+from flask import Response, current_app, render_template, send_from_directory
+
+from app.api import answer_schemas
+from app.api.answers import answer
+from app.api.callers import shop
+from app.api.declarations import OPEN, declares
+from app.api.parsing import Blueprint
+from app.api.problems import problem
+from app.services.health import is_ready, readiness
+
+_ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
+
+blueprint = Blueprint("service", __name__, description="The service itself.", template_folder="templates")
+
+
+@blueprint.get("/healthz")
+@blueprint.response(200, answer_schemas.Health)
+@declares(OPEN)
+def healthz() -> Response:
+    """Say that the process lives"""
+    return answer({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+@blueprint.response(200, answer_schemas.Readiness)
+@declares(OPEN, "not_ready")
+def readyz() -> Response:
+    """Say whether orders can be taken
+
+    The broker is reported; without it orders are taken all the same.
+    """
+    checks = readiness(shop())
+    if is_ready(checks):
+        return answer({"status": "ready", "checks": checks})
+    return problem("not_ready", "A part that orders need is not ready.", checks=checks)
+
+
+@blueprint.get("/metrics")
+@blueprint.response(200, {"type": "string"}, content_type="text/plain")
+@declares(OPEN)
+def metrics() -> Response:
+    """Tell Prometheus what was measured, across the worker processes"""
+    measured = current_app.extensions["metrics"]
+    return Response(measured.text(), HTTPStatus.OK, content_type=measured.content_type)
+
+
+@blueprint.get("/openapi.json")
+@blueprint.response(200, {"type": "object"})
+@declares(OPEN)
+def openapi_json() -> Response:
+    """Describe this API in OpenAPI 3.1"""
+    return Response(current_app.extensions["description"], content_type="application/json")
+
+
+@blueprint.get("/docs")
+@blueprint.response(200, {"type": "string"}, content_type="text/html")
+@declares(OPEN)
+def docs() -> str:
+    """Show this API on a page to try it out"""
+    return render_template("docs.html")
+
+
+def asset(name: str) -> Response:
+    """A script or style of the page."""
+    return send_from_directory(_ASSETS, name, max_age=86400)

@@ -1,0 +1,63 @@
+"""Log lines: one JSON object each, with the request id of what they belong to; readable text on a terminal.
+
+Lines go to standard error, each in one write, so that those of several processes never mix.
+"""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import orjson
+import structlog
+
+STDERR = 2
+# Libraries that would tell of every single thing they do.
+TALKATIVE = ("celery.app.trace", "celery.worker.strategy", "kombu", "amqp", "pymongo", "urllib3", "werkzeug")
+
+
+class Lines:
+    """Writes each line whole."""
+
+    def msg(self, line: str | bytes) -> None:
+        """Write one line."""
+        text = line.encode("utf-8", "replace") if isinstance(line, str) else line
+        os.write(STDERR, text + b"\n")
+
+    debug = info = warning = error = critical = exception = log = fatal = msg
+
+
+class _FromLibraries(logging.Handler):
+    """Brings what libraries log into the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fault = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **fault)
+
+
+def configure(level: str) -> None:
+    """Sets up the logging of a process; `level` is the least that is logged."""
+    least = logging.getLevelNamesMapping()[level.upper()]
+    readable = sys.stderr.isatty()
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if readable:
+        processors.append(structlog.dev.ConsoleRenderer())
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=lambda *_: Lines(),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_FromLibraries()], level=least, force=True)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
+
+
+def _to_json(line: dict[str, Any], **_: Any) -> bytes:
+    return orjson.dumps(line, default=str)
