@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING, NoReturn
 
+from pymongo.errors import PyMongoError
+
 from app.storage.database import connect
 from deploy.local.mailbox import Mailbox
 from deploy.local.process import Failed
@@ -129,7 +131,7 @@ def main() -> None:
         run()
     except Stopped:
         _say("Stopped.")
-    except Failed as failure:
+    except (Failed, PyMongoError) as failure:
         sys.exit(str(failure))
 
 

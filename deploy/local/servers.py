@@ -39,6 +39,7 @@ class Server(abc.ABC):
     """A server on a loopback port of its own that keeps its port and its data over restarts."""
 
     name: str
+    needs: str
 
     def __init__(self, directory: Path, *, log: Path | None = None) -> None:
         self.port = free_port()
@@ -66,7 +67,7 @@ class Server(abc.ABC):
         try:
             while not self._answers():
                 if not self.process.running:
-                    raise Failed(self.process.obituary())
+                    raise Failed(f"{self.process.obituary()}; {self.needs}")
                 if time.monotonic() > deadline:
                     raise Failed(f"{self.name} did not answer in {timeout:.0f} s (log: {self.process.log})")
                 time.sleep(0.02)
@@ -99,6 +100,7 @@ class MongoServer(Server):
     """A mongod that is a replica set of one, since transactions and change streams need a set."""
 
     name = "mongod"
+    needs = "it needs OpenSSL 3, or give MONGO_URI to use another"
 
     def _command(self) -> list[str]:
         return [
@@ -150,6 +152,7 @@ class Broker(Server):
     """A Valkey server, which to Celery is a Redis."""
 
     name = "valkey"
+    needs = "give REDIS_URL to use another"
     databases = 512
 
     def _command(self) -> list[str]:
