@@ -43,6 +43,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("productId", "_id")),
         Index(("orderId", "productId", "kind"), only=_where("orderId"), unique=True),
     ),
+    "stock_loads": (),
     "notifications": (Index(("dueBy",), only=_where("dueBy")),),
     "sandbox_payments": (Index(("at",)),),
     "relay": (),

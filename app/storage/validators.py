@@ -111,6 +111,7 @@ _MOVEMENT = _exactly(
     orderId=_TEXT,
     reason=_TEXT,
 )
+_LOAD = _exactly({"_id": _KEY, "at": _TIME, "parts": _list({"bsonType": "binData"})})
 _NOTIFICATION = _exactly(
     {
         "_id": _TEXT,
@@ -143,6 +144,7 @@ VALIDATORS: dict[str, Schema] = {
     "orders": {"$jsonSchema": _ORDER, "$expr": _BOOKS_BALANCE},
     "stock": {"$jsonSchema": _LEVEL},
     "stock_movements": {"$jsonSchema": _MOVEMENT},
+    "stock_loads": {"$jsonSchema": _LOAD},
     "notifications": {"$jsonSchema": _NOTIFICATION},
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
 }

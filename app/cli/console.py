@@ -1,0 +1,76 @@
+"""What all commands share: refusals as one line, progress, columns, text that cannot steer the terminal."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from app.domain.errors import OrderServiceError
+from app.services.shop import Shop
+from app.storage.database import connect
+
+Progress = Callable[[int, int], None]
+
+
+class Misused(click.ClickException):
+    """The command line itself is wrong."""
+
+    exit_code = 2
+
+
+class OperatorGroup(AppGroup):
+    """A group whose commands refuse with one line and no traceback, be it bad input or a database down."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command asked for."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as mistake:
+            raise Misused(f"{mistake.format_message()} Try --help.") from None
+        except OrderServiceError as fact:
+            raise click.ClickException(str(fact)) from None
+
+
+def shop() -> Shop:
+    """The service's collaborators, as the app holds them."""
+    held: Shop = current_app.extensions["shop"]
+    return held
+
+
+@contextmanager
+def opened_database() -> Iterator[Any]:
+    """The database by a connection of the command's own."""
+    database = connect(shop().settings.mongo_uri)
+    with database.client:
+        yield database
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on stderr, told how much is done and how much there is to do; nothing where nobody watches."""
+    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield show
+
+
+def echo_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
+    """Prints the rows with their columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(indent + "  ".join(cells).rstrip())
+
+
+def plain(text: object) -> str:
+    """The text with what does not print (control characters, direction marks) escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
+    )

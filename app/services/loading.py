@@ -1,0 +1,61 @@
+"""Sets any number of stock levels, all or none.
+
+Up to a part's worth goes in one transaction. More would not fit into the database's cache: such a load is
+recorded in one write, which decides, and then comes into force part by part, each in a transaction that also
+takes it off the record. A load that is cut off is finished by whoever calls `finish_loads` next.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+
+from app.services.shop import Shop
+from app.services.stocking import set_levels
+from app.storage.database import Transaction
+from app.storage.stock_loads import StockLoads
+
+PART = 2_000
+
+
+def load_levels(
+    shop: Shop, loads: StockLoads, levels: dict[str, int], progress: Callable[[int, int], None]
+) -> None:
+    """Sets the levels by product; loads that were cut off earlier are finished first.
+
+    Raises LoadTooLarge if there are too many to record, DatabaseUnavailable: nothing is in force then, or all
+    of it will be.
+    """
+    finish_loads(shop, loads)
+    if len(levels) <= PART:
+        set_levels(shop, levels)
+        progress(len(levels), len(levels))
+        return
+    rest = iter(sorted(levels.items()))
+    load_id = loads.begin(iter(lambda: dict(islice(rest, PART)), {}), shop.clock())
+    done = 0
+    while taken := _put_into_force(shop, loads, load_id):
+        done += taken
+        progress(done, len(levels))
+
+
+def finish_loads(shop: Shop, loads: StockLoads) -> int:
+    """Finishes the loads that were cut off, oldest first; says how many."""
+    unfinished = loads.unfinished()
+    for load_id in unfinished:
+        while _put_into_force(shop, loads, load_id):
+            pass
+    return len(unfinished)
+
+
+def _put_into_force(shop: Shop, loads: StockLoads, load_id: str) -> int:
+    """Sets the levels of the load's next part; says how many, 0 once the load is finished."""
+
+    def work(transaction: Transaction) -> int:
+        part = loads.take(load_id, transaction)
+        if part is None:
+            return 0
+        set_levels(replace(shop, transact=lambda joined: joined(transaction)), part)
+        return len(part)
+
+    taken: int = shop.transact(work)
+    return taken
