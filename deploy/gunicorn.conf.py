@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-bind = f"{os.environ.get('BIND_ADDRESS', '0.0.0.0')}:{os.environ.get('PORT', '3003')}"  # noqa: S104 - in a container
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+bind = f"{os.environ.get('BIND_ADDRESS', '0.0.0.0')}:{os.environ.get('PORT') or '3003'}"  # noqa: S104 - in a container
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 worker_class = "gevent"
 worker_connections = 1000
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats, not on a disk
@@ -15,7 +15,7 @@ backlog = 2048
 # Longer than a load balancer keeps an idle connection, so that the balancer is the one who closes it.
 keepalive = 75
 timeout = 30
-graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT", "25"))
+graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 25)
 
 limit_request_line = 8190
 limit_request_fields = 100
@@ -24,7 +24,7 @@ forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 
 accesslog = None  # the application logs each request, with its request id
 errorlog = "-"
-loglevel = os.environ.get("LOG_LEVEL", "info").lower()
+loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
 control_socket_disable = True
 
 # A worker opens its database connections after the fork, which a preloaded application could not.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HOME = ROOT / ".local"
 LOGS = HOME / "log"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-DEFAULTS = {"AUTH": "off", "PORT": "3003", "LOG_LEVEL": "INFO"}
+DEFAULTS = {"AUTH": "off", "PORT": "3003", "LOG_LEVEL": "info"}
 WATCH_EVERY = 0.3
 
 READY = """
@@ -69,6 +69,8 @@ def run() -> NoReturn:
 
 def _serve(parts: ExitStack) -> NoReturn:
     settings = {**DEFAULTS, **{name: value for name, value in os.environ.items() if value}}
+    if settings["LOG_LEVEL"].lower() != "debug":
+        settings["LOG_LEVEL"] = "info"  # by their log the processes are seen to be ready
     servers: list[Server] = []
     if "MONGO_URI" not in settings:
         _say("Starting MongoDB …")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("web", "relay", "worker", "beat")
 STOPPING_ORDER = ("web", "relay", "beat", "worker")
-READY_LINES = {"relay": "relay", "worker": "ready.", "beat": "beat: Starting"}
+READY_LINES = {"relay": "relay works", "worker": "ready.", "beat": "beat: Starting"}
 
 
 def procfile() -> dict[str, str]:
@@ -51,7 +51,8 @@ class Stack:
     @property
     def base_url(self) -> str:
         """Where the web process listens, with the prefix of the API's paths."""
-        return f"http://{HOST}:{self.port}{self.env.get('API_PREFIX', '')}"
+        prefix = self.env.get("API_PREFIX", "").strip("/")
+        return f"http://{HOST}:{self.port}{f'/{prefix}' if prefix else ''}"
 
     def run(self, name: str, command: str, timeout: float = 60.0) -> None:
         """Run a command of the service to its end; Failed when it fails."""
@@ -115,13 +116,20 @@ class Stack:
         """Return when every started process of these roles can work; Failed when one ends or is late."""
         deadline = time.monotonic() + timeout
         for process in self.processes(roles):
-            role = process.name.partition("-")[0]
-            while not (self._web_ready() if role == "web" else READY_LINES[role] in process.output()):
+            while not self._ready(process):
                 if not process.running:
                     raise Failed(process.obituary())
                 if time.monotonic() > deadline:
                     raise Failed(f"{process.name} is not ready after {timeout:.0f} s (log: {process.log})")
                 time.sleep(0.05)
+
+    def _ready(self, process: Process) -> bool:
+        role, _, number = process.name.partition("-")
+        if role == "web":
+            return self._web_ready()
+        if role == "relay" and number:
+            return process.running  # it stands by, and says nothing until it takes over
+        return READY_LINES[role] in process.output()
 
     def _process(self, name: str, command: str, settings: Mapping[str, str]) -> Process:
         shell = ["/bin/sh", "-c", f"exec {command}"]
