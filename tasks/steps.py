@@ -1,7 +1,6 @@
 """One thin task per step of the event table; each takes a list of ids, to share the cost of a message."""
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 from app.domain import steps
 from app.services.notifying import announce, deliver
@@ -18,12 +17,14 @@ def send(owed: Mapping[str, Iterable[str]]) -> None:
             app.send_task(name, args=(ids[start : start + BATCH],))
 
 
-def _perform(step: steps.Step, order_ids: list[str]) -> None:
-    perform(shop(), step, order_ids)
+def _make_task(step: steps.Step) -> None:
+    @app.task(name=step.name)
+    def perform_step(order_ids: list[str]) -> None:
+        perform(shop(), step, order_ids)
 
 
 for _step in steps.STEPS:
-    app.task(partial(_perform, _step), name=_step.name)
+    _make_task(_step)
 
 
 @app.task(name=steps.ANNOUNCE)
