@@ -1,0 +1,62 @@
+"""The queue is a hint: while the broker is away orders are accepted, and what it forgets is sent again."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from tests.end_to_end import books
+from tests.end_to_end.service import Load, accepted, draft
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deploy.local.servers import Broker
+    from tests.end_to_end.conftest import ServiceStarter
+
+ORDERS, SLOWEST = 500, 1.0
+
+
+def test_orders_are_accepted_without_a_broker_and_processed_once_when_it_is_back(
+    serve: ServiceStarter, private_broker: Callable[[], Broker]
+) -> None:
+    """500 POSTs, each answered within a second."""
+    broker = private_broker()
+    service = serve(redis_url=broker.url())
+    service.set_stock("kept", ORDERS + 10)
+    broker.stop()
+
+    answers = service.post_all([draft("kept")] * ORDERS)
+
+    ids = [accepted(answer) for answer in answers]
+    assert max(answer.elapsed.total_seconds() for answer in answers) < SLOWEST
+    assert service.http.get("/readyz").status_code == 200
+    assert service.count(ids, status="pending") == ORDERS
+
+    broker.start()
+    service.come_to_rest(ids, timeout=90)
+    assert service.count(ids, status="confirmed") == ORDERS
+    assert service.on_hand("kept") == 10
+    assert books.faults(service, ids) == []
+
+
+def test_a_broker_that_comes_back_with_an_empty_store_costs_nothing(
+    serve: ServiceStarter, private_broker: Callable[[], Broker]
+) -> None:
+    """Twice during load everything it held is gone: messages, leases, queues."""
+    broker = private_broker()
+    service = serve(redis_url=broker.url())
+    service.set_stock("forgotten", 10_000)
+    with Load(service, product="forgotten") as load:
+        for _ in range(2):
+            load.wait_for(50)
+            broker.kill()
+            shutil.rmtree(broker.directory / "appendonlydir")
+            load.wait_for(25)
+            broker.start()
+        load.wait_for(50)
+
+    assert {answer.status for answer in load.answers} == {201}
+    service.come_to_rest(load.order_ids(), timeout=90)
+    assert service.count(load.order_ids(), status="confirmed") == len(load.answers)
+    assert books.faults(service, service.order_ids()) == []

@@ -1,0 +1,59 @@
+"""An order that cannot be finished in time ends, and nothing of it is left open anywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.end_to_end import books
+from tests.end_to_end.service import draft, eventually
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import ServiceStarter
+    from tests.end_to_end.service import Service
+
+
+def test_orders_of_a_provider_that_is_down_expire_with_nothing_left_open(serve: ServiceStarter) -> None:
+    """A payment method that works is not held up by the one that does not."""
+    service = serve(settings={"ORDER_EXPIRY": "3s"})
+    service.set_stock("waited-for", 100)
+    ids = service.place_all([draft("waited-for", paymentMethod="sandbox_unavailable")] * 30)
+    well = service.confirmed(draft("waited-for"))["id"]
+
+    service.come_to_rest(ids)
+
+    assert _expired(service, ids) == len(ids)
+    assert service.get(well)["status"] == "confirmed"
+    payments = list(service.database.sandbox_payments.find({"_id": {"$in": ids}}))
+    assert {(payment["status"], payment["captured"]) for payment in payments} == {("voided", 0)}
+    assert service.on_hand("waited-for") == 99
+    shown = service.get(ids[0])
+    assert shown["payment"]["status"] == "voided"
+    assert shown["stock"]["status"] == "released"
+    assert books.faults(service, [*ids, well]) == []
+
+
+def test_an_authorization_that_comes_after_the_expiry_is_void(serve: ServiceStarter) -> None:
+    """The provider takes two seconds to authorize, the order has one."""
+    service = serve(settings={"ORDER_EXPIRY": "1s"}, roles={"web": 1, "relay": 1, "worker": 2, "beat": 1})
+    ids = service.place_all([draft(paymentMethod="sandbox_slow")] * 10)
+    eventually(lambda: service.count(ids, status={"$ne": "pending"}) == len(ids))
+    eventually(lambda: not service.unfinished_messages())
+    service.come_to_rest(ids)
+
+    open_at_provider = {"_id": {"$in": ids}, "status": "authorized"}
+    assert service.database.sandbox_payments.count_documents(open_at_provider) == 0
+    assert books.faults(service, ids) == []
+
+
+def test_a_payment_whose_answer_was_lost_is_asked_for_again_and_taken_once(service: Service) -> None:
+    """The provider acted and did not say so; asked again under the same key, it acts no second time."""
+    ids = service.place_all([draft(paymentMethod="sandbox_timeout_once")] * 20)
+    service.come_to_rest(ids)
+    assert service.count(ids, status="confirmed") == len(ids)
+    payments = list(service.database.sandbox_payments.find({"_id": {"$in": ids}}))
+    assert all(payment["calls"] >= 2 for payment in payments)
+    assert books.faults(service, ids) == []
+
+
+def _expired(service: Service, ids: list[str]) -> int:
+    return service.count(ids, status="cancelled", cancellation__reason="expired")

@@ -1,0 +1,67 @@
+"""A worker may die at any moment: whoever takes over finds what is still due, and does that."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from typing import TYPE_CHECKING
+
+from tests.end_to_end import books
+from tests.end_to_end.service import draft, eventually
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import ServiceStarter
+    from tests.end_to_end.service import Service
+
+KILLS, ORDERS, PRODUCTS = 20, 500, 5
+# How far an order of the wave must have come for the worker to be killed: each step is hit in turn.
+MOMENTS = (
+    {"payment__status": "authorized"},
+    {"stock__status": "decremented"},
+    {"status": "confirmed"},
+    {"announced": {"$gt": 1}},
+)
+
+
+def test_orders_are_done_once_though_workers_are_killed_twenty_times(serve: ServiceStarter) -> None:
+    """By turns the whole worker and one of its processes, while 500 orders are on their way.
+
+    Some orders are slow to pay, so that there is always a batch in the hands of a worker.
+    """
+    service = serve()
+    for number in range(PRODUCTS):
+        service.set_stock(f"product-{number}", ORDERS)
+    ids: list[str] = []
+    cut_off = 0
+    for kill in range(KILLS):
+        wave = service.place_all(_wave(kill, ORDERS // KILLS), clients=4)
+        ids += wave
+        eventually(lambda wave=wave, kill=kill: service.count(wave, **MOMENTS[kill // 2 % len(MOMENTS)]))
+        if kill % 2:
+            children = eventually(service.pool_children)
+            os.kill(random.choice(children), signal.SIGKILL)
+            continue
+        service.stack.kill("worker")
+        cut_off += service.unfinished_messages() > 0
+        # What a worker held when it died stays with the broker for two minutes; here it is lost altogether.
+        service.broker.delete("unacked", "unacked_index")
+        service.stack.start("worker")
+
+    service.come_to_rest(ids, timeout=90)
+    assert cut_off >= KILLS // 4, "most of the workers had nothing to do when they were killed"
+    assert len(ids) == ORDERS
+    assert service.count(ids, status="confirmed") == ORDERS
+    assert _on_hand(service) == PRODUCTS * ORDERS - 2 * ORDERS
+    assert books.faults(service, ids) == []
+    assert service.broken_chains(ids[::10]) == []
+
+
+def _wave(number: int, size: int) -> list[dict[str, object]]:
+    lines = [{"productId": f"product-{(number + offset) % PRODUCTS}", "quantity": 1} for offset in range(2)]
+    slow = {"paymentMethod": "sandbox_slow"}
+    return [{**draft(), "products": lines, **(slow if at % 8 == 0 else {})} for at in range(size)]
+
+
+def _on_hand(service: Service) -> int:
+    return sum(service.on_hand(f"product-{number}") for number in range(PRODUCTS))
