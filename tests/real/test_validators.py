@@ -1,0 +1,257 @@
+"""The database itself refuses what the domain does not know, whoever writes it."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import WriteError
+
+from app.domain.order import Change, Personal, advance, create
+from app.storage import schema
+from app.storage.database import connect
+from app.storage.validators import VALIDATORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from deploy.local.servers import MongoServer
+
+AT = datetime(2024, 10, 4, 10, tzinfo=UTC)
+REFUSED = 121
+CONFIRMED = (
+    Change("payment.authorized", {"reference": "r"}),
+    Change("stock.decremented"),
+    Change("payment.captured", {"capturedAmount": 1250}),
+    Change("order.confirmed"),
+)
+CANCELLED = Change("order.cancelled", {"cancellation": {"reason": "requested", "detail": "changed my mind"}})
+ROADS: dict[str, tuple[Change, ...]] = {
+    "pending": (),
+    "confirmed": CONFIRMED,
+    "delivered": (
+        *CONFIRMED,
+        Change("order.shipped", {"tracking": {"carrier": "DHL", "number": "1"}}),
+        Change("order.delivered"),
+    ),
+    "refunded": (
+        *CONFIRMED,
+        CANCELLED,
+        Change("payment.partially_refunded", {"refundedAmount": 250}),
+        Change("payment.refunded", {"refundedAmount": 1250}),
+        Change("stock.restocked"),
+    ),
+    "declined": (
+        Change("payment.declined", {"failure": {"code": "card_declined", "message": "No."}}),
+        CANCELLED,
+        Change("stock.released"),
+    ),
+    "out of stock": (
+        Change("payment.authorized", {"reference": "r"}),
+        Change("stock.insufficient", {"shortages": [{"productId": "p", "requested": 2, "available": 0}]}),
+        CANCELLED,
+        Change("payment.voided"),
+    ),
+    "deleted": (*CONFIRMED, CANCELLED, Change("order.deleted", {"deletedAt": AT})),
+}
+
+
+def _order(*changes: Change) -> dict[str, Any]:
+    data = {
+        "userId": "u",
+        "products": [{"productId": "p", "quantity": 2, "unitPrice": 625}],
+        "totalAmount": 1250,
+        "currency": "USD",
+        "paymentMethod": "sandbox_ok",
+        "reference": "r-1",
+    }
+    personal = Personal(
+        salt="s", email="a@example.org", shippingAddress={"city": "Bonn"}, metadata={"gift.wrap": "$yes"}
+    )
+    order = advance(create(str(ObjectId()), AT, "client", data, personal), AT, "system", changes)
+    document: dict[str, Any] = {
+        **copy.deepcopy(order),
+        "_id": ObjectId(order["id"]),
+        "dueBy": AT,
+        "attempts": 3,
+    }
+    document |= {"announced": 1, "idempotency": {"caller": "c", "key": str(ObjectId()), "digest": "0" * 64}}
+    if "deletedAt" not in order:
+        document["visible"] = True
+    del document["id"]
+    return document
+
+
+def _level() -> dict[str, Any]:
+    return {"_id": str(ObjectId()), "onHand": 3, "version": 1, "updatedAt": AT}
+
+
+def _movement() -> dict[str, Any]:
+    row = {"_id": ObjectId(), "productId": "p", "quantity": -2, "kind": "decrement", "at": AT}
+    return {**row, "orderId": str(ObjectId()), "reason": "damaged"}
+
+
+def _notification() -> dict[str, Any]:
+    order_id = str(ObjectId())
+    return {
+        "_id": f"{order_id}:1:mail",
+        "orderId": order_id,
+        "sequence": 1,
+        "channel": "mail",
+        "type": "order.created",
+        "at": AT,
+        "attempts": 0,
+        "status": "pending",
+        "dueBy": AT,
+    }
+
+
+def _payment() -> dict[str, Any]:
+    money = {"amount": 1250, "currency": "USD", "captured": 1250, "refunded": 0}
+    return {"_id": str(ObjectId()), "status": "captured", "at": AT, "calls": 1, **money}
+
+
+RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
+    "orders": lambda: _order(*CONFIRMED),
+    "stock": _level,
+    "stock_movements": _movement,
+    "notifications": _notification,
+    "sandbox_payments": _payment,
+    "stock_loads": lambda: {"_id": ObjectId(), "at": AT, "parts": [b"x"]},
+}
+# A field that must not have the value; None: that must not be missing.
+WRONG: dict[str, list[tuple[str, Any]]] = {
+    "orders": [
+        *((field, None) for field in ("userId", "products", "totalAmount", "currency", "status", "payment")),
+        *(
+            (field, None)
+            for field in ("stock", "version", "publicVersion", "createdAt", "updatedAt", "events")
+        ),
+        ("userId", ""),
+        ("userId", "u" * 129),
+        ("userId", 7),
+        ("products", []),
+        ("products.0.quantity", 0),
+        ("products.0.quantity", 1.0),
+        ("products.0.quantity", "2"),
+        ("products.0.unitPrice", -1),
+        ("products.0.price", 5),
+        ("products.0.productId", ""),
+        ("totalAmount", 12.5),
+        ("totalAmount", -1),
+        ("currency", "US"),
+        ("status", "lost"),
+        ("status", None),
+        ("payment.status", "paid"),
+        ("payment.capturedAmount", 1251),
+        ("payment.capturedAmount", None),
+        ("payment.refundedAmount", 1251),
+        ("payment.method", 1),
+        ("stock.status", "gone"),
+        ("version", 0),
+        ("version", 4),
+        ("version", 6),
+        ("publicVersion", 6),
+        ("createdAt", "2024-10-04T10:00:00.000Z"),
+        ("events", []),
+        ("events.0.hash", "short"),
+        ("events.1.type", "order.lost"),
+        ("events.1.at", None),
+        ("events.1.data", None),
+        ("events.4.sequence", 7),
+        ("visible", None),
+        ("visible", False),
+        ("deletedAt", AT),
+        ("dueBy", 5),
+        ("attempts", -1),
+        ("idempotency.key", None),
+        ("idempotency.digest", "d"),
+        ("personal.phone", "1"),
+        ("id", "x"),
+    ],
+    "stock": [
+        ("onHand", -1),
+        ("onHand", 1.5),
+        ("onHand", None),
+        ("version", None),
+        ("updatedAt", None),
+        ("reserved", 1),
+    ],
+    "stock_movements": [
+        ("kind", "theft"),
+        ("quantity", 0.5),
+        ("quantity", None),
+        ("productId", None),
+        ("at", 1),
+    ],
+    "notifications": [
+        ("status", "lost"),
+        ("sequence", 0),
+        ("attempts", -1),
+        ("channel", None),
+        ("to", "a@b.c"),
+    ],
+    "sandbox_payments": [("status", "pending"), ("captured", -1), ("amount", 1.5), ("currency", None)],
+    "stock_loads": [("parts", "x"), ("parts.0", 1), ("at", None)],
+}
+
+
+@pytest.fixture(scope="module")
+def validated(mongo_server: MongoServer) -> Iterator[Any]:
+    """A database with its validators."""
+    database = connect(mongo_server.uri(f"validators_{ObjectId()}"))
+    schema.apply(database)
+    yield database
+    database.client.drop_database(database.name)
+    database.client.close()
+
+
+def test_every_collection_with_a_validator_is_tried() -> None:
+    """So that none is added without a case here."""
+    assert VALIDATORS.keys() == RIGHT.keys() == WRONG.keys()
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_an_order_in_any_state_is_stored(validated: Any, road: str) -> None:
+    """With every optional field."""
+    validated["orders"].insert_one(_order(*ROADS[road]))
+
+
+@pytest.mark.parametrize("collection", RIGHT)
+def test_what_is_right_is_stored(validated: Any, collection: str) -> None:
+    """Else what is refused below would prove nothing."""
+    validated[collection].insert_one(RIGHT[collection]())
+
+
+@pytest.mark.parametrize(
+    ("collection", "field", "value"),
+    [(collection, field, value) for collection, wrong in WRONG.items() for field, value in wrong],
+)
+def test_what_is_wrong_is_refused(validated: Any, collection: str, field: str, value: Any) -> None:
+    """As a new document and as a change of one alike."""
+    stored = RIGHT[collection]()
+    validated[collection].insert_one(stored)
+    change = {"$unset": {field: ""}} if value is None else {"$set": {field: value}}
+    with pytest.raises(WriteError) as change_refused:
+        validated[collection].update_one({"_id": stored["_id"]}, change)
+    wrong = _with(RIGHT[collection](), field, value)
+    with pytest.raises(WriteError) as insert_refused:
+        validated[collection].insert_one(wrong)
+    assert (change_refused.value.code, insert_refused.value.code) == (REFUSED, REFUSED)
+
+
+def _with(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *parents, last = path.split(".")
+    place: Any = document
+    for name in parents:
+        place = place[int(name) if isinstance(place, list) else name]
+    if isinstance(place, list):
+        place[int(last)] = value
+    elif value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return document
