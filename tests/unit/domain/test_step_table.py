@@ -67,7 +67,7 @@ def allowed(order: Order, write: tuple[str, ...]) -> bool:
 
 @cache
 def reachable() -> dict[State, tuple[Order, tuple[tuple[tuple[str, ...], bool, Order], ...]]]:
-    """Every state, with an order in it and the writes out of it: events, whether by a step, the order after."""
+    """Every state, an order in it, and the writes out of it: events, whether by a step, the order then."""
     born = create(
         id_at(AT),
         AT,

@@ -1,0 +1,107 @@
+"""Looks into the database the way an auditor would: money, stock and logs must agree, whatever happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from app.domain import steps
+from app.domain.order import first_bad_sequence, fold, quantities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.domain.order import Order
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+
+
+class Books:
+    """The database behind a shop, read only."""
+
+    def __init__(self, shop: Shop, database: OrderDatabase) -> None:
+        self._shop = shop
+        self._database = database
+
+    def orders(self) -> list[Order]:
+        """All orders with their logs, the deleted ones too."""
+        ids = [str(found["_id"]) for found in self._database["orders"].find({}, {"_id": 1})]
+        return self._shop.orders.load_with_logs(ids)
+
+    def order(self, order_id: str) -> Order:
+        """One order with its log."""
+        return self._shop.orders.load_with_logs([order_id])[0]
+
+    def document(self, order_id: str) -> dict[str, Any]:
+        """The order as it is stored, with what its journey needs."""
+        documents = {str(found["_id"]): found for found in self._database["orders"].find()}
+        return documents[order_id]
+
+    def levels(self) -> dict[str, int]:
+        """What is on hand of each product."""
+        return {found["_id"]: found["onHand"] for found in self._database["stock"].find()}
+
+    def movements(self) -> list[dict[str, Any]]:
+        """The whole ledger."""
+        return list(self._database["stock_movements"].find())
+
+    def payment(self, order_id: str) -> dict[str, Any] | None:
+        """The provider's record of an order."""
+        return self._database["sandbox_payments"].find_one({"_id": order_id})
+
+    def notifications(self) -> list[dict[str, Any]]:
+        """Everything ever recorded for announcement."""
+        return list(self._database["notifications"].find().sort("_id"))
+
+    def owed(self, order_id: str) -> set[str]:
+        """The steps the order owes, announcements left out."""
+        return set(steps.due(self.order(order_id))) - {steps.ANNOUNCE}
+
+    def check(self) -> list[Order]:
+        """Every invariant that holds of orders at rest; answers with the orders."""
+        orders = self.orders()
+        self._check_ledger(orders)
+        for order in orders:
+            self._check_log(order)
+            self._check_money(order)
+        return orders
+
+    def _check_ledger(self, orders: Iterable[Order]) -> None:
+        levels, moved = self.levels(), Counter[str]()
+        kept = {product: Counter[str]() for product in levels}
+        for row in self.movements():
+            moved[row["productId"]] += row["quantity"]
+            if "orderId" in row:
+                kept[row["productId"]][row["orderId"]] += row["quantity"]
+        assert levels == {product: moved[product] for product in levels}
+        assert all(level >= 0 for level in levels.values())
+        for order in orders:
+            holds = {product: -kept[product][order["id"]] for product in levels}
+            takes = quantities(order) if order["stock"]["status"] == "decremented" else {}
+            assert holds == {product: takes.get(product, 0) for product in levels}, order["id"]
+
+    def _check_log(self, order: Order) -> None:
+        assert not set(steps.due(order)) - {steps.ANNOUNCE}, order["id"]
+        assert first_bad_sequence(order["id"], order["events"]) is None
+        assert order["events"][-1]["sequence"] == order["version"] == len(order["events"])
+        folded = fold(order["id"], order["events"])
+        assert [folded["status"], folded["payment"], folded["stock"]] == [
+            order["status"],
+            order["payment"],
+            order["stock"],
+        ]
+        doubled = [kind for kind, times in Counter(e["type"] for e in order["events"]).items() if times > 1]
+        assert not doubled, (order["id"], doubled)
+
+    def _check_money(self, order: Order) -> None:
+        payment = self.payment(order["id"])
+        if order["status"] == "cancelled":
+            assert payment is None or payment["status"] in ("voided", "declined", "refunded")
+            assert payment is None or payment["captured"] == payment["refunded"]
+            assert order["payment"]["status"] in ("voided", "declined", "refunded")
+            assert order["payment"]["capturedAmount"] == order["payment"]["refundedAmount"]
+        else:
+            assert payment is not None
+            assert payment["status"] == order["payment"]["status"] == "captured"
+            assert (payment["captured"], payment["refunded"]) == (order["totalAmount"], 0)
+            assert order["stock"]["status"] == "decremented"

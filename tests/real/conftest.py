@@ -1,0 +1,160 @@
+"""A shop over a real mongod, with a clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+import structlog
+
+from app.bootstrap import shop_over
+from app.config import Settings
+from app.domain import steps
+from app.gateways.sandbox import SandboxProvider
+from app.services.ordering import place_order
+from app.services.processing import perform
+from app.services.stocking import set_levels
+from app.storage import schema
+from app.storage.database import connect
+from app.storage.sandbox import SandboxBooks
+from tests.real.books import Books
+from tests.real.doubles import StoppedClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from app.domain.order import Order
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from deploy.local.servers import MongoServer
+
+
+class Place(Protocol):
+    """Places an order of so many of each product named, or of one apple."""
+
+    def __call__(
+        self, *, method: str | None = None, total: int = 1000, email: str | None = None, **wanted: int
+    ) -> Order: ...
+
+
+class SetStock(Protocol):
+    """Sets what is on hand of each product named."""
+
+    def __call__(self, **levels: int) -> None: ...
+
+
+class Finish(Protocol):
+    """Performs whatever these orders owe, by the shop given, until they owe nothing more."""
+
+    def __call__(self, shop: Shop, *order_ids: str) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def migrated_database(mongo_server: MongoServer) -> Iterator[OrderDatabase]:
+    """One database with validators and indexes for all tests of services and storage."""
+    database = connect(mongo_server.uri("services"))
+    schema.apply(database)
+    yield database
+    database.client.close()
+
+
+@pytest.fixture
+def database(migrated_database: OrderDatabase) -> OrderDatabase:
+    """The database with nothing in it."""
+    for name in schema.INDEXES:
+        migrated_database[name].delete_many({})
+    return migrated_database
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    """Stands still until advanced."""
+    return StoppedClock()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """The settings as they are by default."""
+    return Settings.from_env({"AUTH": "off"})
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    """What the service logs, each line with its fields."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+def shop(database: OrderDatabase, settings: Settings, clock: StoppedClock, logged: list[Any]) -> Shop:
+    """A shop whose clock stands still and whose slow payments are quick."""
+    return replace(
+        shop_over(database, settings),
+        clock=clock,
+        payments=SandboxProvider(SandboxBooks(database), clock, slowness=0.01),
+    )
+
+
+@pytest.fixture
+def books(shop: Shop, database: OrderDatabase) -> Books:
+    """What the auditor sees."""
+    return Books(shop, database)
+
+
+@pytest.fixture
+def stocked(shop: Shop) -> SetStock:
+    """As in `stocked(apple=10)`."""
+
+    def stock(**levels: int) -> None:
+        set_levels(shop, levels)
+
+    return stock
+
+
+@pytest.fixture
+def place(shop: Shop) -> Place:
+    """As in `place(apple=2, method="sandbox_ok")`."""
+
+    def order(
+        *, method: str | None = None, total: int = 1000, email: str | None = None, **wanted: int
+    ) -> Order:
+        draft: Any = {
+            "userId": "user",
+            "products": [
+                {"productId": product, "quantity": quantity}
+                for product, quantity in (wanted or {"apple": 1}).items()
+            ],
+            "totalAmount": total,
+            "currency": "USD",
+            **({"paymentMethod": method} if method else {}),
+            **({"email": email} if email else {}),
+        }
+        return place_order(shop, draft, actor="user", key=None, digest="").order
+
+    return order
+
+
+@pytest.fixture
+def finish(books: Books) -> Finish:
+    """As in `finish(shop, order["id"])`."""
+
+    def work(shop: Shop, *order_ids: str) -> None:
+        for _ in range(8):
+            owed = {order_id: books.owed(order_id) for order_id in order_ids}
+            if not any(owed.values()):
+                return
+            for step in steps.STEPS:
+                perform(shop, step, [order_id for order_id in order_ids if step.name in owed[order_id]])
+        raise AssertionError(owed)
+
+    return work
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The package of the Celery tasks, whose settings come from the environment when it is first imported."""
+    monkeypatch.setenv("AUTH", "off")
+    return importlib.import_module("tasks")

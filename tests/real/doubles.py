@@ -1,0 +1,80 @@
+"""What stands in for a collaborator where a test must come between its effect and what follows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from app.domain.clock import now
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from app.services.shop import Shop
+
+
+class Crash(BaseException):
+    """The process dies here: nothing in the service may catch it."""
+
+
+class StoppedClock:
+    """A clock that a test advances."""
+
+    def __init__(self) -> None:
+        self._now = now()
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def advance(self, by: timedelta) -> None:
+        """Lets that much time pass."""
+        self._now += by
+
+
+class Followed:
+    """A collaborator, real but that the first call of one of its methods is followed by something else."""
+
+    def __init__(self, inner: Any, method: str, then: Callable[[], object]) -> None:
+        self._inner = inner
+        self._method = method
+        self._then: Callable[[], object] | None = then
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._method:
+            return getattr(self._inner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            result = getattr(self._inner, name)(*args, **options)
+            if isinstance(result, Iterator):
+                # The effect lies in taking the outcomes, not in asking for them.
+                result = iter(list(result))
+            then, self._then = self._then, None
+            if then:
+                then()
+            return result
+
+        return call
+
+
+def followed(shop: Shop, collaborator: str, method: str, then: Callable[[], object]) -> Shop:
+    """The shop with something else happening right after the first call of that method."""
+    changed: dict[str, Any] = {collaborator: Followed(getattr(shop, collaborator), method, then)}
+    return replace(shop, **changed)
+
+
+def at_once(*works: Callable[[], Any]) -> list[Any]:
+    """Runs all of these at the same time, each in a thread; their results, or what they raised, in order."""
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], Any]) -> Any:
+        start.wait()
+        try:
+            return work()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(run, works))

@@ -1,0 +1,248 @@
+"""What goes wrong with one order, or with the provider, stays with it and passes by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from app.domain import steps
+from app.domain.clock import now
+from app.domain.errors import DatabaseUnavailable
+from app.domain.payments import TRY_AGAIN, Charge
+from app.services.ordering import change_status
+from app.services.processing import perform
+from app.services.sweeping import expire_orders, overdue_steps
+from tests.real.doubles import at_once, followed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.domain.payments import Outcomes
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.books import Books
+    from tests.real.conftest import Finish, Place, SetStock
+    from tests.real.doubles import StoppedClock
+
+ROAD = (steps.AUTHORIZE, steps.DECREMENT, steps.CAPTURE)
+
+
+class FaultyProvider:
+    """Makes our own code fail on one order, whatever is asked of it."""
+
+    def __init__(self, inner: Any, order_id: str) -> None:
+        self._inner = inner
+        self._order_id = order_id
+
+    def __getattr__(self, name: str) -> Any:
+        def call(charges: Sequence[Charge]) -> Outcomes:
+            if any(charge.order_id == self._order_id for charge in charges):
+                raise RuntimeError("a fault of ours")
+            yield from getattr(self._inner, name)(charges)
+
+        return call
+
+
+class DownProvider:
+    """Answers no call of the methods named; the others are the real one's."""
+
+    def __init__(self, inner: Any, *down: str) -> None:
+        self._inner = inner
+        self._down = down
+
+    def __getattr__(self, name: str) -> Any:
+        return self._no_answer if name in self._down else getattr(self._inner, name)
+
+    def _no_answer(self, charges: Sequence[Charge]) -> Outcomes:
+        yield {charge.order_id: TRY_AGAIN for charge in charges}
+
+
+def spoil(database: OrderDatabase, order_id: str, change: dict[str, Any]) -> None:
+    """Writes into the order what no part of the service would."""
+    database.command(
+        "update",
+        "orders",
+        updates=[{"q": {"_id": ObjectId(order_id)}, "u": change}],
+        bypassDocumentValidation=True,
+    )
+
+
+@pytest.mark.parametrize("step", ROAD, ids=lambda step: step.name)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"$set": {"events": []}},
+        {"$unset": {"totalAmount": "", "products": ""}},
+        {"$set": {"userId": 7}},
+    ],
+    ids=["no log", "no lines", "refused by the validator"],
+)
+def test_one_bad_order_never_spoils_its_batch(
+    damage: dict[str, Any],
+    step: steps.Step,
+    shop: Shop,
+    place: Place,
+    stocked: SetStock,
+    finish: Finish,
+    database: OrderDatabase,
+    books: Books,
+) -> None:
+    stocked(apple=50)
+    ids = [place(apple=1)["id"] for _ in range(5)]
+    for earlier in ROAD[: ROAD.index(step)]:
+        perform(shop, earlier, ids)
+    spoil(database, ids[2], damage)
+    perform(shop, step, ids)
+    good = [order_id for order_id in ids if order_id != ids[2]]
+    assert not any(step.name in books.owed(order_id) for order_id in good)
+    finish(shop, *good)
+    assert {books.order(order_id)["status"] for order_id in good} == {"confirmed"}
+
+
+@pytest.mark.parametrize("step", [steps.AUTHORIZE, steps.CAPTURE], ids=lambda step: step.name)
+def test_a_fault_of_ours_over_one_order_is_logged_and_tried_again_later(
+    step: steps.Step,
+    shop: Shop,
+    clock: StoppedClock,
+    place: Place,
+    books: Books,
+    logged: list[Any],
+) -> None:
+    ids = [place()["id"] for _ in range(5)]
+    for earlier in ROAD[: ROAD.index(step)]:
+        perform(shop, earlier, ids)
+    faulty = FaultyProvider(shop.payments, ids[2])
+    perform(replace(shop, payments=faulty), step, ids)  # type: ignore[arg-type]
+    assert [line["order_id"] for line in logged if line["log_level"] == "error"] == [ids[2]]
+    assert [step.name in books.owed(order_id) for order_id in ids] == [False, False, True, False, False]
+    document = books.document(ids[2])
+    assert document["attempts"] == 1
+    assert document["dueBy"] > clock()
+
+
+def test_a_provider_that_is_down_is_asked_again_after_ever_longer_waits(
+    shop: Shop, clock: StoppedClock, place: Place, books: Books
+) -> None:
+    order_id = place(method="sandbox_unavailable")["id"]
+    for attempt in range(9):
+        perform(shop, steps.AUTHORIZE, [order_id])
+        document = books.document(order_id)
+        assert document["attempts"] == attempt + 1
+        middle = min(60.0, 2.0**attempt)
+        assert middle * 0.49 < (document["dueBy"] - clock()).total_seconds() < middle * 1.51
+        clock.advance(document["dueBy"] - clock())
+        assert overdue_steps(shop)[steps.AUTHORIZE.name] == [order_id]
+
+
+def test_attempts_count_anew_for_the_next_step(
+    shop: Shop, place: Place, stocked: SetStock, books: Books
+) -> None:
+    stocked(apple=5)
+    order_id = place(method="sandbox_timeout_once")["id"]
+    perform(shop, steps.AUTHORIZE, [order_id])
+    assert books.document(order_id)["attempts"] == 1
+    perform(shop, steps.AUTHORIZE, [order_id])
+    assert books.document(order_id)["attempts"] == 0
+
+
+@pytest.mark.parametrize("down", ["authorize", "capture"])
+def test_a_provider_that_stays_down_lets_the_order_expire_and_leaves_nothing_open_when_it_is_back(
+    down: str, shop: Shop, clock: StoppedClock, place: Place, stocked: SetStock, finish: Finish, books: Books
+) -> None:
+    stocked(apple=5)
+    order_id = place()["id"]
+    broken = replace(shop, payments=DownProvider(shop.payments, down, "void"))  # type: ignore[arg-type]
+    for step in ROAD:
+        perform(broken, step, [order_id])
+    clock.advance(shop.settings.order_expiry + timedelta(seconds=1))
+    assert expire_orders(broken) == 1
+    perform(broken, steps.VOID, [order_id])
+    assert books.owed(order_id) >= {steps.VOID.name}
+    finish(shop, order_id)
+    (ended,) = books.check()
+    assert ended["cancellation"]["reason"] == "expired"
+    assert books.levels() == {"apple": 5}
+
+
+def test_an_authorization_that_turns_up_after_the_expiry_was_settled_cannot_arise(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order = place()
+    clock.advance(shop.settings.order_expiry + timedelta(seconds=1))
+    expire_orders(shop)
+    finish(shop, order["id"])
+    charge = Charge(order["id"], order["totalAmount"], "USD", "sandbox_ok")
+    (outcomes,) = shop.payments.authorize([charge])
+    assert outcomes[order["id"]].status == "voided"
+    books.check()
+
+
+def test_an_authorization_in_flight_while_the_order_expires_is_voided(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+
+    def expire_and_settle() -> None:
+        clock.advance(shop.settings.order_expiry + timedelta(seconds=1))
+        expire_orders(shop)
+        finish(shop, order_id)
+
+    perform(followed(shop, "orders", "load", expire_and_settle), steps.AUTHORIZE, [order_id])
+    perform(shop, steps.AUTHORIZE, [order_id])
+    books.check()
+    assert books.payment(order_id)["status"] == "voided"  # type: ignore[index]
+
+
+def test_an_authorization_that_the_provider_lost_ends_the_order_and_gives_the_stock_back(
+    shop: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+) -> None:
+    stocked(apple=5)
+    order = place()
+    perform(shop, steps.AUTHORIZE, [order["id"]])
+    perform(shop, steps.DECREMENT, [order["id"]])
+    list(shop.payments.void([Charge(order["id"], order["totalAmount"], "USD", None)]))
+    finish(shop, order["id"])
+    (ended,) = books.check()
+    assert ended["payment"]["failure"]["code"] == "authorization_lost"
+    assert ended["cancellation"] == {"reason": "payment_declined"}
+    assert books.levels() == {"apple": 5}
+
+
+def test_an_outage_of_the_database_is_told_and_blamed_on_no_order(
+    shop: Shop, place: Place, books: Books
+) -> None:
+    ids = [place()["id"] for _ in range(3)]
+
+    def outage() -> None:
+        raise DatabaseUnavailable
+
+    with pytest.raises(DatabaseUnavailable):
+        perform(followed(shop, "payments", "authorize", outage), steps.AUTHORIZE, ids)
+    assert {books.document(order_id)["attempts"] for order_id in ids} == {0}
+
+
+def test_all_steps_at_once_from_many_workers_amid_cancellations_have_each_effect_once(
+    shop: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+) -> None:
+    stocked(apple=30, bread=30)
+    busy = replace(shop, clock=now)
+    ids = [place(apple=2, bread=1)["id"] for _ in range(20)]
+
+    def work() -> None:
+        for step in ROAD * 3 + steps.STEPS:
+            perform(busy, step, ids)
+
+    def cancel() -> None:
+        for order_id in ids[::3]:
+            change_status(busy, order_id, "cancelled", actor="user")
+
+    assert at_once(*[work] * 5, cancel) == [None] * 6
+    finish(busy, *ids)
+    orders = books.check()
+    confirmed = [order for order in orders if order["status"] == "confirmed"]
+    assert books.levels() == {"apple": 30 - 2 * len(confirmed), "bread": 30 - len(confirmed)}
+    assert all(books.order(order_id)["status"] == "cancelled" for order_id in ids[::3])
