@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import structlog
 from bson import ObjectId
 from bson.errors import InvalidId
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from app.domain import steps
 from app.domain.clock import id_at
@@ -21,6 +22,9 @@ from app.domain.order import Order
 from app.storage.database import Document, Transaction, reachable
 from app.storage.group_commit import GroupCommit
 
+log = structlog.get_logger()
+
+_INVALID_DOCUMENT = 121
 # The parts of an order that an event can change; the rest stands from its creation on.
 _MUTABLE = (
     "status", "payment", "stock", "tracking", "cancellation", "deletedAt", "version", "publicVersion",
@@ -186,11 +190,10 @@ class Orders:
 
     def allow_until(self, order_ids: Iterable[str], due_by: datetime) -> None:
         """Gives the owed steps of these orders until then, before they count as overdue again."""
-        with reachable():
-            self._collection.update_many(
-                {"_id": {"$in": _object_ids(order_ids)}, "dueBy": {"$exists": True}},
-                {"$set": {"dueBy": due_by}},
-            )
+        self._write(
+            UpdateOne({"_id": key, "dueBy": {"$exists": True}}, {"$set": {"dueBy": due_by}})
+            for key in _object_ids(order_ids)
+        )
 
     def make_due(self, order_id: str, now: datetime) -> None:
         """Makes the owed step of an order overdue now, with its attempts forgotten."""
@@ -262,10 +265,18 @@ class Orders:
         return _order(document) if document else None
 
     def _write(self, writes: Iterable[UpdateOne]) -> None:
+        """Keeps the books of a journey; an order that the validator refuses spoils it for no other."""
         batch = list(writes)
-        if batch:
+        if not batch:
+            return
+        try:
             with reachable():
                 self._collection.bulk_write(batch, ordered=False)
+        except BulkWriteError as error:
+            faults = error.details["writeErrors"]
+            if any(fault["code"] != _INVALID_DOCUMENT for fault in faults):
+                raise
+            log.error("order is invalid as stored", order_ids=[str(fault["op"]["q"]["_id"]) for fault in faults])
 
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
