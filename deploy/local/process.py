@@ -112,6 +112,8 @@ class Process:
 
     def obituary(self) -> str:
         """In one line, that it ended and the last thing it said."""
+        if self.exit_code is not None and self.exit_code < 0:
+            return f"{self.name} was ended by {signal.Signals(-self.exit_code).name} (log: {self.log})"
         lines = [line.strip() for line in self.output().splitlines()]
         last = next((line for line in reversed(lines) if line), "it logged nothing")
         return f"{self.name} ended with {self.exit_code}: {last[:300]} (log: {self.log})"

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING, NoReturn
 
+import redis
 from pymongo.errors import PyMongoError
 
 from app.storage.database import connect
@@ -82,6 +83,7 @@ def _serve(parts: ExitStack) -> NoReturn:
         broker = Broker(HOME / "valkey", log=LOGS / "valkey.log")
         servers.append(parts.enter_context(broker))
         settings["REDIS_URL"] = broker.url()
+        _drop_leases(broker.url())
     mailbox = "by your SMTP_URL"
     if "SMTP_URL" not in settings:
         box = Mailbox(HOME / "mail").start()
@@ -100,6 +102,13 @@ def _serve(parts: ExitStack) -> NoReturn:
     stack.wait_ready()
     _say(READY.format(url=stack.base_url, mailbox=mailbox))
     _watch(stack, servers)
+
+
+def _drop_leases(redis_url: str) -> None:
+    """Take the leases from a run that was killed; the folder's lock says that it is gone."""
+    with redis.Redis.from_url(redis_url) as client:
+        for lease in client.scan_iter("lease:*"):
+            client.delete(lease)
 
 
 def _watch(stack: Stack, servers: Sequence[Server]) -> NoReturn:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("web", "relay", "worker", "beat")
-STOPPING_ORDER = ("web", "relay", "beat", "worker")
+STOPPING_ORDER = (("web",), ("relay", "beat", "worker"))
 READY_LINES = {"relay": "relay works", "worker": "ready.", "beat": "beat: Starting"}
 
 
@@ -94,19 +94,19 @@ class Stack:
             elif process.running:
                 process.send(signum)
 
-    def stop(self, role: str, grace: float = 5.0) -> None:
-        """End every process of a role in good order, or after `grace` seconds for certain."""
-        for process in self._processes[role]:
-            process.ask_to_stop()
+    def stop(self, *roles: str, grace: float = 5.0) -> None:
+        """End every process of these roles in good order, or after `grace` seconds for certain."""
         deadline = time.monotonic() + grace
-        for process in self._processes[role]:
+        for process in self.processes(roles):
+            process.ask_to_stop()
+        for process in self.processes(roles):
             process.stop(max(0.0, deadline - time.monotonic()))
 
     def close(self, grace: float = 5.0) -> None:
-        """End everything within `grace` seconds, first what takes work, last what does it."""
+        """End everything within about `grace` seconds, first what takes orders, then what works on them."""
         deadline = time.monotonic() + grace
-        for role in STOPPING_ORDER:
-            self.stop(role, max(0.5, deadline - time.monotonic()))
+        for roles in STOPPING_ORDER:
+            self.stop(*roles, grace=max(0.5, deadline - time.monotonic()))
 
     def processes(self, roles: Iterable[str] = ROLES) -> list[Process]:
         """Every process started in these roles, ended ones too."""
