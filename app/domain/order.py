@@ -220,14 +220,15 @@ def fold(order_id: str, events: Iterable[Event]) -> Order:
     return order
 
 
-def first_bad_sequence(order_id: str, events: Iterable[Event]) -> int | None:
-    """The first sequence at which the log has a gap or a hash that does not chain; None when it is intact."""
-    previous = order_id
-    for expected, event in enumerate(events, start=1):
+def first_bad_sequence(order_id: str, events: Iterable[Event], version: int = 0) -> int | None:
+    """The first sequence at which the log has a gap or a hash that does not chain, or ends before `version`;
+    None when it is intact."""
+    previous, expected = order_id, 1
+    for event in events:
         if event["sequence"] != expected or event["hash"] != event_hash(previous, event):
             return expected
-        previous = event["hash"]
-    return None
+        previous, expected = event["hash"], expected + 1
+    return expected if expected <= version else None
 
 
 def allowed_to_clients(status: str) -> tuple[str, ...]:

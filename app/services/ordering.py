@@ -179,7 +179,8 @@ def verify(shop: Shop, order_id: str) -> int | None:
 
     Raises NotFound.
     """
-    return first_bad_sequence(order_id, _with_log(shop, order_id)["events"])
+    order = _with_log(shop, order_id)
+    return first_bad_sequence(order_id, order["events"], order["version"])
 
 
 def cancellation(order: Order, reason: str, detail: str | None = None) -> list[Change]:

@@ -183,6 +183,15 @@ def test_a_removed_doubled_or_moved_event_is_found_at_the_first_place_that_is_wr
     assert first_bad_sequence(ID, swapped) == place + 1
 
 
+@given(walks(least=1), st.data())
+def test_a_log_that_was_cut_off_is_found_by_the_version_it_should_reach(
+    order: Order, data: st.DataObject
+) -> None:
+    kept = data.draw(st.integers(0, order["version"] - 1))
+    assert first_bad_sequence(ID, order["events"][:kept], order["version"]) == kept + 1
+    assert first_bad_sequence(ID, order["events"], order["version"]) is None
+
+
 def test_the_log_of_one_order_does_not_verify_as_anothers() -> None:
     assert first_bad_sequence(id_at(AT, 8), new_order()["events"]) == 1
 
