@@ -276,7 +276,8 @@ class Orders:
             faults = error.details["writeErrors"]
             if any(fault["code"] != _INVALID_DOCUMENT for fault in faults):
                 raise
-            log.error("order is invalid as stored", order_ids=[str(fault["op"]["q"]["_id"]) for fault in faults])
+            invalid = [str(fault["op"]["q"]["_id"]) for fault in faults]
+            log.error("order is invalid as stored", order_ids=invalid)
 
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
