@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,7 +33,7 @@ POINTS = {
 }
 ON_THE_ROAD = [(step, *point) for step in ROAD for point in POINTS[step]]
 ANYWHERE = [(step, *point) for step, points in POINTS.items() for point in points]
-LINES = {"apple": 2, "bread": 1}
+LINES: dict[str, Any] = {"apple": 2, "bread": 1}
 ON_HAND = {"apple": 5, "bread": 5}
 LEFT = {"apple": 3, "bread": 4}
 

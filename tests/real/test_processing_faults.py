@@ -116,7 +116,7 @@ def test_a_fault_of_ours_over_one_order_is_logged_and_tried_again_later(
     for earlier in ROAD[: ROAD.index(step)]:
         perform(shop, earlier, ids)
     faulty = FaultyProvider(shop.payments, ids[2])
-    perform(replace(shop, payments=faulty), step, ids)  # type: ignore[arg-type]
+    perform(replace(shop, payments=faulty), step, ids)
     assert [line["order_id"] for line in logged if line["log_level"] == "error"] == [ids[2]]
     assert [step.name in books.owed(order_id) for order_id in ids] == [False, False, True, False, False]
     document = books.document(ids[2])
@@ -155,7 +155,7 @@ def test_a_provider_that_stays_down_lets_the_order_expire_and_leaves_nothing_ope
 ) -> None:
     stocked(apple=5)
     order_id = place()["id"]
-    broken = replace(shop, payments=DownProvider(shop.payments, down, "void"))  # type: ignore[arg-type]
+    broken = replace(shop, payments=DownProvider(shop.payments, down, "void"))
     for step in ROAD:
         perform(broken, step, [order_id])
     clock.advance(shop.settings.order_expiry + timedelta(seconds=1))

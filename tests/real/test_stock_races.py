@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -45,17 +45,17 @@ def decrementing(shop: Shop, order_ids: list[str], batch: int) -> Callable[[], N
     return work
 
 
+def some_lines() -> dict[str, Any]:
+    """One to four products, up to three of each."""
+    return {product: random.randint(1, 3) for product in random.sample(PRODUCTS, random.randint(1, 4))}
+
+
 def test_workers_with_overlapping_batches_give_each_order_all_its_lines_or_none(
     busy: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
 ) -> None:
     on_hand = dict.fromkeys(PRODUCTS, 25)
     stocked(**on_hand)
-    ids = [
-        place(**{product: random.randint(1, 3) for product in random.sample(PRODUCTS, random.randint(1, 4))})[
-            "id"
-        ]
-        for _ in range(60)
-    ]
+    ids = [place(**some_lines())["id"] for _ in range(60)]
     perform(busy, steps.AUTHORIZE, ids)
     workers = [decrementing(busy, ids, batch) for batch in (7, 10, 15, 20, 30, 60)]
     assert at_once(*workers) == [None] * WORKERS

@@ -1,0 +1,173 @@
+"""The order documents: compare-and-set lets one writer win, and pages stay put while orders are added."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.domain import steps
+from app.domain.order import Change, advance
+from app.services.ordering import change_status, delete_order, list_orders
+from app.storage.orders import OrderQuery
+from tests.real.doubles import Crash, at_once
+
+if TYPE_CHECKING:
+    from app.domain.order import Order
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.books import Books
+    from tests.real.conftest import Finish, Place
+    from tests.real.doubles import StoppedClock
+
+THREADS = 32
+
+
+def changed(shop: Shop, order: Order, by: str) -> Order:
+    """The order with an authorization added that is this writer's own."""
+    return advance(order, shop.clock(), by, [Change("payment.authorized", {"reference": by})])
+
+
+def test_of_32_writers_from_one_version_one_wins(shop: Shop, place: Place, books: Books) -> None:
+    order = place()
+    afters = [changed(shop, order, f"writer {number}") for number in range(THREADS)]
+    won = at_once(*(lambda after=after: shop.orders.append(order, after, shop.due_by()) for after in afters))
+    assert Counter(won) == {True: 1, False: THREADS - 1}
+    stored = books.order(order["id"])
+    assert stored["version"] == len(stored["events"]) == 2
+    assert stored["events"][-1]["actor"] == f"writer {won.index(True)}"
+
+
+def test_many_changes_in_one_round_trip_tell_exactly_which_were_beaten(
+    shop: Shop, place: Place, books: Books
+) -> None:
+    orders = [place() for _ in range(6)]
+    for beaten in orders[::2]:
+        assert shop.orders.append(beaten, changed(shop, beaten, "faster"), shop.due_by())
+    pairs = [(order, changed(shop, order, "slower")) for order in orders]
+    assert shop.orders.append_all(pairs, shop.due_by()) == [order["id"] for order in orders[::2]]
+    actors = [books.order(order["id"])["events"][-1]["actor"] for order in orders]
+    assert actors == ["faster", "slower"] * 3
+
+
+def test_a_writer_that_won_and_was_followed_by_another_is_not_told_that_it_lost(
+    shop: Shop, place: Place, database: OrderDatabase, books: Books
+) -> None:
+    followed, beaten = place(), place()
+    assert shop.orders.append(beaten, changed(shop, beaten, "faster"), shop.due_by())
+    real, pairs = database["orders"], [(order, changed(shop, order, "ours")) for order in (followed, beaten)]
+
+    class AnotherGoesOn:
+        """Right after our write another writer goes on from it."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def bulk_write(self, *args: Any, **options: Any) -> Any:
+            result = real.bulk_write(*args, **options)
+            change_status(shop, followed["id"], "cancelled", actor="another")
+            return result
+
+    shop.orders._collection, before = AnotherGoesOn(), shop.orders._collection  # type: ignore[assignment]
+    try:
+        assert shop.orders.append_all(pairs, shop.due_by()) == [beaten["id"]]
+    finally:
+        shop.orders._collection = before
+    assert books.order(followed["id"])["version"] == 4
+
+
+def test_writers_of_overlapping_batches_share_the_orders_out_between_them(
+    shop: Shop, place: Place, books: Books
+) -> None:
+    orders = [place() for _ in range(20)]
+
+    def write(number: int) -> list[str]:
+        pairs = [(order, changed(shop, order, f"writer {number}")) for order in orders]
+        return shop.orders.append_all(pairs, shop.due_by())
+
+    lost = at_once(*(lambda number=number: write(number) for number in range(8)))
+    for order in orders:
+        winners = [number for number, of_one in enumerate(lost) if order["id"] not in of_one]
+        assert [f"writer {number}" for number in winners] == [books.order(order["id"])["events"][-1]["actor"]]
+
+
+def test_an_order_and_its_stock_move_together_or_not_at_all(
+    shop: Shop, place: Place, stocked: Any, books: Books
+) -> None:
+    stocked(apple=5)
+    order = changed(shop, place(), "x")
+    before = books.levels(), books.movements(), books.order(order["id"])
+
+    def work(transaction: Any) -> None:
+        row: Any = {
+            "id": order["id"],
+            "productId": "apple",
+            "quantity": -1,
+            "kind": "decrement",
+            "at": shop.clock(),
+        }
+        assert shop.stock.move({"apple": -1}, [row], shop.clock(), transaction)
+        assert not shop.orders.append_all([(books.order(order["id"]), order)], shop.due_by(), transaction)
+        raise Crash
+
+    with pytest.raises(Crash):
+        shop.transact(work)
+    assert (books.levels(), books.movements(), books.order(order["id"])) == before
+
+
+@pytest.mark.parametrize("descending", [True, False])
+def test_pages_miss_and_repeat_nothing_while_orders_are_added(
+    descending: bool, shop: Shop, clock: StoppedClock, place: Place
+) -> None:
+    there = []
+    for _ in range(23):
+        there.append(place()["id"])
+        clock.advance(timedelta(milliseconds=1))
+    seen: list[str] = []
+    after = None
+    while True:
+        page = list_orders(shop, OrderQuery(limit=5, descending=descending, after=after))
+        seen += [order["id"] for order in page.items]
+        after = page.next
+        if after is None:
+            break
+        clock.advance(timedelta(milliseconds=1))
+        place()
+    assert len(seen) == len(set(seen))
+    assert [order_id for order_id in seen if order_id in there] == sorted(there, reverse=descending)
+    assert descending == (set(seen) == set(there))
+
+
+def test_a_deleted_order_is_in_no_page_and_filters_combine(
+    shop: Shop, clock: StoppedClock, place: Place
+) -> None:
+    kept, deleted = place(apple=1), place(apple=1)
+    clock.advance(timedelta(seconds=1))
+    moment = clock()
+    later = place(bread=1)
+    delete_order(shop, deleted["id"], actor="u")
+
+    def ids(**filters: Any) -> set[str]:
+        return {order["id"] for order in list_orders(shop, OrderQuery(**filters)).items}
+
+    assert ids() == {kept["id"], later["id"]}
+    assert ids(product_id="apple", statuses=("pending", "cancelled")) == {kept["id"]}
+    assert ids(created_from=moment) == {later["id"]}
+    assert ids(created_to=moment) == {kept["id"]}
+    assert ids(created_from=moment, product_id="apple") == set()
+    assert ids(user_id="user", payment_status="pending") == {kept["id"], later["id"]}
+    assert ids(statuses=("shipped",)) == ids(user_id="nobody") == ids(reference="none") == set()
+
+
+def test_due_by_stands_while_a_step_is_owed_and_goes_with_the_last(
+    shop: Shop, place: Place, finish: Finish, books: Books
+) -> None:
+    order = place()
+    assert books.document(order["id"])["dueBy"] == shop.due_by()
+    finish(shop, order["id"])
+    assert "dueBy" in books.document(order["id"])
+    shop.orders.mark_announced([books.order(order["id"])])
+    assert "dueBy" not in books.document(order["id"])
+    assert steps.due(books.order(order["id"])) == []
