@@ -1,5 +1,6 @@
 """How gunicorn serves the web process: many waiting requests on few workers, metrics from all of them."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -32,10 +33,11 @@ preload_app = False
 
 
 def on_starting(server: object) -> None:
-    """Give the workers an empty folder for their counts, before one of them imports prometheus_client."""
+    """Give the workers a folder with no counts of old, before one of them imports prometheus_client."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="order-service-metrics-")
-    _empty_counts()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="order-service-")
+    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
+    _remove_counts()
 
 
 def child_exit(server: object, worker: Any) -> None:
@@ -46,12 +48,12 @@ def child_exit(server: object, worker: Any) -> None:
 
 
 def on_exit(server: object) -> None:
-    """Leave no counts behind for another start to add up."""
-    _empty_counts()
+    """Leave neither counts nor an empty folder behind."""
+    _remove_counts()
+    with contextlib.suppress(OSError):
+        Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).rmdir()
 
 
-def _empty_counts() -> None:
-    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    folder.mkdir(parents=True, exist_ok=True)
-    for counts in folder.glob("*.db"):
-        counts.unlink()
+def _remove_counts() -> None:
+    for counts in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
+        counts.unlink(missing_ok=True)

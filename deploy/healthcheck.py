@@ -12,10 +12,8 @@ from pathlib import Path
 def main() -> None:
     """Exit 0 when healthy; a refused, late or failing answer is an exception, and so exit 1."""
     if b"gunicorn" in Path("/proc/1/cmdline").read_bytes():
-        address = (
-            f"http://127.0.0.1:{os.environ.get('PORT', '3003')}{os.environ.get('API_PREFIX', '')}/healthz"
-        )
-        urllib.request.urlopen(address, timeout=4).close()
+        path = f"/{os.environ.get('API_PREFIX', '').strip('/')}/healthz".replace("//", "/")
+        urllib.request.urlopen(f"http://127.0.0.1:{os.environ.get('PORT') or 3003}{path}", timeout=4).close()
     sys.exit(0)
 
 

@@ -77,7 +77,8 @@ class Stack:
         """Start one more process of a role, with settings of its own; it may not be ready yet."""
         number = len(self._processes[role]) + 1
         name = role if number == 1 else f"{role}-{number}"
-        process = self._process(name, procfile()[role], {"WORKER_NAME": name, **settings})
+        own = {"WORKER_NAME": name, "PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics" / name)}
+        process = self._process(name, procfile()[role], {**own, **settings})
         self._processes[role].append(process)
         process.start()
         return process
