@@ -13,7 +13,7 @@ from app.services.shop import Shop
 log = structlog.get_logger()
 
 # Longer than any delivery takes: after it the claim of a worker that died is free again.
-_CLAIM = timedelta(minutes=2)
+_CLAIM = timedelta(minutes=5)
 # With waits that double from 5 s up to an hour, the last attempt comes after about a day.
 _MOST_ATTEMPTS = 34
 
@@ -57,19 +57,16 @@ def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
     now = shop.clock()
     claimed = shop.notifications.claim(notification_ids, now, now + _CLAIM)
     orders = {order["id"]: order for order in shop.orders.load_with_logs({n["orderId"] for n in claimed})}
+    past = {n["id"]: _as_of(orders.get(n["orderId"]), n["sequence"]) for n in claimed}
     for channel in shop.channels:
-        batch = [
-            (notification, _as_of(orders[notification["orderId"]], notification["sequence"]))
-            for notification in claimed
-            if notification["channel"] == channel.name and notification["orderId"] in orders
-        ]
+        batch = [(n, order) for n in claimed if n["channel"] == channel.name and (order := past[n["id"]])]
         if batch:
             outcomes = channel.deliver(batch)
             for (notification, _), delivery in zip(batch, outcomes, strict=True):
                 _note(shop, notification, delivery)
     served = {channel.name for channel in shop.channels}
     for notification in claimed:
-        if notification["orderId"] not in orders or notification["channel"] not in served:
+        if past[notification["id"]] is None or notification["channel"] not in served:
             _note(shop, notification, Delivery("failed", "the order or the channel is gone"))
 
 
@@ -94,8 +91,15 @@ def _note(shop: Shop, notification: Notification, delivery: Delivery) -> None:
         log.error("notification failed", notification=notification["id"], detail=delivery.detail)
 
 
-def _as_of(order: Order, sequence: int) -> Order:
-    past = fold(order["id"], order["events"][:sequence])
+def _as_of(order: Order | None, sequence: int) -> Order | None:
+    """The order as it was at the event; None where it is gone, or its log leads nowhere any more."""
+    if order is None:
+        return None
+    try:
+        past = fold(order["id"], order["events"][:sequence])
+    except Exception:
+        log.exception("order cannot be folded", order_id=order["id"], sequence=sequence)
+        return None
     if "personal" in order:
         past["personal"] = order["personal"]
     return past

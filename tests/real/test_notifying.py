@@ -1,0 +1,250 @@
+"""Every public event is told once per channel, whoever announces it, and whatever dies in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from app.domain.notifications import Delivery
+from app.domain.order import PUBLIC
+from app.services.notifying import announce, deliver
+from app.services.ordering import change_status, delete_order
+from app.services.sweeping import overdue_notifications, purge_deleted_orders
+from tests.real.doubles import Crash, at_once, followed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.domain.notifications import Notification
+    from app.domain.order import Order
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.books import Books
+    from tests.real.conftest import Finish, Place
+    from tests.real.doubles import StoppedClock
+
+SENT = Delivery("sent")
+DAY = timedelta(days=1)
+
+
+class Telegraph:
+    """A channel that remembers what it told; `outcomes` are answered first, then everything is sent."""
+
+    def __init__(self, name: str = "telegraph", *, instant: bool = False) -> None:
+        self.name = name
+        self.instant = instant
+        self.told: list[tuple[Notification, Order]] = []
+        self.outcomes: list[Delivery | type[BaseException]] = []
+
+    def wants(self, order: Order, event_type: str) -> bool:
+        """Everything."""
+        return True
+
+    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
+        """The next outcomes that were asked for."""
+        self.told += notifications
+        answers = []
+        for _ in notifications:
+            outcome = self.outcomes.pop(0) if self.outcomes else SENT
+            if not isinstance(outcome, Delivery):
+                raise outcome
+            answers.append(outcome)
+        return answers
+
+    def ids(self) -> list[str]:
+        """The ids of what was told, in order."""
+        return [notification["id"] for notification, _ in self.told]
+
+
+@pytest.fixture
+def telegraph() -> Telegraph:
+    """A channel whose deliveries can fail."""
+    return Telegraph()
+
+
+@pytest.fixture
+def shop(shop: Shop, telegraph: Telegraph) -> Shop:
+    """A shop that tells by telegraph."""
+    return replace(shop, channels=(telegraph,))
+
+
+def test_announcing_at_once_from_many_sides_tells_each_event_once_per_channel(
+    shop: Shop, place: Place, finish: Finish, books: Books
+) -> None:
+    channels = [Telegraph("one"), Telegraph("two")]
+    busy = replace(shop, channels=tuple(channels))
+    ids = [place()["id"] for _ in range(10)]
+    finish(busy, *ids)
+    returned = at_once(*[lambda: announce(busy, ids)] * 16)
+    wanted = {
+        f"{order['id']}:{event['sequence']}:{channel.name}"
+        for order in books.orders()
+        for event in order["events"]
+        if event["type"] in PUBLIC
+        for channel in channels
+    }
+    assert len(wanted) == 10 * 2 * 2
+    assert Counter(one for of_call in returned for one in of_call) == Counter(wanted)
+    at_once(*[lambda: deliver(busy, sorted(wanted))] * 4)
+    assert Counter(channels[0].ids() + channels[1].ids()) == Counter(wanted)
+    assert {record["status"] for record in books.notifications()} == {"sent"}
+    assert announce(busy, ids) == []
+
+
+def test_an_instant_channel_is_told_at_once_and_only_where_no_other_is(
+    shop: Shop, telegraph: Telegraph, place: Place, books: Books
+) -> None:
+    log = Telegraph("log", instant=True)
+    order_id = place()["id"]
+    at_once(*[lambda: announce(replace(shop, channels=(log,)), [order_id])] * 8)
+    assert log.ids() == [f"{order_id}:1:log"]
+    assert [record["status"] for record in books.notifications()] == ["sent"]
+    other = place()["id"]
+    assert announce(replace(shop, channels=(telegraph, log)), [other]) == [f"{other}:1:telegraph"]
+    assert log.ids() == [f"{order_id}:1:log"]
+
+
+def test_only_events_since_the_last_announcement_are_announced(
+    shop: Shop, place: Place, finish: Finish
+) -> None:
+    order_id = place()["id"]
+    assert announce(shop, [order_id]) == [f"{order_id}:1:telegraph"]
+    finish(shop, order_id)
+    change_status(shop, order_id, "shipped", actor="u")
+    assert announce(shop, [order_id]) == [f"{order_id}:5:telegraph", f"{order_id}:6:telegraph"]
+    assert announce(shop, [order_id]) == []
+
+
+def test_an_event_is_told_with_the_order_as_it_was_then(
+    shop: Shop, telegraph: Telegraph, place: Place, finish: Finish
+) -> None:
+    order_id = place(email="a@example.org")["id"]
+    finish(shop, order_id)
+    deliver(shop, announce(shop, [order_id]))
+    assert [(order["status"], order["version"]) for _, order in telegraph.told] == [
+        ("pending", 1),
+        ("confirmed", 5),
+    ]
+    assert all(order["personal"]["email"] == "a@example.org" for _, order in telegraph.told)
+
+
+def test_a_crash_after_the_record_neither_loses_nor_doubles_what_it_recorded(
+    shop: Shop, telegraph: Telegraph, place: Place, books: Books
+) -> None:
+    order_id = place()["id"]
+    with pytest.raises(Crash):
+        announce(followed(shop, "notifications", "record", crash), [order_id])
+    assert announce(shop, [order_id]) == []
+    assert books.document(order_id)["announced"] == 1
+    assert overdue_notifications(shop) == [f"{order_id}:1:telegraph"]
+    deliver(shop, overdue_notifications(shop))
+    assert telegraph.ids() == [f"{order_id}:1:telegraph"]
+    assert overdue_notifications(shop) == []
+
+
+def test_a_claim_is_its_owners_alone_until_it_runs_out(
+    shop: Shop, clock: StoppedClock, telegraph: Telegraph, place: Place, books: Books
+) -> None:
+    telegraph.outcomes = [Crash]
+    wanted = announce(shop, [place()["id"]])
+    with pytest.raises(Crash):
+        deliver(shop, wanted)
+    deliver(shop, wanted)
+    assert overdue_notifications(shop) == []
+    assert len(telegraph.told) == 1
+    clock.advance(timedelta(minutes=10))
+    assert overdue_notifications(shop) == wanted
+    deliver(shop, wanted)
+    assert telegraph.ids() == wanted * 2
+    assert books.notifications()[0]["attempts"] == 2
+
+
+def test_a_delivery_that_fails_for_now_is_tried_again_ever_later_and_given_up_after_about_a_day(
+    shop: Shop, clock: StoppedClock, telegraph: Telegraph, place: Place, books: Books
+) -> None:
+    wanted = announce(shop, [place()["id"]])
+    began, waits = clock(), []
+    telegraph.outcomes = [Delivery("try_again", "451")] * 100
+    for _ in range(100):
+        deliver(shop, wanted)
+        (record,) = books.notifications()
+        if record["status"] != "pending":
+            break
+        assert overdue_notifications(shop) == []
+        waits.append((record["dueBy"] - clock()).total_seconds())
+        clock.advance(record["dueBy"] - clock())
+        assert overdue_notifications(shop) == wanted
+    assert (record["status"], record["detail"], record["attempts"]) == ("failed", "451", len(telegraph.told))
+    assert all(2.5 * min(2**n, 720) < wait < 15 * min(2**n, 720) for n, wait in enumerate(waits))
+    assert 0.5 * DAY < clock() - began < 2 * DAY
+    assert overdue_notifications(shop) == []
+
+
+def test_a_final_refusal_is_not_tried_again_and_spoils_no_other(
+    shop: Shop, telegraph: Telegraph, place: Place, books: Books, logged: list[Any]
+) -> None:
+    wanted = announce(shop, [place()["id"] for _ in range(3)])
+    telegraph.outcomes = [SENT, Delivery("failed", "550"), Delivery("try_again", "451")]
+    deliver(shop, wanted)
+    statuses = {record["_id"]: record["status"] for record in books.notifications()}
+    assert [statuses[one] for one in telegraph.ids()] == ["sent", "failed", "pending"]
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["notification failed"]
+
+
+def test_a_notification_whose_order_was_purged_meanwhile_ends(
+    shop: Shop, clock: StoppedClock, telegraph: Telegraph, place: Place, database: OrderDatabase, books: Books
+) -> None:
+    kept, purged = place()["id"], place()["id"]
+    wanted = announce(shop, [kept, purged])
+    database["orders"].delete_one({"_id": ObjectId(purged)})
+    deliver(shop, wanted)
+    assert telegraph.ids() == [f"{kept}:1:telegraph"]
+    assert {record["orderId"]: record["status"] for record in books.notifications()} == {
+        kept: "sent",
+        purged: "failed",
+    }
+
+
+def test_announcing_an_order_purged_meanwhile_does_nothing(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+    delete_order(shop, order_id, actor="u")
+    finish(shop, order_id)
+    announce(shop, [order_id])
+    clock.advance(DAY * 91)
+    assert purge_deleted_orders(shop) == 1
+    assert announce(shop, [order_id]) == []
+    assert books.notifications() == []
+
+
+def test_a_notification_for_a_channel_that_is_gone_ends(shop: Shop, place: Place, books: Books) -> None:
+    wanted = announce(shop, [place()["id"]])
+    deliver(replace(shop, channels=()), wanted)
+    assert books.notifications()[0]["status"] == "failed"
+
+
+def test_an_order_whose_log_was_tampered_with_holds_up_nobody_elses_notification(
+    shop: Shop, telegraph: Telegraph, place: Place, database: OrderDatabase, books: Books
+) -> None:
+    ids = [place()["id"] for _ in range(3)]
+    wanted = announce(shop, ids)
+    update = [{"q": {"_id": ObjectId(ids[1])}, "u": {"$set": {"events": []}}}]
+    database.command("update", "orders", updates=update, bypassDocumentValidation=True)
+    deliver(shop, wanted)
+    assert sorted(telegraph.ids()) == sorted([wanted[0], wanted[2]])
+    assert {record["orderId"]: record["status"] for record in books.notifications()} == {
+        ids[0]: "sent",
+        ids[1]: "failed",
+        ids[2]: "sent",
+    }
+
+
+def crash() -> None:
+    """Dies."""
+    raise Crash
