@@ -1,13 +1,18 @@
 """What beat does with orders: find what is owed and late, end what waits too long, forget the deleted."""
 
 from collections import defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import structlog
 
 from app.domain import steps
+from app.domain.errors import DatabaseUnavailable
 from app.domain.order import Order, advance
 from app.services.ordering import cancellation
 from app.services.processing import ACTOR
 from app.services.shop import Shop
+
+log = structlog.get_logger()
 
 BATCH = 500
 
@@ -44,9 +49,9 @@ def expire_orders(shop: Shop) -> int:
     while True:
         now = shop.clock()
         orders = shop.orders.pending_since_before(now - shop.settings.order_expiry, BATCH)
-        ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
-        expired += len(ended) - len(shop.orders.append_all(ended, shop.due_by()))
-        if len(orders) < BATCH:
+        ended = _expire(shop, orders, now)
+        expired += ended
+        if len(orders) < BATCH or not ended:
             return expired
 
 
@@ -71,6 +76,20 @@ def redrive(shop: Shop, order_id: str) -> list[str]:
     if owed:
         shop.orders.make_due(order_id, shop.clock())
     return owed
+
+
+def _expire(shop: Shop, orders: list[Order], now: datetime) -> int:
+    """Cancels all of the orders but those that cannot be; says how many."""
+    try:
+        ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
+        return len(ended) - len(shop.orders.append_all(ended, shop.due_by()))
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        if len(orders) > 1:
+            return sum(_expire(shop, [order], now) for order in orders)
+        log.exception("order cannot be expired", order_id=orders[0]["id"])
+        return 0
 
 
 def _owed(orders: list[Order]) -> Owed:

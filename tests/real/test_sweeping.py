@@ -1,0 +1,243 @@
+"""What beat starts: the overdue is sent again, the late expires, the deleted goes when its time has come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId
+
+from app.domain import steps
+from app.services import sweeping
+from app.services.notifying import announce
+from app.services.ordering import change_status, delete_order
+from app.services.processing import perform
+from app.services.sweeping import (
+    all_owed_steps,
+    expire_orders,
+    overdue_steps,
+    purge_deleted_orders,
+    redrive,
+)
+from tests.real.doubles import at_once, followed
+
+if TYPE_CHECKING:
+    import pytest
+
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.books import Books
+    from tests.real.conftest import Finish, Place, SetStock
+    from tests.real.doubles import StoppedClock
+
+TICK = timedelta(milliseconds=1)
+DAY = timedelta(days=1)
+
+
+def onwards(order_id: str) -> dict[str, list[str]]:
+    """What a new order owes."""
+    return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE: [order_id]}
+
+
+def spoil(database: OrderDatabase, order_id: str) -> None:
+    """Makes the order one that the validator refuses and no change can be added to."""
+    update = [{"q": {"_id": ObjectId(order_id)}, "u": {"$set": {"events": []}}}]
+    database.command("update", "orders", updates=update, bypassDocumentValidation=True)
+
+
+def test_a_step_is_sent_again_once_per_deadline_and_not_before_it(
+    shop: Shop, clock: StoppedClock, place: Place
+) -> None:
+    order_id = place()["id"]
+    clock.advance(shop.settings.step_deadline - TICK)
+    assert overdue_steps(shop) == {}
+    clock.advance(TICK)
+    assert overdue_steps(shop) == onwards(order_id)
+    assert overdue_steps(shop) == {}
+    clock.advance(shop.settings.step_deadline - TICK)
+    assert overdue_steps(shop) == {}
+    clock.advance(TICK)
+    assert overdue_steps(shop) == onwards(order_id)
+
+
+def test_only_what_the_order_owes_now_is_sent_again(
+    shop: Shop, clock: StoppedClock, place: Place, stocked: SetStock
+) -> None:
+    stocked(apple=5)
+    order_id = place()["id"]
+    announce(shop, [order_id])
+    perform(shop, steps.AUTHORIZE, [order_id])
+    clock.advance(shop.settings.step_deadline)
+    assert overdue_steps(shop) == {steps.DECREMENT.name: [order_id]}
+
+
+def test_an_order_that_owes_nothing_is_forgotten_by_the_sweep(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+    # The announcement is recorded between the load and the save of the last step.
+    perform(shop, steps.AUTHORIZE, [order_id])
+    perform(shop, steps.DECREMENT, [order_id])
+    late = followed(shop, "payments", "capture", lambda: announce(shop, [order_id]))
+    perform(late, steps.CAPTURE, [order_id])
+    announce(shop, [order_id])
+    shop.orders.postpone({order_id: clock()})
+    assert overdue_steps(shop) == {}
+    assert "dueBy" not in books.document(order_id)
+
+
+def test_settling_an_order_that_moved_on_meanwhile_forgets_nothing(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+    finish(shop, order_id)
+    announce(shop, [order_id])
+    shop.orders.postpone({order_id: clock()})
+    cancelling = followed(
+        shop, "orders", "overdue", lambda: change_status(shop, order_id, "cancelled", actor="u")
+    )
+    assert overdue_steps(cancelling) == {}
+    assert books.document(order_id)["dueBy"] == shop.due_by()
+
+
+def test_one_order_that_its_validator_refuses_does_not_stop_the_sweep(
+    shop: Shop, clock: StoppedClock, place: Place, database: OrderDatabase
+) -> None:
+    ids = [place()["id"] for _ in range(3)]
+    spoil(database, ids[1])
+    clock.advance(shop.settings.step_deadline)
+    assert sorted(overdue_steps(shop)[steps.AUTHORIZE.name]) == sorted(ids)
+    assert overdue_steps(shop) == onwards(ids[1])
+
+
+def test_everything_owed_is_found_page_by_page_whether_overdue_or_not(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 4)
+    ids = [place()["id"] for _ in range(10)]
+    done = place()["id"]
+    finish(shop, done)
+    announce(shop, [done])
+    found: list[str] = []
+    pages, after = 0, None
+    while True:
+        owed, after = all_owed_steps(shop, after)
+        found += owed.get(steps.AUTHORIZE.name, [])
+        pages += 1
+        if after is None:
+            break
+    assert (sorted(found), pages) == (sorted(ids), 3)
+
+
+def test_an_order_expires_when_its_time_is_over_and_not_a_millisecond_before(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+    clock.advance(shop.settings.order_expiry)
+    assert expire_orders(shop) == 0
+    clock.advance(TICK)
+    assert expire_orders(shop) == 1
+    assert expire_orders(shop) == 0
+    finish(shop, order_id)
+    assert books.check()[0]["cancellation"] == {"reason": "expired"}
+
+
+def test_a_confirmed_order_never_expires(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+    finish(shop, order_id)
+    clock.advance(365 * DAY)
+    assert expire_orders(shop) == 0
+    assert books.order(order_id)["status"] == "confirmed"
+
+
+def test_two_beats_at_once_expire_each_order_once(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    ids = [place()["id"] for _ in range(30)]
+    clock.advance(shop.settings.order_expiry + TICK)
+    at_once(*[lambda: expire_orders(shop)] * 4)
+    finish(shop, *ids)
+    books.check()
+
+
+def test_more_late_orders_than_a_batch_holds_all_expire_past_one_that_cannot(
+    shop: Shop,
+    clock: StoppedClock,
+    place: Place,
+    database: OrderDatabase,
+    books: Books,
+    logged: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 4)
+    ids = [place()["id"] for _ in range(11)]
+    spoil(database, ids[0])
+    clock.advance(shop.settings.order_expiry + TICK)
+    assert expire_orders(shop) == 10
+    assert {books.order(order_id)["status"] for order_id in ids[1:]} == {"cancelled"}
+    assert {line["order_id"] for line in logged if line["log_level"] == "error"} == {ids[0]}
+
+
+def test_a_deleted_order_stays_for_its_retention_and_goes_with_its_notifications(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    gone, kept = place()["id"], place()["id"]
+    delete_order(shop, gone, actor="u")
+    finish(shop, gone, kept)
+    announce(shop, [gone, kept])
+    clock.advance(shop.settings.retention_days * DAY)
+    assert purge_deleted_orders(shop) == 0
+    clock.advance(TICK)
+    assert purge_deleted_orders(shop) == 1
+    assert [order["id"] for order in books.orders()] == [kept]
+    assert {record["orderId"] for record in books.notifications()} == {kept}
+
+
+def test_a_deleted_order_that_still_owes_something_is_not_purged(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+    perform(shop, steps.AUTHORIZE, [order_id])
+    delete_order(shop, order_id, actor="u")
+    clock.advance(1000 * DAY)
+    assert purge_deleted_orders(shop) == 0
+    finish(shop, order_id)
+    announce(shop, [order_id])
+    assert purge_deleted_orders(shop) == 1
+
+
+def test_no_retention_purges_what_was_deleted_before_now(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish
+) -> None:
+    order_id = place()["id"]
+    delete_order(shop, order_id, actor="u")
+    finish(shop, order_id)
+    announce(shop, [order_id])
+    clock.advance(TICK)
+    assert purge_deleted_orders(replace(shop, settings=replace(shop.settings, retention_days=0))) == 1
+
+
+def test_redriving_makes_what_is_owed_due_at_once_with_its_attempts_forgotten(
+    shop: Shop, place: Place, books: Books
+) -> None:
+    order_id = place(method="sandbox_unavailable")["id"]
+    for _ in range(6):
+        perform(shop, steps.AUTHORIZE, [order_id])
+    assert overdue_steps(shop) == {}
+    assert set(redrive(shop, order_id)) == onwards(order_id).keys()
+    assert books.document(order_id)["attempts"] == 0
+    assert overdue_steps(shop) == onwards(order_id)
+
+
+def test_redriving_an_order_that_owes_nothing_or_is_not_there_changes_nothing(
+    shop: Shop, place: Place, finish: Finish, books: Books
+) -> None:
+    order_id = place()["id"]
+    finish(shop, order_id)
+    announce(shop, [order_id])
+    before = books.document(order_id)
+    assert redrive(shop, order_id) == redrive(shop, "0" * 24) == []
+    assert books.document(order_id) == before
