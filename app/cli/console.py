@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import click
@@ -51,11 +51,17 @@ def opened_database() -> Iterator[Any]:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on stderr, told how much is done and how much there is to do; nothing where nobody watches."""
-    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    """A bar on stderr, told how much is done and how much there is to do; nothing where nobody watches.
+
+    It comes with the first word of progress, since most of what could take long does not.
+    """
+    bar = click.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+    with ExitStack() as shown:
 
         def show(done: int, total: int) -> None:
             bar.length = total
+            if not bar.entered:
+                shown.enter_context(bar)
             bar.update(done - bar.pos)
 
         yield show
