@@ -49,6 +49,6 @@ def init_app(app: Flask, metrics: Metrics) -> None:
 
 def require_json_accepted() -> None:
     """Raises Problem where the client takes no JSON, before anything is done for it."""
-    accept = request.environ.get("HTTP_ACCEPT", "*/*")
-    if accept not in ("*/*", "application/json") and not request.accept_mimetypes["application/json"]:
+    accept = request.environ.get("HTTP_ACCEPT", "")
+    if accept not in ("", "*/*", "application/json") and not request.accept_mimetypes["application/json"]:
         raise Problem("not_acceptable", "Answers are application/json.")

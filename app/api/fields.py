@@ -66,7 +66,7 @@ class Checked(fields.Field[Any]):
     """A field that says in our words what is missing."""
 
     def __init__(self, **options: Any) -> None:
-        messages = {"required": "is required", "null": "must not be null", "invalid": "must be a list"}
+        messages: Any = {"required": "is required", "null": "must not be null", "invalid": "must be a list"}
         super().__init__(error_messages=messages, **options)
 
 

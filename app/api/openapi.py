@@ -12,6 +12,8 @@ from app.api.problems import PROBLEMS, RETRY_AFTER_SECONDS, TYPE
 TITLE = "Order Service"
 VERSION = "1.0.0"
 
+# The files of the page that shows this description.
+_ASSETS = "service.asset"
 _ALWAYS = ("internal_error",)
 _TAKING_JSON = ("malformed_json", "content_too_large", "unsupported_media_type", "invalid_input")
 _TAKING_A_QUERY = ("invalid_input",)
@@ -63,7 +65,7 @@ def finish(app: Flask, api: Api) -> bytes:
     )
     for rule in app.url_map.iter_rules():
         declared = getattr(app.view_functions[rule.endpoint], "declared", None)
-        if declared is None:
+        if declared is None or rule.endpoint == _ASSETS:
             continue
         (path,) = (path for path in description["paths"] if path == _template(rule.rule))
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:

@@ -52,7 +52,7 @@ PROBLEMS = {
     "not_ready": Kind(503, "The service cannot take orders now"),
 }
 
-_OF_DOMAIN_ERROR: dict[type[errors.OrderServiceError], str] = {
+CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.InvalidInput: "invalid_input",
     errors.NotFound: "not_found",
     errors.IllegalTransition: "illegal_transition",
@@ -118,7 +118,7 @@ def _own(refusal: Problem) -> Response:
 
 
 def _expected(error: errors.OrderServiceError) -> Response:
-    code = _OF_DOMAIN_ERROR[type(error)]
+    code = CODES_OF_ERRORS[type(error)]
     match error:
         case errors.InvalidInput(faults=faults):
             return problem(code, f"Faults found: {len(faults)}.", faults=faults)

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from flask import current_app
-from marshmallow import Schema, ValidationError, post_load, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from app.api.fields import (
     Amount,
@@ -160,7 +160,8 @@ class PageQuery(Input):
     """Which page of a listing."""
 
     limit = Whole(1, 100, spelled=True, load_default=25)
-    cursor = Text(2000)
+    # Whatever is wrong with it, it is a bad cursor, which is for `paging` to say.
+    cursor = fields.String(error_messages={"invalid": "may be given only once"})
 
 
 class OrdersQuery(PageQuery):

@@ -61,11 +61,12 @@ def openapi_json() -> Response:
 @blueprint.get("/docs")
 @blueprint.response(200, {"type": "string"}, content_type="text/html")
 @declares(OPEN)
-def docs() -> str:
+def docs() -> Response:
     """Show this API on a page to try it out"""
-    return render_template("docs.html")
+    return Response(render_template("docs.html"), content_type="text/html; charset=utf-8")
 
 
+@declares(OPEN)
 def asset(name: str) -> Response:
     """A script or style of the page."""
     return send_from_directory(_ASSETS, name, max_age=86400)

@@ -1,0 +1,104 @@
+"""The web application over a real mongod, called as WSGI, and the workers' steps done when a test says so."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app import create_app
+from app.bootstrap import shop_over
+from app.config import Settings
+from app.domain import steps
+from app.services.processing import perform
+from app.storage.database import connect
+from app.storage.migrations import upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from pymongo.database import Database
+
+    from app.services.shop import Shop
+    from deploy.local.servers import MongoServer
+
+# A port on which nothing listens: the API needs no broker.
+NO_BROKER = "redis://127.0.0.1:1/0"
+SAMPLE = {
+    "userId": "user-id",
+    "products": [{"productId": "product-id", "quantity": 2}],
+    "totalAmount": 200.00,
+}
+
+
+@pytest.fixture(scope="session")
+def migrated(mongo_server: MongoServer) -> Iterator[Database[dict[str, Any]]]:
+    """One migrated database for all tests of the API."""
+    database = connect(mongo_server.uri("api"))
+    list(upgrade(database, Settings.from_env({"AUTH": "off"}), lambda _: nullcontext(lambda *_: None)))
+    yield database
+    database.client.close()
+
+
+@pytest.fixture
+def database(migrated: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
+    """The migrated database with nothing in it."""
+    for name in ("orders", "stock", "stock_movements", "sandbox_payments", "notifications"):
+        migrated[name].delete_many({})
+    return migrated
+
+
+@pytest.fixture
+def make_app(database: Database[dict[str, Any]]) -> Callable[..., Flask]:
+    """Makes an application with such settings, by the names of their environment variables."""
+
+    def make(**environ: str) -> Flask:
+        settings = Settings.from_env({"AUTH": "off", "REDIS_URL": NO_BROKER, **environ})
+        return create_app(settings, shop_over(database, settings))
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The application with default settings."""
+    return make_app()
+
+
+@pytest.fixture
+def shop(app: Flask) -> Shop:
+    """The application's shop."""
+    return app.extensions["shop"]
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A caller."""
+    return app.test_client()
+
+
+@pytest.fixture
+def place(client: FlaskClient) -> Callable[..., dict[str, Any]]:
+    """Places the sample order with such changes, and gives it as it was shown."""
+
+    def post(**changes: Any) -> dict[str, Any]:
+        answer = client.post("/orders", json={**SAMPLE, **changes})
+        assert answer.status_code == 201, answer.text
+        return answer.get_json()["order"]
+
+    return post
+
+
+@pytest.fixture
+def settle(shop: Shop) -> Callable[[str], None]:
+    """Does what the workers would do for an order until nothing is due."""
+
+    def work(order_id: str) -> None:
+        for _ in range(len(steps.STEPS)):
+            for step in steps.STEPS:
+                perform(shop, step, [order_id])
+
+    return work

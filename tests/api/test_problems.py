@@ -1,0 +1,155 @@
+"""Every refusal is a problem, whoever refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app import create_app
+from app.api.problems import CODES_OF_ERRORS, PROBLEMS
+from app.bootstrap import shop_over
+from app.config import Settings
+from app.domain.errors import OrderServiceError
+from app.storage.database import connect
+from tests.api.conftest import NO_BROKER, SAMPLE
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+
+def check(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
+    body: dict[str, Any] = answer.get_json()
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    assert {"type", "title", "status", "detail", "instance", "code", "requestId"} <= set(body)
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"].endswith(code)
+    assert body["requestId"] == answer.headers["X-Request-ID"]
+    return body
+
+
+def test_a_path_that_is_not_there_is_404(client: FlaskClient) -> None:
+    for path in ("/", "/nothing", "//orders", "/orders//", "/orders/a/b", "/healthz/x", "/%00", "/é"):
+        check(client.get(path), 404, "not_found")
+
+
+def test_a_problem_names_where_it_happened(client: FlaskClient) -> None:
+    assert check(client.get("/a b/é?x=1"), 404, "not_found")["instance"] == "/a%20b/%C3%A9"
+    answer = client.get("/x", base_url="http://localhost/mounted")
+    assert check(answer, 404, "not_found")["instance"] == "/mounted/x"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/orders", {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("PATCH", "/orders/x", {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}),
+        ("POST", "/orders/x/events", {"GET", "HEAD", "OPTIONS"}),
+        ("TRACE", "/orders", {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("BREW", "/healthz", {"GET", "HEAD", "OPTIONS"}),
+    ],
+)
+def test_a_method_that_is_not_there_is_405_with_those_that_are(
+    client: FlaskClient, method: str, path: str, allowed: set[str]
+) -> None:
+    answer = client.open(path, method=method)
+    check(answer, 405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/xml", "application/json;q=0", "application/problem+json", "image/*"]
+)
+def test_a_client_that_takes_no_json_gets_406_and_nothing_is_done(
+    client: FlaskClient, database: Any, accept: str
+) -> None:
+    check(client.post("/orders", json=SAMPLE, headers={"Accept": accept}), 406, "not_acceptable")
+    assert database.orders.count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "application/*", "application/json", "text/html, */*;q=0.1", "application/json;q=0.2", ""],
+)
+def test_a_client_that_takes_json_among_others_gets_it(client: FlaskClient, accept: str) -> None:
+    assert client.get("/orders", headers={"Accept": accept}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("abc-1.2_3", True),
+        ("x" * 128, True),
+        ("x" * 129, False),
+        ("", False),
+        ("a b", False),
+        ("é", False),
+        ("<script>", False),
+    ],
+)
+def test_a_request_id_is_taken_if_sane_and_made_if_not(client: FlaskClient, given: str, taken: bool) -> None:
+    for path, status in (("/orders", 200), ("/nothing", 404)):
+        answer = client.get(path, headers={"X-Request-ID": given.encode().decode("latin-1")})
+        echoed = answer.headers["X-Request-ID"]
+        assert (echoed == given) == taken
+        assert answer.status_code == status
+        assert len(echoed) >= 1
+
+
+def test_the_request_id_stands_in_every_line_of_the_log(client: FlaskClient) -> None:
+    with capture_logs() as lines:
+        client.get("/orders/none", headers={"X-Request-ID": "abc"})
+    (line,) = lines
+    assert line["event"] == "request"
+    assert (line["method"], line["route"], line["status"]) == ("GET", "/orders/<order_id>", 404)
+    assert line["order_id"] == "none"
+
+
+def test_a_bug_is_a_500_that_says_nothing_and_is_logged(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the secret of the house")
+
+    monkeypatch.setattr("app.services.ordering.get_order", fail)
+    with capture_logs() as lines:
+        answer = app.test_client().get("/orders/x")
+    check(answer, 500, "internal_error")
+    assert "secret" not in answer.text
+    assert next(line for line in lines if line["log_level"] == "error")["exc_info"]
+
+
+def test_a_database_that_cannot_be_reached_is_503_with_a_time_to_come_back() -> None:
+    settings = Settings.from_env(
+        {"AUTH": "off", "MONGO_URI": "mongodb://127.0.0.1:1/x?directConnection=true", "REDIS_URL": NO_BROKER}
+    )
+    database = connect(settings.mongo_uri)
+    with database.client:
+        client = create_app(settings, shop_over(database, settings)).test_client()
+        for answer in (client.post("/orders", json=SAMPLE), client.get("/orders")):
+            check(answer, 503, "database_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+        answer = client.get("/readyz")
+        assert check(answer, 503, "not_ready")["checks"]["database"] != "ok"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert client.get("/healthz").status_code == 200
+
+
+def test_every_refusal_of_the_domain_has_its_problem() -> None:
+    assert {
+        kind for kind in OrderServiceError.__subclasses__() if kind.__module__ == "app.domain.errors"
+    } == set(CODES_OF_ERRORS)
+    assert set(CODES_OF_ERRORS.values()) <= set(PROBLEMS)
+
+
+def test_heads_are_answers_without_bodies_and_options_tell_the_methods(client: FlaskClient) -> None:
+    path = client.post("/orders", json=SAMPLE).headers["Location"]
+    head = client.head(path)
+    assert (head.status_code, head.data, head.headers["ETag"]) == (200, b"", '"v1"')
+    missing = client.head("/orders/none")
+    assert (missing.status_code, missing.data) == (404, b"")
+    options = client.options(path)
+    assert options.status_code in (200, 204)
+    assert set(options.headers["Allow"].split(", ")) == {"DELETE", "GET", "HEAD", "OPTIONS", "PUT"}
