@@ -13,7 +13,16 @@ import structlog
 
 STDERR = 2
 # Libraries that would tell of every single thing they do.
-TALKATIVE = ("celery.app.trace", "celery.worker.strategy", "kombu", "amqp", "pymongo", "urllib3", "werkzeug")
+TALKATIVE = (
+    "celery.app.trace",
+    "celery.beat",
+    "celery.worker.strategy",
+    "kombu",
+    "amqp",
+    "pymongo",
+    "urllib3",
+    "werkzeug",
+)
 
 
 class Lines:

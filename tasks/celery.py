@@ -2,13 +2,13 @@
 
 from functools import cache
 
-from app.logging import configure
 from celery import Celery
 from celery.signals import setup_logging
 from kombu.entity import Queue
 
 from app.bootstrap import open_shop
 from app.config import Settings
+from app.logging import configure
 from app.services.shop import Shop
 
 QUEUES = ("payments", "stock", "notifications", "maintenance")
@@ -24,6 +24,11 @@ def configure_logging(**_: object) -> None:
 def shop() -> Shop:
     """This process's shop, opened at first use, which is after the worker has forked."""
     return open_shop(settings)
+
+
+def queue_of(name: str) -> str:
+    """The queue stands in the task's name: `payments.capture` goes by `payments`."""
+    return name.partition(".")[0]
 
 
 settings = Settings.from_env()
@@ -44,8 +49,7 @@ app.conf.update(
     task_ignore_result=True,
     task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
     task_queues=[Queue(name) for name in QUEUES],
-    # The queue stands in the task's name: `payments.capture` goes by `payments`.
-    task_routes=lambda name, *_, **__: {"queue": name.partition(".")[0]},
+    task_routes=lambda name, *_, **__: {"queue": queue_of(name)},
     task_reject_on_worker_lost=True,
     task_store_errors_even_if_ignored=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,

@@ -2,19 +2,21 @@
 
 from app.services import sweeping
 from tasks.celery import app, shop
-from tasks.steps import deliver_notifications, send
+from tasks.steps import deliver_notifications, is_free, send_all
 
 
 @app.task(name="maintenance.sweep")
 def sweep() -> None:
-    """Sends again what should have been done by now."""
-    send(sweeping.overdue_steps(shop()))
+    """Sends again what should have been done by now, unless it is only late: its queue is still busy."""
+    owed = sweeping.overdue_steps(shop())
+    send_all({name: ids for name, ids in owed.items() if is_free(name)})
 
 
 @app.task(name="maintenance.retry_notifications")
 def retry_notifications() -> None:
     """Sends for the delivery of notifications whose next attempt is due."""
-    send({deliver_notifications.name: sweeping.overdue_notifications(shop())})
+    if is_free(deliver_notifications.name):
+        send_all({deliver_notifications.name: sweeping.overdue_notifications(shop())})
 
 
 @app.task(name="maintenance.expire")

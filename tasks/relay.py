@@ -7,28 +7,28 @@ and others stand by; where two work for a moment, that is harmless too.
 
 import signal
 import time
-from collections.abc import Iterable
 from threading import Event
 from typing import Any
 
 import structlog
-from app.logging import configure
 from kombu.exceptions import OperationalError
 
 from app.domain.errors import DatabaseUnavailable
-from app.domain.steps import set_in_motion
+from app.logging import configure
 from app.services.shop import Shop
 from app.services.sweeping import all_owed_steps
-from app.storage.changes import Changed, PlaceLost
+from app.storage.changes import PlaceLost
+from tasks.backlog import Backlog
 from tasks.celery import settings, shop
 from tasks.lease import Lease
-from tasks.steps import send
+from tasks.steps import is_free, send, send_all
 
 log = structlog.get_logger()
 
-# Seconds: how long the stream may be silent before the relay looks up, how often it renews its lease and
-# remembers its place, and how long it waits after a fault or while it stands by.
+# Seconds: how long the stream may be silent before the relay looks up, and how long while a queue is busy;
+# how often it renews its lease and remembers its place; how long it waits after a fault or on standby.
 _SILENCE = 0.5
+_BUSY = 0.005
 _RENEWAL = 2.0
 _PAUSE = 1.0
 
@@ -59,39 +59,30 @@ def relay(shop: Shop, lease: Lease, stopping: Event) -> None:
 
     Raises DatabaseUnavailable, or OperationalError where the broker cannot be reached.
     """
-    place = shop.changes.place()
-    if place is None:
-        place = _catch_up(shop)
-    remembered, renewed = place, time.monotonic()
+    place = shop.changes.place() or _catch_up(shop)
+    backlog, renewed = Backlog(place), time.monotonic()
     try:
-        for batch in shop.changes.follow(place, _SILENCE):
-            if batch:
-                send(owed_by(batch))
-                place = batch[-1].place
-            if time.monotonic() - renewed > _RENEWAL:
-                renewed = time.monotonic()
-                if place != remembered:
-                    shop.changes.remember(place)
-                    remembered = place
-                if not lease.hold():
-                    return
-            if stopping.is_set():
-                return
+        with shop.changes.follow(place) as follower:
+            while not stopping.is_set():
+                backlog.add(follower.take(_BUSY if backlog else _SILENCE))
+                backlog.publish(is_free, send)
+                if time.monotonic() - renewed > _RENEWAL:
+                    renewed = time.monotonic()
+                    _remember(shop, backlog)
+                    if not lease.hold():
+                        return
     except PlaceLost:
         log.warning("the oplog no longer reaches back to the last place")
-        place = _catch_up(shop)
-    finally:
-        if place != remembered:
-            shop.changes.remember(place)
+        _catch_up(shop)
+    else:
+        _remember(shop, backlog)
 
 
-def owed_by(changes: Iterable[Changed]) -> dict[str, list[str]]:
-    """The order ids by the name of the step that their changes set in motion, without repetition."""
-    owed: dict[str, dict[str, None]] = {}
-    for change in changes:
-        for name in set_in_motion(change.event_types):
-            owed.setdefault(name, {})[change.order_id] = None
-    return {name: list(order_ids) for name, order_ids in owed.items()}
+def _remember(shop: Shop, backlog: Backlog) -> None:
+    before = backlog.settled
+    backlog.age()
+    if backlog.settled != before:
+        shop.changes.remember(backlog.settled)
 
 
 def _catch_up(shop: Shop) -> Any:
@@ -100,7 +91,7 @@ def _catch_up(shop: Shop) -> Any:
     after = None
     while True:
         owed, after = all_owed_steps(shop, after)
-        send(owed)
+        send_all(owed)
         if after is None:
             shop.changes.remember(place)
             return place

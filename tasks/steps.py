@@ -1,20 +1,38 @@
 """One thin task per step of the event table; each takes a list of ids, to share the cost of a message."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from app.domain import steps
 from app.services.notifying import announce, deliver
 from app.services.processing import perform
 from app.services.sweeping import BATCH
-from tasks.celery import app, shop
+from tasks.celery import app, queue_of, shop
+
+# A queue with fewer messages waiting than this is given more.
+_WAITING = 2
 
 
-def send(owed: Mapping[str, Iterable[str]]) -> None:
-    """Publishes the steps owed, by name, to the orders they are due for; duplicates are harmless."""
-    for name, order_ids in owed.items():
-        ids = list(order_ids)
+def is_free(name: str) -> bool:
+    """Whether the workers of the task's queue will soon have nothing left to do."""
+    with app.connection_or_acquire() as connection:
+        try:
+            queue = connection.default_channel.queue_declare(queue_of(name), passive=True)
+        except connection.channel_errors:
+            # In Redis a queue with nothing in it is not there.
+            return True
+    return bool(queue.message_count < _WAITING)
+
+
+def send(name: str, ids: list[str]) -> None:
+    """Publishes a task for these ids; a duplicate is harmless."""
+    app.send_task(name, args=(ids,))
+
+
+def send_all(owed: Mapping[str, Sequence[str]]) -> None:
+    """Publishes all that is owed, by the names of the steps."""
+    for name, ids in owed.items():
         for start in range(0, len(ids), BATCH):
-            app.send_task(name, args=(ids[start : start + BATCH],))
+            send(name, list(ids[start : start + BATCH]))
 
 
 def _make_task(step: steps.Step) -> None:
@@ -30,7 +48,7 @@ for _step in steps.STEPS:
 @app.task(name=steps.ANNOUNCE)
 def announce_events(order_ids: list[str]) -> None:
     """Records the notifications of these orders' events and sends for their delivery."""
-    send({deliver_notifications.name: announce(shop(), order_ids)})
+    send_all({deliver_notifications.name: announce(shop(), order_ids)})
 
 
 @app.task(name="notifications.deliver")

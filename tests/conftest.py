@@ -1,6 +1,11 @@
 """The fixtures that every test may ask for."""
 
+import os
+
 from hypothesis import settings
+
+# The package `tasks` reads its settings when it is imported, and refuses to run with none.
+os.environ.setdefault("AUTH", "off")
 
 pytest_plugins = ["tests.servers"]
 

@@ -3,8 +3,10 @@
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
@@ -70,56 +72,71 @@ class OrderChanges:
         with reachable(), self._orders.watch(_PIPELINE) as stream:
             return stream.resume_token
 
-    def follow(self, place: Any, pause: float) -> Iterator[list[Changed]]:
-        """Batches of changes since the place, each as soon as it is there; an empty one after every `pause`
-        seconds without any. Raises PlaceLost, DatabaseUnavailable."""
-        arrived: queue.Queue[Changed | Exception] = queue.Queue(maxsize=4 * _BATCH)
-        stop = threading.Event()
-        reader = threading.Thread(target=self._read, args=(place, arrived, stop, pause), daemon=True)
-        reader.start()
+    @contextmanager
+    def follow(self, place: Any) -> Iterator["Follower"]:
+        """Follows the changes since the place, in the background, for as long as the context lasts."""
+        follower = Follower(self._orders, place)
         try:
-            while True:
-                yield _drained(arrived, pause)
+            yield follower
         finally:
-            stop.set()
+            follower.stop()
 
-    def _read(
-        self, place: Any, arrived: queue.Queue[Changed | Exception], stop: threading.Event, pause: float
-    ) -> None:
+
+class Follower:
+    """Reads ahead of whoever takes, up to a bound, so that what is taken comes in batches."""
+
+    def __init__(self, orders: Collection[Document], place: Any) -> None:
+        self._arrived: queue.Queue[Changed | Exception] = queue.Queue(maxsize=4 * _BATCH)
+        self._stopping = threading.Event()
+        threading.Thread(target=self._read, args=(orders, place), daemon=True).start()
+
+    def take(self, timeout: float) -> list[Changed]:
+        """The changes that have arrived, waiting up to `timeout` seconds for the first.
+
+        Raises PlaceLost, DatabaseUnavailable.
+        """
+        batch: list[Changed] = []
+        try:
+            item = self._arrived.get(timeout=timeout)
+            while True:
+                if isinstance(item, Exception):
+                    self._arrived.put(item)
+                    if batch:
+                        return batch
+                    raise item
+                batch.append(item)
+                if len(batch) == _BATCH:
+                    return batch
+                item = self._arrived.get_nowait()
+        except queue.Empty:
+            return batch
+
+    def stop(self) -> None:
+        """Ends the reading."""
+        self._stopping.set()
+
+    def _read(self, orders: Collection[Document], place: Any) -> None:
         try:
             with (
                 reachable(),
-                self._orders.watch(
-                    _PIPELINE, resume_after=place, max_await_time_ms=int(pause * 1000), batch_size=_BATCH
+                orders.watch(
+                    _PIPELINE, resume_after=place, max_await_time_ms=500, batch_size=_BATCH
                 ) as stream,
             ):
-                while not stop.is_set():
+                while not self._stopping.is_set():
                     change = stream.try_next()
                     if change is not None:
-                        arrived.put(_changed(change))
+                        self._put(_changed(change))
         except OperationFailure as error:
-            arrived.put(PlaceLost() if error.code in _PLACE_LOST else error)
+            self._put(PlaceLost() if error.code in _PLACE_LOST else error)
         except Exception as error:
-            arrived.put(error)
+            self._put(error)
 
-
-def _drained(arrived: queue.Queue[Changed | Exception], pause: float) -> list[Changed]:
-    batch: list[Changed] = []
-    try:
-        item = arrived.get(timeout=pause)
-        while True:
-            if isinstance(item, Exception):
-                if batch:
-                    # Deal with what came before; the fault is still there next time.
-                    arrived.put(item)
-                    return batch
-                raise item
-            batch.append(item)
-            if len(batch) == _BATCH:
-                return batch
-            item = arrived.get_nowait()
-    except queue.Empty:
-        return batch
+    def _put(self, item: Changed | Exception) -> None:
+        while not self._stopping.is_set():
+            with suppress(queue.Full):
+                self._arrived.put(item, timeout=0.5)
+                return
 
 
 def _changed(change: Document) -> Changed:
