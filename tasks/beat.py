@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import structlog
 from celery.beat import Scheduler
 
 from tasks.celery import settings
@@ -10,12 +11,15 @@ from tasks.schedule import SCHEDULE
 
 _STANDBY = 1.0
 
+log = structlog.get_logger()
+
 
 class LeasedScheduler(Scheduler):
     """Ticks only while it holds the lease."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._lease = Lease(settings.redis_url, "beat")
+        self._works = False
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -24,8 +28,11 @@ class LeasedScheduler(Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Seconds until the next tick; nothing is sent while another beat holds the lease."""
-        if not self._lease.hold():
+        works, self._works = self._works, self._lease.hold()
+        if not self._works:
             return _STANDBY
+        if not works:
+            log.info("beat works")
         return min(super().tick(*args, **kwargs), _STANDBY)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("web", "relay", "worker", "beat")
 STOPPING_ORDER = (("web",), ("relay", "beat", "worker"))
-READY_LINES = {"relay": "relay works", "worker": "ready.", "beat": "beat: Starting"}
+READY_LINES = {"relay": "relay works", "worker": "ready.", "beat": "beat works"}
 
 
 def procfile() -> dict[str, str]:
@@ -128,7 +128,7 @@ class Stack:
         role, _, number = process.name.partition("-")
         if role == "web":
             return self._web_ready()
-        if role == "relay" and number:
+        if role in ("relay", "beat") and number:
             return process.running  # it stands by, and says nothing until it takes over
         return READY_LINES[role] in process.output()
 
