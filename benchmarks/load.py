@@ -41,7 +41,16 @@ def _drive(url: str, connections: int, seconds: float, arguments: list[str]) -> 
     wrk = shutil.which("wrk")
     if wrk is None:
         raise Failed("wrk is missing: apt-get install wrk (Debian, Ubuntu) or brew install wrk (macOS)")
-    command = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"-s{SCRIPT}", url, "--"]
+    command = [
+        wrk,
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--timeout=30s",
+        f"-s{SCRIPT}",
+        url,
+        "--",
+    ]
     ended = subprocess.run(
         [*command, *arguments], capture_output=True, text=True, timeout=seconds + 60, check=False
     )

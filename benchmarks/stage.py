@@ -39,6 +39,10 @@ class Contender:
     database: Database[dict[str, Any]]
     pids: dict[str, int]
 
+    def cpu_seconds(self) -> float:
+        """The processor time that all of its processes have used so far."""
+        return sum(cpu_seconds(pid) for main in self.pids.values() for pid in (main, *children(main)))
+
     def freeze(self, *parts: str) -> None:
         """Stop these parts where they are, all their processes, as if time stood still for them."""
         self._signal(signal.SIGSTOP, parts)
@@ -58,8 +62,13 @@ class Stage:
 
     folder: Path
     mongo: MongoServer
+    broker: Broker
     client: MongoClient[dict[str, Any]]
     broker_urls: Iterator[str]
+
+    def cpu_seconds(self) -> float:
+        """The processor time that both servers have used so far."""
+        return cpu_seconds(self.mongo.pid) + cpu_seconds(self.broker.pid)
 
     @contextlib.contextmanager
     def service(self, *roles: str, database: str = SERVICE) -> Iterator[Contender]:
@@ -108,7 +117,9 @@ def open_stage(folder: Path) -> Iterator[Stage]:
         Broker(folder / "broker", log=folder / "broker.log") as broker,
         MongoClient[dict[str, Any]](mongo.uri("admin"), w="majority", journal=True) as client,
     ):
-        yield Stage(folder, mongo, client, (broker.url(number) for number in range(1, broker.databases)))
+        yield Stage(
+            folder, mongo, broker, client, (broker.url(number) for number in range(1, broker.databases))
+        )
     shutil.rmtree(folder / "mongod")
     shutil.rmtree(folder / "broker")
 
@@ -132,6 +143,12 @@ def install_rivals() -> None:
 def children(pid: int) -> list[int]:
     """The processes that this one started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> float:
