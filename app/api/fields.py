@@ -15,6 +15,8 @@ MAX_AMOUNT = Decimal(10) ** 10
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_PATTERN = r"^[^\u0000-\u001f\u007f]*$"
+_LINES_PATTERN = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _FIRST, _LAST = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(2**32 - 1, UTC)
 _MOST_DECIMALS = 3
@@ -82,8 +84,8 @@ class Text(Checked, fields.String):
         metadata: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        pattern = form[0] if form else r"^[^\u0000-\u001f\u007f]*$"
-        bounds = {"minLength": 1, "maxLength": longest} | ({} if lines else {"pattern": pattern})
+        pattern = form[0] if form else _LINES_PATTERN if lines else _PATTERN
+        bounds = {"minLength": 1, "maxLength": longest, "pattern": pattern}
         super().__init__(metadata={**bounds, **(metadata or {})}, **options)
         self._longest = longest
         self._lines = lines
@@ -186,8 +188,12 @@ class Pairs(Checked, fields.Dict):
         super().__init__(
             metadata={
                 "maxProperties": self.MOST,
-                "propertyNames": {"minLength": 1, "maxLength": self.LONGEST_NAME},
-                "additionalProperties": {"type": "string", "maxLength": self.LONGEST_TEXT},
+                "propertyNames": {"minLength": 1, "maxLength": self.LONGEST_NAME, "pattern": _PATTERN},
+                "additionalProperties": {
+                    "type": "string",
+                    "maxLength": self.LONGEST_TEXT,
+                    "pattern": _LINES_PATTERN,
+                },
             },
             **options,
         )

@@ -7,6 +7,7 @@ from flask import Flask
 from flask_smorest import Api as SmorestApi
 
 from app.api.answer_schemas import Problem
+from app.api.fields import Pairs
 from app.api.problems import PROBLEMS, RETRY_AFTER_SECONDS, TYPE
 
 TITLE = "Order Service"
@@ -21,6 +22,10 @@ _SPEAKING_JSON = ("not_acceptable", "database_unavailable")
 
 _REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
 _IN: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "description": "A token of up to 128 letters, digits, dots, dashes and underscores; else one is made.",
+        "schema": {"type": "string"},
+    },
     "Idempotency-Key": {
         "description": "The same key and body again give the first answer again; one order comes of it.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
@@ -41,6 +46,8 @@ _IN: dict[str, dict[str, Any]] = {
         "example": '"v3"',
     },
 }
+# What the views call them, and what they are called outside.
+_PATH_PARAMETERS = {"order_id": "id", "product_id": "productId"}
 _NOT_MODIFIED = {"description": "The client has this version already."}
 
 
@@ -48,17 +55,19 @@ class Api(SmorestApi):
     """Documents no error but those declared."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
+    ERROR_SCHEMA = Problem
 
 
 def begin(app: Flask) -> Api:
     """The description to which blueprints are added."""
     app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
-    return Api(app)
+    api = Api(app)
+    api.ma_plugin.converter.add_attribute_function(_names_of_pairs)
+    return api
 
 
 def finish(app: Flask, api: Api) -> bytes:
     """The whole description as JSON, with every route's declaration worked in."""
-    api.spec.components.schema("Problem", schema=Problem)
     description = api.spec.to_dict()
     description["info"]["description"] = (
         "Takes orders, and takes them through payment, stock and notification."
@@ -67,14 +76,27 @@ def finish(app: Flask, api: Api) -> bytes:
         declared = getattr(app.view_functions[rule.endpoint], "declared", None)
         if declared is None or rule.endpoint == _ASSETS:
             continue
-        (path,) = (path for path in description["paths"] if path == _template(rule.rule))
+        path = description["paths"][api.flask_plugin.flaskpath2openapi(rule.rule)]
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-            _complete(description["paths"][path][method.lower()], declared, rule.endpoint)
+            _complete(path[method.lower()], declared, rule.endpoint)
+    description["paths"] = dict(_named_as_outside(*described) for described in description["paths"].items())
+    # flask-smorest brings some of its own that nothing here refers to.
+    del description["components"]["responses"]
+    del description["components"]["schemas"]["PaginationMetadata"]
     return orjson.dumps(description)
 
 
-def _template(rule: str) -> str:
-    return rule.replace("<path:", "{").replace("<", "{").replace(">", "}")
+def _names_of_pairs(self: Any, field: Any, **_: Any) -> dict[str, Any]:
+    """What apispec does not take from a field's metadata."""
+    return {"propertyNames": field.metadata["propertyNames"]} if isinstance(field, Pairs) else {}
+
+
+def _named_as_outside(path: str, item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    for parameter in item.get("parameters", ()):
+        inside, outside = parameter["name"], _PATH_PARAMETERS[parameter["name"]]
+        path = path.replace(f"{{{inside}}}", f"{{{outside}}}")
+        parameter["name"] = outside
+    return path, item
 
 
 def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
@@ -88,9 +110,8 @@ def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
         codes += _TAKING_A_QUERY
     if not endpoint.startswith("service."):
         codes += _SPEAKING_JSON
-    for name in declared.headers:
+    for name in (*declared.headers, "X-Request-ID"):
         parameters.append({"in": "header", "name": name, "required": False, **_IN[name]})
-    parameters.append({"in": "header", "name": "X-Request-ID", "required": False, **_REQUEST_ID})
     responses = operation["responses"]
     if "If-None-Match" in declared.headers:
         responses["304"] = {**_NOT_MODIFIED, "headers": dict(responses["200"]["headers"])}

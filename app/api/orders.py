@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response, g, request
 
-from app.api import answer_schemas, headers, representation
+from app.api import answer_schemas, examples, headers, representation
 from app.api.access import require_json_accepted
 from app.api.answers import answer, empty, entity_tag
 from app.api.bodies import digest
@@ -30,8 +30,8 @@ blueprint.before_request(require_json_accepted)
 
 
 @blueprint.post("/orders")
-@blueprint.arguments(OrderIn)
-@blueprint.response(201, answer_schemas.OrderAnswer, headers=CREATED)
+@blueprint.arguments(OrderIn, example=examples.NEW_ORDER)
+@blueprint.response(201, answer_schemas.OrderAnswer, headers=CREATED, example=examples.CREATED)
 @declares(
     "orders:write",
     "bad_header",
@@ -60,7 +60,7 @@ def place(draft: Any) -> Response:
 
 @blueprint.get("/orders")
 @blueprint.arguments(OrdersQuery, location="query")
-@blueprint.response(200, answer_schemas.Orders, headers=NEXT)
+@blueprint.response(200, answer_schemas.Orders, headers=NEXT, example=examples.PAGE)
 @declares("orders:read", "bad_cursor")
 def list_all(query: dict[str, Any]) -> Response:
     """List orders, newest first"""
@@ -84,7 +84,7 @@ def list_all(query: dict[str, Any]) -> Response:
 
 @blueprint.get("/orders/<order_id>")
 @blueprint.arguments(VersionQuery, location="query")
-@blueprint.response(200, answer_schemas.Order, headers=ETAG)
+@blueprint.response(200, answer_schemas.Order, headers=ETAG, example=examples.ORDER)
 @declares("orders:read", "not_found", headers=("If-None-Match",))
 def show(query: dict[str, Any], order_id: str) -> Response:
     """Show an order, as it is or as it was at a version"""
@@ -99,8 +99,8 @@ def show(query: dict[str, Any], order_id: str) -> Response:
 
 
 @blueprint.put("/orders/<order_id>")
-@blueprint.arguments(StatusChange)
-@blueprint.response(200, answer_schemas.OrderAnswer, headers=ETAG)
+@blueprint.arguments(StatusChange, example=examples.SHIPMENT)
+@blueprint.response(200, answer_schemas.OrderAnswer, headers=ETAG, example=examples.UPDATED)
 @declares(
     "orders:write",
     "bad_header",

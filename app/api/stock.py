@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response
 
-from app.api import answer_schemas, representation
+from app.api import answer_schemas, examples, representation
 from app.api.access import require_json_accepted
 from app.api.answers import answer
 from app.api.callers import shop
@@ -33,7 +33,7 @@ def list_levels(query: dict[str, Any]) -> Response:
 
 
 @blueprint.get("/stock/<path:product_id>")
-@blueprint.response(200, answer_schemas.Level)
+@blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
 @declares("stock:write", "not_found")
 def show_level(product_id: str) -> Response:
     """Show the stock level of a product"""
@@ -41,7 +41,7 @@ def show_level(product_id: str) -> Response:
 
 
 @blueprint.put("/stock/<path:product_id>")
-@blueprint.arguments(LevelIn)
+@blueprint.arguments(LevelIn, example=examples.NEW_LEVEL)
 @blueprint.response(200, answer_schemas.Level)
 @blueprint.alt_response(201, schema=answer_schemas.Level)
 @declares("stock:write", "not_found")
@@ -52,7 +52,7 @@ def set_level(wanted: dict[str, Any], product_id: str) -> Response:
 
 
 @blueprint.post("/stock/<path:product_id>/adjustments")
-@blueprint.arguments(AdjustmentIn)
+@blueprint.arguments(AdjustmentIn, example=examples.NEW_ADJUSTMENT)
 @blueprint.response(201, answer_schemas.Adjustment)
 @declares("stock:write", "not_found", "insufficient_stock")
 def adjust(wanted: dict[str, Any], product_id: str) -> Response:

@@ -1,0 +1,29 @@
+"""Examples for the API's description; a test holds them to their schemas."""
+
+from typing import Any
+
+NEW_ORDER: dict[str, Any] = {
+    "userId": "user-id",
+    "products": [{"productId": "product-id", "quantity": 2, "unitPrice": 100.00}],
+    "totalAmount": 200.00,
+}
+ORDER: dict[str, Any] = {
+    "id": "66ffbd20a1b2c3d4e5f60718",
+    "userId": "user-id",
+    "products": [{"productId": "product-id", "quantity": 2, "unitPrice": 100.00}],
+    "totalAmount": 200.00,
+    "currency": "USD",
+    "status": "pending",
+    "payment": {"status": "pending", "capturedAmount": 0.00, "refundedAmount": 0.00},
+    "stock": {"status": "pending"},
+    "version": 1,
+    "createdAt": "2024-10-04T10:00:00.000Z",
+    "updatedAt": "2024-10-04T10:00:00.000Z",
+}
+CREATED = {"message": "Order created successfully", "order": ORDER}
+SHIPMENT = {"status": "shipped", "tracking": {"carrier": "DHL", "number": "00340434161094000000"}}
+UPDATED = {"message": "Order updated successfully", "order": ORDER | SHIPMENT | {"version": 6}}
+PAGE = {"orders": [ORDER], "nextCursor": "TpYr0xkE6lF-2l82NmZmYmQyMGExYjJjM2Q0ZTVmNjA3MTg"}
+LEVEL = {"productId": "product-id", "onHand": 10, "version": 3, "updatedAt": "2024-10-04T10:00:00.000Z"}
+NEW_LEVEL = {"onHand": 10}
+NEW_ADJUSTMENT = {"quantity": -3, "reason": "damaged"}

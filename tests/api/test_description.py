@@ -1,0 +1,221 @@
+"""The description is true: of every route, of every answer, of what is taken and what is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from app.api.problems import PROBLEMS
+from tests.api.conftest import SAMPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+CHECKS = [
+    content_type_conformance,
+    negative_data_rejection,
+    not_a_server_error,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+OPTIONAL_HEADERS = {"Idempotent-Replayed", "Preference-Applied", "Link"}
+
+
+@pytest.fixture
+def description(app: Flask) -> dict[str, Any]:
+    return app.test_client().get("/openapi.json").get_json()
+
+
+def valid(value: Any, schema: dict[str, Any], description: dict[str, Any]) -> None:
+    """Checks a value, and that it has no member that the schema does not tell of."""
+    closed = json.loads(json.dumps({**schema, "components": description["components"]}))
+    for component in closed["components"]["schemas"].values():
+        component.setdefault("additionalProperties", False)
+    Draft202012Validator(closed, format_checker=FormatChecker()).validate(value)
+
+
+def operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in description["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield path, method, operation
+
+
+def test_the_description_is_openapi_3_1(description: dict[str, Any]) -> None:
+    assert description["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(description).validate()
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask], prefix: str) -> None:
+    app = make_app(API_PREFIX=prefix)
+    names = {"<order_id>": "{id}", "<path:product_id>": "{productId}"}
+    served = {
+        (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint != "service.asset"
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    described = app.test_client().get(f"{prefix}/openapi.json").get_json()
+    assert served == {(path, method) for path, method, _ in operations(described)}
+
+
+def test_every_operation_says_what_it_is_and_all_it_may_answer(description: dict[str, Any]) -> None:
+    for path, method, operation in operations(description):
+        assert operation["summary"], path
+        assert operation["operationId"], path
+        assert "500" in operation["responses"], path
+        if "requestBody" in operation:
+            assert {"400", "413", "415", "422"} <= set(operation["responses"]), (path, method)
+        if "{" in path and method != "put":
+            assert "404" in operation["responses"], path
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(response["content"]) == ["application/problem+json"], (path, method, status)
+
+
+def test_every_example_is_valid(description: dict[str, Any]) -> None:
+    for _, _, operation in operations(description):
+        for holder in (operation.get("requestBody", {}), *operation["responses"].values()):
+            for media in holder.get("content", {}).values():
+                examples = [example["value"] for example in media.get("examples", {}).values()]
+                for example in [*examples, *([media["example"]] if "example" in media else [])]:
+                    valid(example, media["schema"], description)
+
+
+def test_every_problem_that_a_route_can_have_is_described(description: dict[str, Any]) -> None:
+    shown = {
+        code
+        for _, _, operation in operations(description)
+        for response in operation["responses"].values()
+        for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    }
+    assert set(PROBLEMS) - shown == {"bad_request", "method_not_allowed"}
+
+
+def test_inputs_are_closed(description: dict[str, Any]) -> None:
+    for name in ("OrderIn", "LineIn", "Address", "StatusChange", "Tracking", "LevelIn", "AdjustmentIn"):
+        assert description["components"]["schemas"][name]["additionalProperties"] is False
+
+
+def test_what_is_served_is_what_is_described(
+    client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
+) -> None:
+    """One of each kind of answer, held to its schema."""
+    seen = set()
+
+    def call(method: str, template: str, path: str | None = None, **request: Any) -> TestResponse:
+        answer = client.open(path or template, method=method.upper(), **request)
+        operation = description["paths"][template][method]
+        response = operation["responses"][str(answer.status_code)]
+        for name in set(response["headers"]) - OPTIONAL_HEADERS:
+            assert name in answer.headers, (method, template, name)
+        if "content" in response:
+            media = response["content"][answer.mimetype]
+            value = answer.get_json() if answer.is_json else answer.text
+            valid(value, media["schema"], description)
+        else:
+            assert answer.data == b""
+        seen.add((template, method, answer.status_code))
+        return answer
+
+    one, level = "/orders/{id}", "/stock/{productId}"
+    call("put", level, "/stock/product-id", json={"onHand": 10})
+    call("put", level, "/stock/product-id", json={"onHand": 3})
+    call("put", level, "/stock/product-id", json={})
+    full = {
+        **SAMPLE,
+        "products": [{"productId": "product-id", "quantity": 2, "unitPrice": 100}],
+        "reference": "R-1",
+        "email": "ann@example.org",
+        "shippingAddress": {"name": "Ann", "country": "DE"},
+        "metadata": {"a": "b"},
+        "paymentMethod": "sandbox_ok",
+    }
+    key = {"Idempotency-Key": "k", "Prefer": "wait=0"}
+    for body in (full, full, SAMPLE, {}):
+        call("post", "/orders", json=body, headers=key)
+    call("post", "/orders", data="{", content_type="application/json")
+    call("post", "/orders", data="{", content_type="text/plain")
+    call("post", "/orders", data=" " * 300_000, content_type="application/json")
+    call("post", "/orders", json=SAMPLE, headers={"Accept": "text/html"})
+    declined = call("post", "/orders", json={**SAMPLE, "paymentMethod": "sandbox_declined"})
+    short = call("post", "/orders", json=SAMPLE).headers["Location"]
+    path = call("get", "/orders").get_json()["orders"][-1]["id"]
+    path = f"/orders/{path}"
+    for location in (path, declined.headers["Location"], short):
+        settle(location.rpartition("/")[2])
+        call("get", one, location)
+    call("get", "/orders", query_string={"limit": 1})
+    call("get", "/orders", query_string={"cursor": "x"})
+    call("get", "/orders", query_string={"limit": 0})
+    call("get", one, path, headers={"If-None-Match": "*"})
+    call("get", one, "/orders/none")
+    call("get", one, path, query_string={"version": 1})
+    call("put", one, path, json={"status": "delivered"})
+    call(
+        "put",
+        one,
+        path,
+        json={"status": "shipped", "tracking": {"number": "1"}},
+        headers={"If-Match": '"v1"'},
+    )
+    call("put", one, path, json={"status": "shipped", "tracking": {"number": "1"}})
+    call("delete", one, path)
+    call("delete", one, path, headers={"If-Match": "x"})
+    call("delete", one, short, headers={"If-Match": "*"})
+    for location in (path, declined.headers["Location"]):
+        call("get", f"{one}/events", f"{location}/events")
+        call("get", f"{one}/events/verify", f"{location}/events/verify")
+    call("get", "/stock")
+    call("get", level, "/stock/product-id")
+    call("get", level, "/stock/none")
+    for quantity in (1, -100, 0):
+        body = {"quantity": quantity, "reason": "counted"}
+        call("post", f"{level}/adjustments", "/stock/product-id/adjustments", json=body)
+    call("get", f"{level}/movements", "/stock/product-id/movements")
+    for template in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
+        call("get", template)
+    successes = {
+        (template, method, int(status))
+        for template, method, operation in operations(description)
+        for status in operation["responses"]
+        if int(status) < 400
+    }
+    assert successes <= seen
+
+
+def test_whatever_is_sent_the_answer_is_as_described(app: Flask) -> None:
+    """Requests made from the description, the right ones first and then wrong ones."""
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    for operation in (result.ok() for result in schema.get_all_operations()):
+        can_be_wrong = bool(operation.body.items or operation.query.items)
+        for mode in GenerationMode if can_be_wrong else [GenerationMode.POSITIVE]:
+
+            @settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
+            @given(operation.as_strategy(generation_mode=mode))
+            def sent_is_answered_as_described(case: Any) -> None:
+                case.call_and_validate(checks=CHECKS)
+
+            sent_is_answered_as_described()
