@@ -17,6 +17,7 @@ from app.storage.notifications import Notifications
 from app.storage.orders import Orders
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
+from app.storage.stock_loads import StockLoads
 
 
 def open_shop(settings: Settings) -> Shop:
@@ -36,6 +37,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         clock=clock.now,
         orders=Orders(database),
         stock=Stock(database),
+        loads=StockLoads(database),
         notifications=Notifications(database),
         payments=SandboxProvider(SandboxBooks(database), clock.now),
         channels=(*mail, LogChannel()),

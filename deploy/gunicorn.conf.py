@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,14 @@ preload_app = False
 
 
 def on_starting(server: object) -> None:
-    """Give the workers a folder with no counts of old, before one of them imports prometheus_client."""
+    """Refuse to start unconfigured; give the workers a folder with no counts of old to count in."""
+    # Here, since gunicorn would start a worker that refuses again and again.
+    from app.config import ConfigError, Settings  # noqa: PLC0415 - not before gunicorn has set the path
+
+    try:
+        Settings.from_env()
+    except ConfigError as faults:
+        sys.exit(str(faults))
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="order-service-")
     Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)

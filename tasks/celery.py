@@ -1,5 +1,6 @@
 """The Celery application: its queues, and how a task behaves when a process dies under it."""
 
+import sys
 from functools import cache
 
 from celery import Celery
@@ -7,7 +8,7 @@ from celery.signals import setup_logging
 from kombu.entity import Queue
 
 from app.bootstrap import open_shop
-from app.config import Settings
+from app.config import ConfigError, Settings
 from app.logging import configure
 from app.services.shop import Shop
 
@@ -31,7 +32,10 @@ def queue_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-settings = Settings.from_env()
+try:
+    settings = Settings.from_env()
+except ConfigError as faults:
+    sys.exit(str(faults))
 app = Celery("orders", broker=settings.redis_url, include=("tasks.steps", "tasks.maintenance"))
 app.conf.update(
     beat_scheduler="tasks.beat:LeasedScheduler",

@@ -1,6 +1,7 @@
 """The tasks that beat starts; each finds its work in the database, so a tick may be missed or doubled."""
 
 from app.services import sweeping
+from app.services.loading import finish_loads
 from tasks.celery import app, shop
 from tasks.steps import deliver_notifications, is_free, send_all
 
@@ -23,6 +24,12 @@ def retry_notifications() -> None:
 def expire() -> None:
     """Cancels the orders that were not confirmed in time."""
     sweeping.expire_orders(shop())
+
+
+@app.task(name="maintenance.finish_loads")
+def finish_stock_loads() -> None:
+    """Finishes the loads of stock levels that were cut off."""
+    finish_loads(shop())
 
 
 @app.task(name="maintenance.purge")

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import click
 
-from app.bootstrap import shop_over
-from app.cli.console import OperatorGroup, opened_database, plain, progress_bar, shop
+from app.cli.console import OperatorGroup, plain, progress_bar, shop
 from app.cli.stock_file import read_stock
 from app.services.loading import load_levels
-from app.storage.stock_loads import StockLoads
 
 stock = OperatorGroup("stock", help="Stock levels.")
 
@@ -26,6 +24,6 @@ def load(file: Path) -> None:
         click.echo(f"{file}: {plain(fault)}", err=True)
     if read.faults:
         raise click.ClickException(f"{file}: {len(read.faults)} bad lines, nothing loaded")
-    with opened_database() as database, progress_bar("stock") as progress:
-        load_levels(shop_over(database, shop().settings), StockLoads(database), read.levels, progress)
+    with progress_bar("stock") as progress:
+        load_levels(shop(), read.levels, progress)
     click.echo(f"{len(read.levels)} levels loaded")

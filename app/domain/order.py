@@ -121,7 +121,8 @@ class Personal(TypedDict, total=False):
 class Order(TypedDict):
     """The present state, and the log or its tail. `totalAmount` is in minor units; `version` is the
     sequence of the last event and `publicVersion` of the last public one; `announced` is the sequence up to
-    which notifications are recorded."""
+    which notifications are recorded, `dueBy` the time by which what the order owes should have been done, and
+    `attempts` how often that has failed."""
 
     id: str
     userId: str
@@ -137,6 +138,7 @@ class Order(TypedDict):
     updatedAt: datetime
     events: list[Event]
     announced: NotRequired[int]
+    dueBy: NotRequired[datetime]
     attempts: NotRequired[int]
     reference: NotRequired[str]
     personal: NotRequired[Personal]

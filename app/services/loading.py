@@ -2,7 +2,7 @@
 
 Up to a part's worth goes in one transaction. More would not fit into the database's cache: such a load is
 recorded in one write, which decides, and then comes into force part by part, each in a transaction that also
-takes it off the record. A load that is cut off is finished by whoever calls `finish_loads` next.
+takes it off the record. A load that is cut off is finished by beat, or by the next load.
 """
 
 from collections.abc import Callable
@@ -12,46 +12,43 @@ from itertools import islice
 from app.services.shop import Shop
 from app.services.stocking import set_levels
 from app.storage.database import Transaction
-from app.storage.stock_loads import StockLoads
 
 PART = 2_000
 
 
-def load_levels(
-    shop: Shop, loads: StockLoads, levels: dict[str, int], progress: Callable[[int, int], None]
-) -> None:
+def load_levels(shop: Shop, levels: dict[str, int], progress: Callable[[int, int], None]) -> None:
     """Sets the levels by product; loads that were cut off earlier are finished first.
 
     Raises LoadTooLarge if there are too many to record, DatabaseUnavailable: nothing is in force then, or all
     of it will be.
     """
-    finish_loads(shop, loads)
+    finish_loads(shop)
     if len(levels) <= PART:
         set_levels(shop, levels)
         progress(len(levels), len(levels))
         return
     rest = iter(sorted(levels.items()))
-    load_id = loads.begin(iter(lambda: dict(islice(rest, PART)), {}), shop.clock())
+    load_id = shop.loads.begin(iter(lambda: dict(islice(rest, PART)), {}), shop.clock())
     done = 0
-    while taken := _put_into_force(shop, loads, load_id):
+    while taken := _put_into_force(shop, load_id):
         done += taken
         progress(done, len(levels))
 
 
-def finish_loads(shop: Shop, loads: StockLoads) -> int:
+def finish_loads(shop: Shop) -> int:
     """Finishes the loads that were cut off, oldest first; says how many."""
-    unfinished = loads.unfinished()
+    unfinished = shop.loads.unfinished()
     for load_id in unfinished:
-        while _put_into_force(shop, loads, load_id):
+        while _put_into_force(shop, load_id):
             pass
     return len(unfinished)
 
 
-def _put_into_force(shop: Shop, loads: StockLoads, load_id: str) -> int:
+def _put_into_force(shop: Shop, load_id: str) -> int:
     """Sets the levels of the load's next part; says how many, 0 once the load is finished."""
 
     def work(transaction: Transaction) -> int:
-        part = loads.take(load_id, transaction)
+        part = shop.loads.take(load_id, transaction)
         if part is None:
             return 0
         set_levels(replace(shop, transact=lambda joined: joined(transaction)), part)

@@ -14,6 +14,7 @@ from app.storage.database import Transaction
 from app.storage.notifications import Notifications
 from app.storage.orders import Orders
 from app.storage.stock import Stock
+from app.storage.stock_loads import StockLoads
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ class Shop:
     clock: Clock
     orders: Orders
     stock: Stock
+    loads: StockLoads
     notifications: Notifications
     payments: PaymentProvider
     channels: tuple[Channel, ...]

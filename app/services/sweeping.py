@@ -18,6 +18,8 @@ BATCH = 500
 
 # The names of steps, each with the ids of the orders it is due for.
 Owed = dict[str, list[str]]
+# Where a page of what is owed ends: the time by which the last order's step is due, and its id.
+Place = tuple[datetime, str]
 
 
 def overdue_steps(shop: Shop) -> Owed:
@@ -29,13 +31,14 @@ def overdue_steps(shop: Shop) -> Owed:
     return owed
 
 
-def all_owed_steps(shop: Shop, after: str | None) -> tuple[Owed, str | None]:
+def all_owed_steps(shop: Shop, after: Place | None) -> tuple[Owed, Place | None]:
     """A page of everything owed, overdue or not, and where the next page begins; None at the end.
 
     The relay reads it when its place in the change stream is lost.
     """
     orders = shop.orders.owing(after, BATCH)
-    return _owed(orders), orders[-1]["id"] if len(orders) == BATCH else None
+    last = orders[-1] if len(orders) == BATCH else None
+    return _owed(orders), (last["dueBy"], last["id"]) if last else None
 
 
 def overdue_notifications(shop: Shop) -> list[str]:

@@ -179,14 +179,16 @@ class Orders:
             found = self._collection.find({"dueBy": {"$lte": now}}, _WITH_TAIL).sort("dueBy").limit(limit)
             return [_order(document) for document in found]
 
-    def owing(self, after: str | None, limit: int) -> list[Order]:
-        """A page of all orders that owe a step, overdue or not, by id."""
+    def owing(self, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
+        """A page of all orders that owe a step, overdue or not, by the time it is due and the id."""
         condition: Document = {"dueBy": {"$exists": True}}
         if after:
-            condition["_id"] = {"$gt": ObjectId(after)}
+            moment, order_id = after
+            same_moment = {"dueBy": moment, "_id": {"$gt": ObjectId(order_id)}}
+            condition = {"$or": [{"dueBy": {"$gt": moment}}, same_moment]}
         with reachable():
-            found = self._collection.find(condition, _WITH_TAIL).sort("_id").limit(limit)
-            return [_order(document) for document in found]
+            found = self._collection.find(condition, _WITH_TAIL)
+            return [_order(document) for document in found.sort([("dueBy", 1), ("_id", 1)]).limit(limit)]
 
     def allow_until(self, order_ids: Iterable[str], due_by: datetime) -> None:
         """Gives the owed steps of these orders until then, before they count as overdue again."""

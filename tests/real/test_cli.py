@@ -16,7 +16,6 @@ from app.domain.order import Change, Personal, advance, create
 from app.services import loading
 from app.storage import database as storage
 from app.storage import schema
-from app.storage.stock_loads import StockLoads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +128,7 @@ def test_a_large_file_is_loaded_wholly_even_after_being_cut_off(
     """What a killed load left recorded comes into force first; the ledger sums to the levels throughout."""
     monkeypatch.setattr(loading, "PART", 100)
     with pytest.raises(KeyboardInterrupt):
-        loading.load_levels(shop, StockLoads(database), {f"old-{n}": n for n in range(1_000)}, _cut_off)
+        loading.load_levels(shop, {f"old-{n}": n for n in range(1_000)}, _cut_off)
     assert 0 < len(_levels(database)) < 1_000
     file = _file(tmp_path, "productId,onHand\n" + "".join(f"new-{n},{n}\n" for n in range(1_000)))
     result = runner.invoke(args=["stock", "load", file])
