@@ -43,8 +43,8 @@ def shop() -> Shop:
 
 @contextmanager
 def opened_database() -> Iterator[Any]:
-    """The database by a connection of the command's own."""
-    database = connect(shop().settings.mongo_uri)
+    """The database by a connection of the command's own, which waits for as long as a command takes."""
+    database = connect(shop().settings.mongo_uri, patience=None)
     with database.client:
         yield database
 

@@ -30,11 +30,13 @@ _OUTAGES = (ConnectionFailure, WriteConcernError, ExecutionTimeout)
 DEFAULT_DATABASE = "orders"
 
 
-def connect(uri: str) -> Database[Document]:
+def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
     """The database that the URI names (`orders` if it names none). Connects on first use.
 
     A write is acknowledged when a majority has it in the journal; a read sees only what a majority has.
-    So nothing acknowledged is lost in a failover, and no worker acts on an order that may be rolled back.
+    So nothing acknowledged is lost in a failover, and no worker acts on an order that may be rolled back. A
+    server that is connected and says nothing for `patience` seconds counts as gone; None waits for ever, as
+    the building of an index may need.
     """
     client: MongoClient[Document] = MongoClient(
         uri,
@@ -44,7 +46,7 @@ def connect(uri: str) -> Database[Document]:
         tz_aware=True,
         serverSelectionTimeoutMS=3_000,
         connectTimeoutMS=3_000,
-        socketTimeoutMS=30_000,
+        socketTimeoutMS=None if patience is None else int(patience * 1000),
         connect=False,
         appname="order-service",
     )
