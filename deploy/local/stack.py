@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("web", "relay", "worker", "beat")
 STOPPING_ORDER = (("web",), ("relay", "beat", "worker"))
+LEASED = ("relay", "beat")
 READY_LINES = {"relay": "relay works", "worker": "ready.", "beat": "beat works"}
 
 
@@ -125,12 +126,12 @@ class Stack:
                 time.sleep(0.05)
 
     def _ready(self, process: Process) -> bool:
-        role, _, number = process.name.partition("-")
+        role = process.name.partition("-")[0]
         if role == "web":
             return self._web_ready()
-        if role in ("relay", "beat") and number:
-            return process.running  # it stands by, and says nothing until it takes over
-        return READY_LINES[role] in process.output()
+        # Of several relays or beats one works, whichever came first, and the others stand by.
+        able = [each for each in self._processes[role] if each.running] if role in LEASED else [process]
+        return any(READY_LINES[role] in each.output() for each in able)
 
     def _process(self, name: str, command: str, settings: Mapping[str, str]) -> Process:
         shell = ["/bin/sh", "-c", f"exec {command}"]
