@@ -71,8 +71,8 @@ def relay(shop: Shop, lease: Lease, stopping: Event) -> None:
                     _remember(shop, backlog)
                     if not lease.hold():
                         return
-    except PlaceLost:
-        log.warning("the oplog no longer reaches back to the last place")
+    except PlaceLost as error:
+        log.warning("the change stream cannot be taken up at the last place", reason=str(error))
         _catch_up(shop)
     else:
         _remember(shop, backlog)

@@ -12,8 +12,6 @@ from pymongo.errors import OperationFailure
 
 from app.storage.database import Document, reachable
 
-# ChangeStreamFatalError, ChangeStreamHistoryLost, InvalidResumeToken: the oplog no longer reaches back.
-_PLACE_LOST = frozenset((280, 286, 260))
 _BATCH = 1_000
 
 # An insert shows the whole order, a change only what it set: `events.4` is an event pushed to the log.
@@ -128,7 +126,9 @@ class Follower:
                     if change is not None:
                         self._put(_changed(change))
         except OperationFailure as error:
-            self._put(PlaceLost() if error.code in _PLACE_LOST else error)
+            # The oplog does not reach back so far, the place is another server's, or it is damaged: whatever
+            # the server has against it, it will say so again.
+            self._put(PlaceLost(str(error)))
         except Exception as error:
             self._put(error)
 
