@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import base64
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+import redis
 import structlog
 
 from app.bootstrap import shop_over
@@ -153,8 +155,32 @@ def finish(books: Books) -> Finish:
     return work
 
 
+class Queues:
+    """The queues of the Celery application on a real broker, with no worker behind them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def take(self, queue: str) -> list[tuple[str, list[Any]]]:
+        """What waits in the queue, oldest first, as task names and arguments; it is gone afterwards."""
+        messages = []
+        while (raw := self._client.rpop(queue)) is not None:
+            message = json.loads(raw)  # type: ignore[arg-type]
+            args, _, _ = json.loads(base64.b64decode(message["body"]))
+            messages.append((message["headers"]["task"], args))
+        return messages
+
+
 @pytest.fixture
-def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The package of the Celery tasks, whose settings come from the environment when it is first imported."""
-    monkeypatch.setenv("AUTH", "off")
-    return importlib.import_module("tasks")
+def queues(tasks: ModuleType, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
+    """The broker that the tasks are published to during this test."""
+    monkeypatch.setenv("CELERY_BROKER_URL", redis_url)
+
+    def reconnect() -> None:
+        tasks.app.amqp._producer_pool = tasks.app._pool = None
+
+    reconnect()
+    with redis.Redis.from_url(redis_url) as client:
+        yield Queues(client)
+    tasks.app.pool.force_close_all()
+    reconnect()

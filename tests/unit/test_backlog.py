@@ -1,92 +1,135 @@
-"""The relay's backlog: ids gather while a queue is busy; a place counts once all before it is published."""
+"""The relay's backlog: a place counts as settled only when everything up to it is published."""
 
-from app.services.sweeping import BATCH
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.order import MOVES
+from app.domain.steps import set_in_motion
 from app.storage.changes import Changed
-from tasks.backlog import Backlog
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+NAMES = sorted(set_in_motion(MOVES))
+ORDERS = [f"{number:024x}" for number in range(6)]
+
+moves = st.one_of(
+    st.lists(
+        st.tuples(st.sampled_from(ORDERS), st.lists(st.sampled_from(sorted(MOVES)), min_size=1, max_size=2)),
+        max_size=4,
+    ),
+    st.sets(st.sampled_from(NAMES)),
+    st.just("age"),
+)
 
 
-class Broker:
-    """Notes what is sent; the queues of `busy` tasks take nothing."""
+@pytest.fixture(scope="module")
+def module(tasks: ModuleType) -> Any:
+    """The module under test."""
+    return importlib.import_module(f"{tasks.__name__}.backlog")
+
+
+class Account:
+    """What a backlog was given, and what of it has not been sent since."""
 
     def __init__(self) -> None:
-        self.busy: set[str] = set()
-        self.sent: list[tuple[str, list[str]]] = []
+        self.place = 0
+        self.owed: dict[tuple[str, str], int] = {}
 
-    def is_free(self, name: str) -> bool:
-        """Whether the task's queue takes a message."""
-        return name not in self.busy
+    def changes(self, drawn: list[tuple[str, list[str]]]) -> list[Changed]:
+        """The changes as the stream gives them; each is owed from its place on, or from an earlier one."""
+        made = []
+        for order_id, kinds in drawn:
+            self.place += 1
+            made.append(Changed(order_id, kinds, self.place))
+            for name in set_in_motion(kinds):
+                self.owed.setdefault((name, order_id), self.place)
+        return made
 
-    def send(self, name: str, ids: list[str]) -> None:
-        """Takes the message."""
-        self.sent.append((name, ids))
+    def sent(self, name: str, ids: list[str]) -> None:
+        """Crosses out; no message names an order twice."""
+        assert len(ids) == len(set(ids)) > 0
+        for order_id in ids:
+            self.owed.pop((name, order_id), None)
 
 
-def created(order_id: str, place: int) -> Changed:
-    return Changed(order_id, ["order.created"], place)
+@given(st.lists(moves, max_size=30))
+def test_a_place_is_settled_only_when_all_that_was_owed_up_to_it_is_sent(
+    module: Any, steps: list[Any]
+) -> None:
+    account, backlog = Account(), module.Backlog(0)
+    for step in steps:
+        if step == "age":
+            before = backlog.settled
+            backlog.age()
+            assert before <= backlog.settled <= account.place
+        elif isinstance(step, set):
+            backlog.publish(step.__contains__, account.sent)
+        else:
+            backlog.add(account.changes(step))
+        assert all(place > backlog.settled for place in account.owed.values())
+    while backlog:
+        backlog.publish(lambda _: True, account.sent)
+    backlog.age()
+    assert account.owed == {}
+    assert backlog.settled == account.place
 
 
-def test_a_change_is_published_at_once_to_every_step_it_sets_in_motion():
-    broker, backlog = Broker(), Backlog(place=0)
-    backlog.add([created("a", 1)])
-    backlog.publish(broker.is_free, broker.send)
-    assert sorted(broker.sent) == [("notifications.announce", ["a"]), ("payments.authorize", ["a"])]
+def test_a_busy_queue_gathers_larger_messages_and_holds_up_no_other(module: Any) -> None:
+    backlog, sent = module.Backlog(0), []
+    for place, order_id in enumerate(ORDERS, start=1):
+        backlog.add([Changed(order_id, ["order.created"], place)])
+        backlog.publish(lambda name: name.startswith("notifications"), lambda *message: sent.append(message))
+    assert sent == [("notifications.announce", [order_id]) for order_id in ORDERS]
+    backlog.publish(lambda _: True, lambda *message: sent.append(message))
+    assert sent[-1] == ("payments.authorize", ORDERS)
     assert not backlog
 
 
-def test_ids_gather_into_one_message_while_the_queue_is_busy():
-    broker, backlog = Broker(), Backlog(place=0)
-    broker.busy = {"payments.authorize", "notifications.announce"}
-    for place, order_id in enumerate("abca", start=1):
-        backlog.add([created(order_id, place)])
-        backlog.publish(broker.is_free, broker.send)
-    assert broker.sent == []
-    broker.busy = {"notifications.announce"}
-    backlog.publish(broker.is_free, broker.send)
-    assert broker.sent == [("payments.authorize", ["a", "b", "c"])]
+def test_no_message_holds_more_than_a_batch(module: Any) -> None:
+    backlog, sizes = module.Backlog(0), []
+    backlog.add(Changed(f"{n:024x}", ["payment.authorized"], n) for n in range(module.BATCH * 2 + 1))
+    while backlog:
+        backlog.publish(lambda _: True, lambda _, ids: sizes.append(len(ids)))
+    assert sizes == [module.BATCH, module.BATCH, 1]
 
 
-def test_a_message_is_never_longer_than_a_batch():
-    broker, backlog = Broker(), Backlog(place=0)
-    backlog.add(created(str(number), number) for number in range(BATCH + 1))
-    broker.busy = {"notifications.announce"}
-    backlog.publish(broker.is_free, broker.send)
-    backlog.publish(broker.is_free, broker.send)
-    assert [len(ids) for _, ids in broker.sent] == [BATCH, 1]
+def test_what_could_not_be_sent_is_still_there_and_not_settled(module: Any) -> None:
+    backlog, sent = module.Backlog(0), []
+    backlog.add([Changed(ORDERS[0], ["order.created"], 1)])
 
+    def fail(*_: Any) -> None:
+        raise ConnectionError
 
-def test_a_place_is_settled_only_when_all_up_to_it_is_published():
-    broker, backlog = Broker(), Backlog(place=0)
-    broker.busy = {"notifications.announce"}
-    backlog.add([created("a", 1)])
-    backlog.publish(broker.is_free, broker.send)
+    with pytest.raises(ConnectionError):
+        backlog.publish(lambda _: True, fail)
     backlog.age()
     assert backlog.settled == 0
-    broker.busy = set()
-    backlog.publish(broker.is_free, broker.send)
+    while backlog:
+        backlog.publish(lambda _: True, lambda name, ids: sent.append((name, ids)))
+    assert sorted(name for name, _ in sent) == ["notifications.announce", "payments.authorize"]
+
+
+def test_new_changes_that_never_cease_do_not_keep_the_place_from_moving_on(module: Any) -> None:
+    backlog = module.Backlog(0)
+    for place in range(1, 200):
+        backlog.add([Changed(f"{place:024x}", ["payment.authorized"], place)])
+        if place % 10 == 0:
+            backlog.publish(lambda _: True, lambda *_: None)
+            backlog.add([Changed(f"{place:024x}", ["stock.decremented"], place)])
+            backlog.age()
+    assert backlog.settled > 150
+
+
+def test_changes_that_set_nothing_in_motion_move_the_place_all_the_same(module: Any) -> None:
+    backlog = module.Backlog(0)
+    backlog.add([Changed(ORDERS[0], ["payment.voided"], 1)])
+    assert not backlog
     backlog.age()
     assert backlog.settled == 1
-
-
-def test_places_go_on_being_settled_while_new_ids_keep_coming():
-    broker, backlog = Broker(), Backlog(place=0)
-    settled = []
-    for place in range(1, 8):
-        backlog.add([created(str(place), place)])
-        backlog.age()
-        settled.append(backlog.settled)
-        broker.busy = {"payments.authorize"} if place % 2 else set()
-        backlog.publish(broker.is_free, broker.send)
-    assert settled == sorted(settled)
-    assert settled[-1] >= 5
-
-
-def test_one_busy_queue_holds_up_no_other_however_long():
-    broker, backlog = Broker(), Backlog(place=0)
-    broker.busy = {"payments.authorize"}
-    for place in range(1, 20):
-        backlog.add([created(str(place), place)])
-        backlog.age()
-        backlog.publish(broker.is_free, broker.send)
-    assert [ids for name, ids in broker.sent if name == "notifications.announce"] == [
-        [str(place)] for place in range(1, 20)
-    ]

@@ -1,0 +1,133 @@
+"""A lease on a real broker: one holder at a time, and nobody keeps it who is gone."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from tests.real.doubles import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from deploy.local.servers import Broker
+    from tests.real.conftest import Queues
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """The broker seen directly."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def lease(tasks: ModuleType, redis_url: str) -> Callable[[], Any]:
+    """Makes one more party that wants the lease."""
+    module = importlib.import_module(f"{tasks.__name__}.lease")
+    return lambda: module.Lease(redis_url, "work")
+
+
+def run_out(client: redis.Redis) -> None:
+    """Lets the lease's time be over."""
+    client.pexpire("lease:work", 1)
+    while client.exists("lease:work"):
+        pass
+
+
+def test_of_many_who_want_it_at_once_one_gets_it(lease: Any) -> None:
+    assert sum(at_once(*(lease().hold for _ in range(16)))) == 1
+
+
+def test_its_holder_renews_it_and_the_others_stand_by(lease: Any, client: redis.Redis) -> None:
+    first, second = lease(), lease()
+    assert first.hold()
+    assert not second.hold()
+    client.pexpire("lease:work", 5_000)
+    assert first.hold()
+    assert client.pttl("lease:work") > 9_000
+    assert not second.hold()
+
+
+def test_when_released_the_next_has_it_at_once(lease: Any) -> None:
+    first, second = lease(), lease()
+    first.hold()
+    first.release()
+    assert second.hold()
+    assert not first.hold()
+
+
+def test_releasing_what_another_holds_takes_nothing_from_it(lease: Any, client: redis.Redis) -> None:
+    first, second = lease(), lease()
+    first.hold()
+    run_out(client)
+    assert second.hold()
+    first.release()
+    lease().release()
+    assert second.hold()
+    assert not first.hold()
+
+
+def test_who_let_it_run_out_has_lost_it_to_whoever_came_first(lease: Any, client: redis.Redis) -> None:
+    first, second = lease(), lease()
+    first.hold()
+    run_out(client)
+    assert second.hold()
+    assert not first.hold()
+    second.release()
+    assert first.hold()
+
+
+def test_after_the_broker_lost_everything_one_of_them_has_it_again(lease: Any, client: redis.Redis) -> None:
+    first, second = lease(), lease()
+    first.hold()
+    client.flushall()
+    assert sum(at_once(first.hold, second.hold)) == 1
+    assert sum((first.hold(), second.hold())) == 1
+
+
+def test_without_the_broker_nobody_has_it_and_nothing_is_raised(
+    tasks: ModuleType, private_broker: Callable[[], Broker]
+) -> None:
+    module = importlib.import_module(f"{tasks.__name__}.lease")
+    broker = private_broker()
+    holder = module.Lease(broker.url(), "work")
+    assert holder.hold()
+    broker.stop()
+    assert not holder.hold()
+    broker.start()
+    assert holder.hold()
+    broker.stop()
+    holder.release()
+
+
+def test_of_two_beats_one_ticks_and_the_other_takes_over_when_it_is_closed(
+    tasks: ModuleType, redis_url: str, queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = importlib.import_module(f"{tasks.__name__}.schedule").EVERY
+    beat = importlib.import_module(f"{tasks.__name__}.beat")
+    monkeypatch.setattr(beat, "settings", replace(beat.settings, redis_url=redis_url))
+
+    def scheduler() -> Any:
+        made = beat.LeasedScheduler(app=tasks.app, lazy=True)
+        made.setup_schedule()
+        for entry in made.schedule.values():
+            entry.last_run_at = entry.default_now().replace(year=2000)
+        return made
+
+    def tick_through(beat: Any) -> set[str]:
+        """What it sends within as many ticks as it has entries."""
+        assert all(0 <= beat.tick() <= 1 for _ in beat.schedule)
+        return {name for name, _ in queues.take("maintenance")}
+
+    first, second = scheduler(), scheduler()
+    assert tick_through(first) == set(every)
+    assert tick_through(second) == set()
+    first.close()
+    assert tick_through(second) == set(every)
+    second.close()

@@ -1,0 +1,261 @@
+"""The relay between a real change stream and a real broker: everything owed is published, come what may."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo.errors import OperationFailure
+
+from app.domain import steps
+from app.domain.errors import DatabaseUnavailable
+from app.services.ordering import change_status
+from app.services.processing import perform
+from app.storage.changes import PlaceLost
+from tests.real.doubles import Followed, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.conftest import Place, Queues, SetStock
+
+DAMAGED = {
+    "not a token": {"_data": "garbage"},
+    "another server's": {"_data": "8200000000000000000000"},
+    "another version's": {"token": 1},
+}
+
+
+class Lease:
+    """A lease that is ours until it is taken."""
+
+    def __init__(self) -> None:
+        self.taken = False
+
+    def hold(self) -> bool:
+        """Whether it is still ours."""
+        return not self.taken
+
+
+class Heard:
+    """What was published so far, by the names of the tasks."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+        self.tasks: list[tuple[str, list[str]]] = []
+
+    def orders(self, name: str) -> list[str]:
+        """The ids that went out with this task, in order, repetitions too."""
+        for queue in ("payments", "stock", "notifications"):
+            self.tasks += [(task, args[0]) for task, args in self._queues.take(queue)]
+        return [order_id for task, ids in self.tasks if task == name for order_id in ids]
+
+
+@pytest.fixture
+def heard(queues: Queues) -> Heard:
+    """The workers' side of the broker."""
+    return Heard(queues)
+
+
+@pytest.fixture
+def module(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The relay, remembering its place more often than it need."""
+    relay = importlib.import_module(f"{tasks.__name__}.relay")
+    monkeypatch.setattr(relay, "_RENEWAL", 0.05)
+    return relay
+
+
+@pytest.fixture
+def relaying(module: Any, queues: Queues) -> Iterator[Callable[[Shop], Callable[[], None]]]:
+    """Relays in the background, again and again as the process does; the result stops it in good order."""
+    stops: list[Callable[[], None]] = []
+
+    def start(shop: Shop) -> Callable[[], None]:
+        stopping = threading.Event()
+
+        def run() -> None:
+            while not stopping.is_set():
+                module.relay(shop, Lease(), stopping)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+
+        def stop() -> None:
+            stopping.set()
+            thread.join(20)
+            assert not thread.is_alive()
+
+        stops.append(stop)
+        return stop
+
+    yield start
+    for stop in stops:
+        stop()
+
+
+def test_every_change_is_published_as_the_steps_it_sets_in_motion(
+    shop: Shop, place: Place, stocked: SetStock, relaying: Any, heard: Heard
+) -> None:
+    relaying(shop)
+    eventually(shop.changes.place)
+    stocked(apple=5)
+    order_id = place(apple=1)["id"]
+    eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [order_id])
+    eventually(lambda: heard.orders(steps.ANNOUNCE) == [order_id])
+    for step, following in ((steps.AUTHORIZE, steps.DECREMENT), (steps.DECREMENT, steps.CAPTURE)):
+        perform(shop, step, [order_id])
+        eventually(lambda name=following.name: heard.orders(name) == [order_id])  # type: ignore[misc]
+    perform(shop, steps.CAPTURE, [order_id])
+    eventually(lambda: heard.orders(steps.ANNOUNCE) == [order_id] * 2)
+    change_status(shop, order_id, "cancelled", actor="u")
+    for ending in (steps.VOID, steps.REFUND, steps.RESTOCK):
+        eventually(lambda name=ending.name: heard.orders(name) == [order_id])  # type: ignore[misc]
+
+
+def test_a_busy_queue_is_given_many_orders_in_few_messages(
+    shop: Shop, place: Place, relaying: Any, heard: Heard, queues: Queues
+) -> None:
+    stop = relaying(shop)
+    eventually(shop.changes.place)
+    ids = [place()["id"] for _ in range(100)]
+    eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
+    stop()
+    messages = [batch for name, batch in heard.tasks if name == steps.AUTHORIZE.name]
+    assert Counter(order_id for batch in messages for order_id in batch) == Counter(ids)
+    assert len(messages) < 20
+
+
+def test_a_relay_takes_up_where_the_last_one_ended(
+    shop: Shop, place: Place, relaying: Any, heard: Heard
+) -> None:
+    stop = relaying(shop)
+    eventually(shop.changes.place)
+    first = place()["id"]
+    eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [first])
+    stop()
+    missed = [place()["id"] for _ in range(5)]
+    relaying(shop)
+    eventually(lambda: len(heard.orders(steps.AUTHORIZE.name)) >= 6)
+    assert heard.orders(steps.AUTHORIZE.name) == [first, *missed]
+
+
+def test_the_first_relay_of_all_publishes_what_was_owed_before_it(
+    shop: Shop, place: Place, relaying: Any, heard: Heard
+) -> None:
+    ids = [place()["id"] for _ in range(5)]
+    assert shop.changes.place() is None
+    relaying(shop)
+    eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
+    eventually(shop.changes.place)
+
+
+@pytest.mark.parametrize("place_then", DAMAGED.values(), ids=DAMAGED)
+def test_a_place_that_is_lost_makes_the_relay_publish_everything_owed_and_follow_from_now(
+    place_then: Any, shop: Shop, place: Place, relaying: Any, heard: Heard, logged: list[Any]
+) -> None:
+    before = [place()["id"] for _ in range(3)]
+    shop.changes.remember(place_then)
+    relaying(shop)
+    eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(before))
+    eventually(lambda: shop.changes.place() != place_then)
+    after = place()["id"]
+    eventually(lambda: heard.orders(steps.AUTHORIZE.name)[-1] == after)
+    assert [line["log_level"] for line in logged] == ["warning"]
+
+
+def test_what_the_oplog_has_forgotten_is_read_from_the_index_of_what_is_owed(
+    shop: Shop, place: Place, relaying: Any, heard: Heard, database: OrderDatabase
+) -> None:
+    real, lost = database["orders"], OperationFailure("Resume of change stream was not possible", 286)
+
+    class Forgetful:
+        """Cannot resume until it is asked for the present."""
+
+        def watch(self, *args: Any, **options: Any) -> Any:
+            if options.get("resume_after") == {"old": True}:
+                raise lost
+            return real.watch(*args, **options)
+
+    shop.changes._orders = Forgetful()  # type: ignore[assignment]
+    order_id = place()["id"]
+    shop.changes.remember({"old": True})
+    relaying(shop)
+    eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [order_id])
+    eventually(lambda: shop.changes.place() != {"old": True})
+
+
+def test_two_relays_at_once_lose_nothing(shop: Shop, place: Place, relaying: Any, heard: Heard) -> None:
+    for _ in range(2):
+        relaying(shop)
+    eventually(shop.changes.place)
+    ids = [place()["id"] for _ in range(20)]
+    eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
+
+
+def test_a_place_is_not_remembered_before_all_up_to_it_is_published(
+    shop: Shop, place: Place, relaying: Any, heard: Heard, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = relaying(shop)
+    eventually(shop.changes.place)
+    stop()
+    settled = shop.changes.place()
+    monkeypatch.setattr(module, "is_free", lambda name: name == steps.ANNOUNCE)
+    place()
+    stop = relaying(shop)
+    eventually(lambda: heard.orders(steps.ANNOUNCE))
+    stop()
+    assert heard.orders(steps.AUTHORIZE.name) == []
+    assert shop.changes.place() == settled
+    monkeypatch.undo()
+
+
+def test_a_relay_that_loses_its_lease_ends(shop: Shop, module: Any, queues: Queues) -> None:
+    lease = Lease()
+    thread = threading.Thread(target=module.relay, args=(shop, lease, threading.Event()))
+    thread.start()
+    eventually(shop.changes.place)
+    assert thread.is_alive()
+    lease.taken = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_an_outage_of_the_database_is_told_and_nothing_is_remembered(
+    shop: Shop, place: Place, module: Any, queues: Queues
+) -> None:
+    def outage() -> None:
+        raise DatabaseUnavailable
+
+    changes: Any = Followed(shop.changes, "present_place", outage)
+    with pytest.raises(DatabaseUnavailable):
+        module.relay(replace(shop, changes=changes), Lease(), threading.Event())
+    assert shop.changes.place() is None
+
+
+def test_a_follower_that_nobody_takes_from_ends_all_the_same(shop: Shop, place: Place) -> None:
+    before = threading.active_count()
+    present = shop.changes.present_place()
+    with shop.changes.follow(present) as follower:
+        follower._arrived.maxsize = 1
+        ids = [place()["id"] for _ in range(5)]
+        eventually(follower._arrived.full)
+    eventually(lambda: threading.active_count() <= before)
+    with shop.changes.follow(present) as follower:
+        taken: list[str] = []
+        while len(taken) < len(ids):
+            taken += [change.order_id for change in follower.take(1)]
+    assert taken == ids
+
+
+def test_a_fault_of_the_stream_comes_after_the_changes_before_it_and_stays(shop: Shop) -> None:
+    with shop.changes.follow({"_data": "garbage"}) as follower:
+        for _ in range(2):
+            with pytest.raises(PlaceLost):
+                follower.take(5)

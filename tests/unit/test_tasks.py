@@ -1,0 +1,137 @@
+"""The tasks are as thin as they look: named by the tables, routed by their names, called with plain JSON."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.domain import steps
+from app.domain.order import MOVES
+from app.services import sweeping
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from celery import Celery
+
+
+@pytest.fixture
+def celery(tasks: ModuleType) -> Celery:
+    """The Celery application with its tasks loaded."""
+    tasks.app.loader.import_default_modules()
+    return tasks.app
+
+
+@pytest.fixture
+def published(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
+    """What is published instead of going to the broker: names and arguments, checked for their signatures."""
+    sent: list[tuple[str, tuple[Any, ...]]] = []
+
+    def send_task(name: str, args: tuple[Any, ...] = (), **_: Any) -> None:
+        inspect.signature(celery.tasks[name].run).bind(*args)
+        assert json.loads(json.dumps(args)) == list(args)
+        sent.append((name, args))
+
+    monkeypatch.setattr(celery, "send_task", send_task)
+    return sent
+
+
+def part(name: str) -> Any:
+    """A module of the package, which must not be imported before its settings are there."""
+    return importlib.import_module(f"tasks.{name}")
+
+
+def own(celery: Celery) -> set[str]:
+    """The names of the tasks that are ours."""
+    return {name for name in celery.tasks if not name.startswith("celery.")}
+
+
+def test_every_step_that_an_event_sets_in_motion_has_its_task(celery: Celery) -> None:
+    assert steps.set_in_motion(MOVES) == {step.name for step in steps.STEPS} | {steps.ANNOUNCE}
+    assert steps.set_in_motion(MOVES) <= own(celery)
+
+
+def test_every_task_is_a_step_a_delivery_or_on_the_schedule(celery: Celery) -> None:
+    assert own(celery) - part("schedule").EVERY.keys() - steps.set_in_motion(MOVES) == {
+        "notifications.deliver"
+    }
+
+
+def test_the_schedule_names_tasks_that_exist_need_no_arguments_and_expire_before_the_next_tick(
+    celery: Celery,
+) -> None:
+    schedule = part("schedule").SCHEDULE
+    assert schedule
+    for name, entry in schedule.items():
+        assert entry["task"] == name
+        inspect.signature(celery.tasks[name].run).bind()
+        interval = entry["schedule"]
+        assert isinstance(interval, timedelta)
+        assert entry["options"] == {"expires": interval.total_seconds()}
+
+
+def test_every_task_goes_by_the_queue_in_its_name_and_every_queue_is_one_of_four(celery: Celery) -> None:
+    queues = part("celery").QUEUES
+    assert sorted(queues) == ["maintenance", "notifications", "payments", "stock"]
+    assert {queue.name for queue in celery.conf.task_queues} == set(queues)
+    for name in own(celery):
+        route = celery.amqp.router.route({}, name)
+        assert route["queue"].name == name.partition(".")[0]
+        assert route["queue"].name in queues
+
+
+def test_a_task_is_acknowledged_when_it_is_done_and_its_result_is_kept_by_nobody(celery: Celery) -> None:
+    for name in own(celery):
+        task = celery.tasks[name]
+        assert task.acks_late
+        assert task.reject_on_worker_lost
+        assert task.ignore_result
+
+
+def test_many_ids_are_sent_in_messages_of_a_batch_each(published: list[Any]) -> None:
+    ids = [f"{number:024x}" for number in range(sweeping.BATCH * 2 + 1)]
+    part("steps").send_all({steps.AUTHORIZE.name: ids, steps.DECREMENT.name: [], steps.ANNOUNCE: ids[:1]})
+    sizes = [(name, len(args[0])) for name, args in published]
+    assert sizes == [
+        (steps.AUTHORIZE.name, sweeping.BATCH),
+        (steps.AUTHORIZE.name, sweeping.BATCH),
+        (steps.AUTHORIZE.name, 1),
+        (steps.ANNOUNCE, 1),
+    ]
+    assert [one for name, (batch,) in published if name == steps.AUTHORIZE.name for one in batch] == ids
+
+
+@pytest.mark.parametrize("step", steps.STEPS, ids=lambda step: step.name)
+def test_the_task_of_a_step_performs_that_step_and_no_other(
+    step: steps.Step, celery: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    performed = []
+    monkeypatch.setattr("tasks.steps.shop", lambda: "the shop")
+    monkeypatch.setattr("tasks.steps.perform", lambda *call: performed.append(call))
+    celery.tasks[step.name](["a", "b"])
+    assert performed == [("the shop", step, ["a", "b"])]
+
+
+def test_announcing_sends_for_the_delivery_of_what_it_recorded(
+    celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.steps.shop", lambda: "the shop")
+    monkeypatch.setattr("tasks.steps.announce", lambda _, order_ids: [f"{one}:1:mail" for one in order_ids])
+    celery.tasks[steps.ANNOUNCE](["a", "b"])
+    assert published == [("notifications.deliver", (["a:1:mail", "b:1:mail"],))]
+
+
+def test_the_sweep_sends_again_what_is_overdue_and_leaves_busy_queues_alone(
+    celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owed = {steps.AUTHORIZE.name: ["a"], steps.DECREMENT.name: ["b"]}
+    monkeypatch.setattr("tasks.maintenance.shop", lambda: "the shop")
+    monkeypatch.setattr("tasks.maintenance.is_free", lambda name: name == steps.DECREMENT.name)
+    monkeypatch.setattr(sweeping, "overdue_steps", lambda _: owed)
+    celery.tasks["maintenance.sweep"]()
+    assert published == [(steps.DECREMENT.name, (["b"],))]
