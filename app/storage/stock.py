@@ -7,9 +7,12 @@ from typing import Any
 from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError
 
 from app.domain.stock import Level, Movement
 from app.storage.database import Document, Transaction, reachable
+
+_DUPLICATE_KEY = 11000
 
 
 class Stock:
@@ -53,7 +56,10 @@ class Stock:
         at: datetime,
         transaction: Transaction,
     ) -> bool:
-        """Moves the levels by the deltas and writes the rows; False if a level would fall below zero."""
+        """Moves the levels by the deltas and writes the rows.
+
+        False if a level would fall below zero or a row is there already; the transaction must not go on then.
+        """
         if not deltas:
             return True
         writes = [
@@ -65,8 +71,14 @@ class Stock:
         ]
         if self._levels.bulk_write(writes, session=transaction).matched_count != len(writes):
             return False
-        if movements:
+        if not movements:
+            return True
+        try:
             self._movements.insert_many([_row(movement) for movement in movements], session=transaction)
+        except BulkWriteError as error:
+            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+                raise
+            return False
         return True
 
     def decrements_of(self, order_ids: Sequence[str], transaction: Transaction) -> list[Movement]:
