@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A step that was lost is sent again soon enough for a test to wait for it.
 IMPATIENT = {"STEP_DEADLINE": "2s"}
+BACKGROUND = ("relay", "worker", "beat")
 
 
 class ServiceStarter(Protocol):
@@ -28,14 +29,22 @@ class ServiceStarter(Protocol):
 
 
 @pytest.fixture
-def serve(start_stack: StackStarter) -> Iterator[ServiceStarter]:
-    """Starts a service of the test's own, impatient unless its settings say otherwise."""
+def serve(
+    private_mongo: object, private_broker: object, start_stack: StackStarter
+) -> Iterator[ServiceStarter]:
+    """Starts a service of the test's own, impatient unless its settings say otherwise.
+
+    Servers of the test's own, where it starts any, outlive it.
+    """
     with contextlib.ExitStack() as services:
 
         def start(**arguments: Any) -> Service:
             arguments["settings"] = {**IMPATIENT, **arguments.get("settings", {})}
             service = Service(start_stack(**arguments))
             services.callback(service.close)
+            for role in BACKGROUND:
+                # What it has begun is of no interest any more.
+                services.callback(service.stack.kill, role)
             return service
 
         yield start

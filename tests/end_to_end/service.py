@@ -153,6 +153,11 @@ class Service:
         """How many messages the broker has handed to workers that have not finished with them."""
         return int(self.broker.hlen("unacked"))
 
+    def faults_logged(self) -> list[str]:
+        """What the processes of the service have logged as a fault of their own."""
+        logs = (process.log.read_text() for process in self.stack.processes())
+        return [line for log in logs for line in log.splitlines() if '"level":"error"' in line]
+
     def process(self, role: str) -> Process:
         """The process of a role that was started last."""
         return self.stack.processes([role])[-1]

@@ -27,7 +27,7 @@ def test_every_order_accepted_outlives_the_database_and_is_processed(
     with Load(service, clients=8, product="stored") as load:
         load.wait_for(50)
         (mongo.kill if way == "killed" else mongo.stop)()
-        load.wait_for(16, status=503)
+        load.wait_for(8, status=503)
         seen = load.of(201)[0].content["order"]["id"]
         assert service.http.get(f"/orders/{seen}").status_code == 503
         assert service.http.get("/readyz").status_code == 503
