@@ -237,7 +237,7 @@ def test_an_order_whose_log_was_tampered_with_holds_up_nobody_elses_notification
     update = [{"q": {"_id": ObjectId(ids[1])}, "u": {"$set": {"events": []}}}]
     database.command("update", "orders", updates=update, bypassDocumentValidation=True)
     deliver(shop, wanted)
-    assert sorted(telegraph.ids()) == sorted([wanted[0], wanted[2]])
+    assert set(telegraph.ids()) == {f"{ids[0]}:1:telegraph", f"{ids[2]}:1:telegraph"}
     assert {record["orderId"]: record["status"] for record in books.notifications()} == {
         ids[0]: "sent",
         ids[1]: "failed",
