@@ -3,7 +3,6 @@
 from flask import Flask
 
 from app.api import access, openapi, orders, problems, service, stock
-from app.api.bodies import MAX_BYTES
 from app.api.metrics import Metrics
 from app.services.shop import Shop
 
@@ -11,8 +10,6 @@ from app.services.shop import Shop
 def application(shop: Shop) -> Flask:
     """The web application over a shop."""
     app = Flask("app", static_folder=None)
-    # One byte more, since werkzeug cuts a body of unstated length at its limit and says nothing.
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 1
     # A redirect to the right path would lose a body, so a path is right with or without a slash at its end.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False

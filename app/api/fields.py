@@ -19,7 +19,6 @@ _PATTERN = r"^[^\u0000-\u001f\u007f]*$"
 _LINES_PATTERN = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _FIRST, _LAST = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(2**32 - 1, UTC)
-_MOST_DECIMALS = 3
 
 
 def text(value: Any, shortest: int, longest: int, *, lines: bool = False) -> str:
@@ -37,27 +36,24 @@ def text(value: Any, shortest: int, longest: int, *, lines: bool = False) -> str
 
 
 def amount(value: Any) -> Decimal:
-    """The value, if it is an amount of money in major units of whatever currency. Raises ValidationError."""
+    """The value, if it is an amount of money in major units. How fine it may be is for its currency to say.
+
+    Raises ValidationError.
+    """
     if type(value) is int:
         value = Decimal(value)
     elif type(value) is not Decimal:
         raise ValidationError("must be a number")
     if not 0 <= value <= MAX_AMOUNT:
         raise ValidationError(f"must be from 0 to {MAX_AMOUNT}")
-    if decimals_of(value) > _MOST_DECIMALS:
-        raise ValidationError("has more decimals than any currency has")
     return value
 
 
-def decimals_of(value: Decimal) -> int:
-    """How many decimals the number needs, trailing zeros not counted."""
+def is_finer(value: Decimal, decimals: int) -> bool:
+    """Whether the number needs more decimals than that; zeros at its end count for nothing."""
     _, digits, exponent = value.as_tuple()
-    decimals = -int(exponent) if value else 0
-    for digit in reversed(digits):
-        if digit or decimals <= 0:
-            break
-        decimals -= 1
-    return max(0, decimals)
+    too_many = -int(exponent) - decimals
+    return too_many > 0 and any(digits[-too_many:])
 
 
 class Repeated(list[str]):

@@ -23,7 +23,7 @@ _SPEAKING_JSON = ("not_acceptable", "database_unavailable")
 _REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
 _IN: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
-        "description": "A token of up to 128 letters, digits, dots, dashes and underscores; else one is made.",
+        "description": "Up to 128 letters, digits, dots, dashes and underscores; else one is made.",
         "schema": {"type": "string"},
     },
     "Idempotency-Key": {

@@ -30,7 +30,7 @@ blueprint.before_request(require_json_accepted)
 
 
 @blueprint.post("/orders")
-@blueprint.arguments(OrderIn, example=examples.NEW_ORDER)
+@blueprint.arguments(OrderIn(), example=examples.NEW_ORDER)
 @blueprint.response(201, answer_schemas.OrderAnswer, headers=CREATED, example=examples.CREATED)
 @declares(
     "orders:write",
@@ -59,7 +59,7 @@ def place(draft: Any) -> Response:
 
 
 @blueprint.get("/orders")
-@blueprint.arguments(OrdersQuery, location="query")
+@blueprint.arguments(OrdersQuery(), location="query")
 @blueprint.response(200, answer_schemas.Orders, headers=NEXT, example=examples.PAGE)
 @declares("orders:read", "bad_cursor")
 def list_all(query: dict[str, Any]) -> Response:
@@ -83,7 +83,7 @@ def list_all(query: dict[str, Any]) -> Response:
 
 
 @blueprint.get("/orders/<order_id>")
-@blueprint.arguments(VersionQuery, location="query")
+@blueprint.arguments(VersionQuery(), location="query")
 @blueprint.response(200, answer_schemas.Order, headers=ETAG, example=examples.ORDER)
 @declares("orders:read", "not_found", headers=("If-None-Match",))
 def show(query: dict[str, Any], order_id: str) -> Response:
@@ -99,7 +99,7 @@ def show(query: dict[str, Any], order_id: str) -> Response:
 
 
 @blueprint.put("/orders/<order_id>")
-@blueprint.arguments(StatusChange, example=examples.SHIPMENT)
+@blueprint.arguments(StatusChange(), example=examples.SHIPMENT)
 @blueprint.response(200, answer_schemas.OrderAnswer, headers=ETAG, example=examples.UPDATED)
 @declares(
     "orders:write",

@@ -16,8 +16,7 @@ from app.api.fields import (
     Pairs,
     Text,
     Whole,
-    amount,
-    decimals_of,
+    is_finer,
     text,
 )
 from app.api.pointers import UNKNOWN
@@ -75,19 +74,18 @@ class OrderIn(Input):
     def check_amounts(self, data: dict[str, Any], original: Any, **_: Any) -> None:
         """No amount has more decimals than the currency has, and the lines add up.
 
-        Looks at what the client sent, so as to find what it can where other fields are wrong.
+        Finds what it can where other fields are wrong: those are not in the data.
         """
         if not isinstance(original, dict):
             return
-        faults: dict[Any, Any] = {}
-        currency = original.get("currency", _default_currency())
-        if isinstance(currency, str) and currency in DECIMALS:
-            faults = _too_fine(original, currency)
-        lines = original.get("products")
-        if "totalAmount" not in faults and isinstance(lines, list) and lines:
-            expected, total = _sum(lines), _amount(original.get("totalAmount"))
-            if expected is not None and total is not None and expected != total:
-                faults["totalAmount"] = [f"is not what the lines add up to ({expected})"]
+        currency = data.get("currency") if "currency" in original else _default_currency()
+        lines = data.get("products", [])
+        if len(lines) != len(original.get("products") or ()):
+            lines = []  # some are no objects, and the rest are out of place
+        faults = _too_fine(data, lines, currency) if currency else {}
+        expected, total = _sum(lines), data.get("totalAmount")
+        if None not in (expected, total) and expected != total and "totalAmount" not in faults:
+            faults["totalAmount"] = [f"is not what the lines add up to ({expected})"]
         if faults:
             raise ValidationError(faults)
 
@@ -189,40 +187,27 @@ def _default_currency() -> str:
     return current_app.extensions["shop"].settings.default_currency
 
 
-def _amount(value: Any) -> Decimal | None:
-    try:
-        return amount(value)
-    except ValidationError:
-        return None
-
-
-def _too_fine(order: dict[str, Any], currency: str) -> dict[Any, Any]:
-    def is_too_fine(value: Any) -> bool:
-        found = _amount(value)
-        return found is not None and decimals_of(found) > DECIMALS[currency]
-
-    complaint = [f"has more decimals than {currency} has ({DECIMALS[currency]})"]
+def _too_fine(order: dict[str, Any], lines: list[dict[str, Any]], currency: str) -> dict[Any, Any]:
+    decimals = DECIMALS[currency]
+    complaint = [f"has more decimals than {currency} has ({decimals})"]
     faults: dict[Any, Any] = {}
-    if is_too_fine(order.get("totalAmount")):
+    if "totalAmount" in order and is_finer(order["totalAmount"], decimals):
         faults["totalAmount"] = complaint
-    lines = order.get("products")
-    if isinstance(lines, list):
-        prices = {
-            index: {"unitPrice": complaint}
-            for index, line in enumerate(lines)
-            if isinstance(line, dict) and is_too_fine(line.get("unitPrice"))
-        }
-        if prices:
-            faults["products"] = prices
+    prices = {
+        index: {"unitPrice": complaint}
+        for index, line in enumerate(lines)
+        if "unitPrice" in line and is_finer(line["unitPrice"], decimals)
+    }
+    if prices:
+        faults["products"] = prices
     return faults
 
 
-def _sum(lines: list[Any]) -> Decimal | None:
+def _sum(lines: list[dict[str, Any]]) -> Decimal | None:
     """What the lines add up to; None where one has no price, or is not right."""
     total = Decimal(0)
     for line in lines:
-        price = _amount(line.get("unitPrice")) if isinstance(line, dict) else None
-        if price is None or type(line.get("quantity")) is not int:
+        if "unitPrice" not in line or "quantity" not in line:
             return None
-        total += price * line["quantity"]
-    return total
+        total += line["unitPrice"] * line["quantity"]
+    return total if lines else None

@@ -23,7 +23,7 @@ blueprint.before_request(require_json_accepted)
 
 
 @blueprint.get("/stock")
-@blueprint.arguments(PageQuery, location="query")
+@blueprint.arguments(PageQuery(), location="query")
 @blueprint.response(200, answer_schemas.Levels, headers=NEXT)
 @declares("stock:write", "bad_cursor")
 def list_levels(query: dict[str, Any]) -> Response:
@@ -41,7 +41,7 @@ def show_level(product_id: str) -> Response:
 
 
 @blueprint.put("/stock/<path:product_id>")
-@blueprint.arguments(LevelIn, example=examples.NEW_LEVEL)
+@blueprint.arguments(LevelIn(), example=examples.NEW_LEVEL)
 @blueprint.response(200, answer_schemas.Level)
 @blueprint.alt_response(201, schema=answer_schemas.Level)
 @declares("stock:write", "not_found")
@@ -52,7 +52,7 @@ def set_level(wanted: dict[str, Any], product_id: str) -> Response:
 
 
 @blueprint.post("/stock/<path:product_id>/adjustments")
-@blueprint.arguments(AdjustmentIn, example=examples.NEW_ADJUSTMENT)
+@blueprint.arguments(AdjustmentIn(), example=examples.NEW_ADJUSTMENT)
 @blueprint.response(201, answer_schemas.Adjustment)
 @declares("stock:write", "not_found", "insufficient_stock")
 def adjust(wanted: dict[str, Any], product_id: str) -> Response:
@@ -64,7 +64,7 @@ def adjust(wanted: dict[str, Any], product_id: str) -> Response:
 
 
 @blueprint.get("/stock/<path:product_id>/movements")
-@blueprint.arguments(PageQuery, location="query")
+@blueprint.arguments(PageQuery(), location="query")
 @blueprint.response(200, answer_schemas.Movements, headers=NEXT)
 @declares("stock:write", "bad_cursor", "not_found")
 def list_movements(query: dict[str, Any], product_id: str) -> Response:
