@@ -1,0 +1,231 @@
+"""What the documents say of settings, commands, tables and files is so."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Flask
+
+from app.api import openapi
+from app.api.problems import PROBLEMS, TYPE
+from app.api.schemas import OrderIn, OrdersQuery
+from app.cli import register_commands
+from app.config import TABLE
+from app.domain.order import CANCELLATION_REASONS, MOVES, PAYMENT, PUBLIC, STATUS, STOCK, TRANSITIONS
+from app.domain.steps import ANNOUNCE, STEPS
+from app.gateways.sandbox import METHODS
+from deploy.local.stack import ROOT, procfile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+    from click import Group
+
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+TEXTS = {document: document.read_text() for document in DOCUMENTS}
+README, CONTRACT = TEXTS[ROOT / "README.md"], TEXTS[ROOT / "docs/contract.md"]
+EVENTS, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/architecture.md"]
+EVERYTHING = "\n".join(TEXTS.values())
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+
+
+def table(text: str, heading: str) -> list[list[str]]:
+    """The rows of the first table under a line that contains the heading, without their header."""
+    lines = text.partition(heading)[2].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    end = next(number for number, line in enumerate([*lines, ""]) if number > start and line[:1] != "|")
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[start + 2 : end]]
+
+
+def code(cell: str) -> list[str]:
+    """What stands between backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may name behind `#`, made from the headings the way that forges make it."""
+    headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", text))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(text: str) -> Iterator[tuple[str, str]]:
+    """The path and the anchor of every link to this repository's own files."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            path, _, anchor = target.partition("#")
+            yield path, anchor
+
+
+def test_the_readme_lists_every_setting_as_it_is() -> None:
+    """In the order of the one list of them; a default that is no value shows as none."""
+    expected = [
+        f"| `{name.upper()}` | {f'`{setting.default}`' if setting.default else ''} | {setting.doc} |"
+        for name, setting in TABLE.items()
+    ]
+    section = README.partition("## Settings")[2]
+    assert [line for line in section.splitlines() if line.startswith("| `")][: len(expected)] == expected
+
+
+def test_the_readme_lists_every_variable_of_single_processes() -> None:
+    """Those that the Procfile and gunicorn's configuration read beside the settings, with their defaults."""
+    server = (ROOT / "deploy/gunicorn.conf.py").read_text()
+    read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "Procfile").read_text()))
+    read |= dict.fromkeys(re.findall(r"environ(?:\.get\(|\[)['\"](\w+)", server), "")
+    read = {name: default for name, default in read.items() if name.lower() not in TABLE}
+    listed = {
+        code(name)[0]: code(default) for name, default, _ in table(README, "belong to single processes")
+    }
+    assert listed.keys() == read.keys()
+    for name, default in read.items():
+        assert not default or listed[name] == [default]
+    for name, value in re.findall(r"environ\.get\(\"(\w+)\", \"([^\"]+)\"\)", server):
+        assert listed[name] == [value]
+    for name, value in re.findall(r"environ\.get\(\"(\w+)\"\) or (\d+)", server):
+        assert listed[name] == [value]
+
+
+def test_the_readme_lists_the_processes_as_they_are_run() -> None:
+    """The Procfile has their options on top."""
+    listed = {process: code(command)[0] for process, command, _ in table(README, "## Processes")}
+    commands = procfile()
+    assert listed.keys() == commands.keys()
+    for process, command in listed.items():
+        assert commands[process].startswith(command)
+
+
+def test_every_target_of_make_that_is_named_exists() -> None:
+    """And every target that explains itself is named in the README."""
+    targets = set(re.findall(r"(?m)^([a-z]+):.*##", (ROOT / "Makefile").read_text())) - {"help"}
+    named = set(re.findall(r"(?m)(?:`|^|\w=\d+ )make ([a-z]+)", EVERYTHING))
+    assert named <= targets
+    assert targets - {"dev"} <= named
+
+
+def test_every_command_of_the_operator_that_is_named_exists() -> None:
+    """And every command that there is is named in the README."""
+    app = Flask("app")
+    register_commands(app)
+    groups: dict[str, Group] = {name: app.cli.commands[name] for name in ("db", "orders", "stock")}  # type: ignore[dict-item]
+    there = {(group, command) for group, commands in groups.items() for command in commands.commands}
+    assert set(re.findall(r"flask --app wsgi ([a-z]+) ([a-z]+)", EVERYTHING)) <= there
+    assert set(re.findall(r"(?m)^flask --app wsgi ([a-z]+) ([a-z]+)", README)) == there
+
+
+@documents
+def test_links_between_documents_resolve(document: Path) -> None:
+    """To the file, and to the heading in it."""
+    for path, anchor in links(TEXTS[document]):
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target.read_text()), f"{path}#{anchor}"
+
+
+@documents
+def test_files_and_folders_that_are_named_exist(document: Path) -> None:
+    """Where they are named with a folder of this repository in front, or are tests."""
+    for name in code(TEXTS[document]):
+        if re.match(r"(app|tasks|migrations|deploy|tests|benchmarks|requirements|docs)/", name):
+            assert (ROOT / name).exists(), name
+        elif re.fullmatch(r"test_\w+\.py", name):
+            assert list((ROOT / "tests").rglob(name)), name
+
+
+@documents
+def test_no_document_outgrows_its_reader(document: Path) -> None:
+    """The bound that holds for every file."""
+    assert len(TEXTS[document].splitlines()) <= 300
+
+
+def test_the_contract_lists_every_problem() -> None:
+    """With its status."""
+    listed = {code(kind)[0]: int(status) for status, kind, _ in table(CONTRACT, "`code` is stable")}
+    assert listed == {name: kind.status for name, kind in PROBLEMS.items()}
+    assert f"`{TYPE}`" in CONTRACT
+
+
+def test_the_contract_tells_every_field_and_parameter() -> None:
+    """Of what a client may send for a new order and a list."""
+    fields = {name for row in table(CONTRACT, "### `POST /orders`") for name in code(row[0])}
+    assert {name for name in fields if "[]" not in name} == set(OrderIn().fields)
+    parameters = {name for row in table(CONTRACT, "### `GET /orders` → 200") for name in code(row[0])}
+    assert parameters == set(OrdersQuery().fields)
+
+
+def test_the_contract_tells_the_moves_of_every_axis() -> None:
+    """No move that the tables forbid, and every state that can be reached."""
+    rows = dict(table(CONTRACT, "An order has three axes"))
+    for heading, axis, states in (
+        ("`status`", "order", STATUS),
+        ("`payment.status`", "payment", PAYMENT),
+        ("`stock.status`", "stock", STOCK),
+    ):
+        named = set()
+        for road in re.findall(r"((?:`\w+` or )?`[^`]*→[^`]*`)", rows[heading]):
+            first, *rest = [re.findall(r"\w+", part) for part in road.split("→")]
+            beginnings = [state for state in first if state in states]
+            for following in rest:
+                for beginning in beginnings:
+                    assert following[0] in TRANSITIONS[axis][beginning]
+                named |= {*beginnings, following[0]}
+                beginnings = following
+        assert named == set(states) - {"partially_refunded"}
+
+
+def test_the_contract_tells_the_reasons_and_methods() -> None:
+    """Why an order may be cancelled, and what the sandbox can be told."""
+    assert all(f"`{reason}`" in CONTRACT for reason in CANCELLATION_REASONS)
+    listed = {code(method)[0] for method, _ in table(CONTRACT, "## The sandbox")}
+    assert listed == set(METHODS)
+
+
+def test_every_event_is_told_with_what_it_moves() -> None:
+    """And whether it is public."""
+    listed = {}
+    for kind, moves, _, public in table(EVENTS, "| `hash` |"):
+        axis, *value = code(moves) or ["status"]
+        listed[code(kind)[0]] = (axis.removesuffix(".status").replace("status", "order"), *value, public)
+    expected = {
+        kind: (axis, *([value] if value else []), "yes" if kind in PUBLIC else "")
+        for kind, (axis, value) in MOVES.items()
+    }
+    assert listed == expected
+
+
+def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
+    """Row by row, in the code's order."""
+    *rows, last = table(ARCHITECTURE, "(`app/domain/steps.py`)")
+    assert [(code(after), code(step), due) for after, step, due in rows] == [
+        (
+            [*step.after],
+            [step.name],
+            " / ".join((step.status, ", ".join(step.payment) or "any", ", ".join(step.stock) or "any")),
+        )
+        for step in STEPS
+    ]
+    assert code(last[1]) == [ANNOUNCE]
+
+
+def test_the_table_of_scheduled_tasks_is_the_one_in_the_code(tasks: ModuleType) -> None:
+    """With how often each is started."""
+    from tasks.schedule import EVERY  # noqa: PLC0415 - the package reads its settings when it is imported
+
+    assert tasks
+    seconds = {"s": 1, "h": 3600}
+    listed = {}
+    for name, every, _ in table(ARCHITECTURE, "(`tasks/schedule.py`)"):
+        number, unit = every.split()
+        listed[code(name)[0]] = int(number) * seconds[unit]
+    assert listed == {name: interval.total_seconds() for name, interval in EVERY.items()}
+
+
+def test_the_changes_begin_with_the_version_that_is_served() -> None:
+    """The newest version comes first, with its date."""
+    changes = TEXTS[ROOT / "CHANGELOG.md"]
+    newest = re.search(r"(?m)^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", changes)
+    assert newest
+    assert newest[1] == openapi.VERSION
