@@ -25,7 +25,7 @@ LIMIT = 10
 FILTERS = (
     {},
     {"sort": "createdAt"},
-    {"userId": "user-3"},
+    {"userId": "user-1"},
     {"status": "shipped"},
     {"status": ["shipped", "delivered"]},
     {"status": "pending"},
@@ -35,8 +35,8 @@ FILTERS = (
     {"createdFrom": "2024-01-01T00:05:00Z"},
     {"createdTo": "2024-01-01T00:10:00Z"},
     {"createdFrom": "2024-01-01T00:05:00Z", "createdTo": "2024-01-01T00:10:00Z", "sort": "createdAt"},
-    {"userId": "user-3", "status": "delivered"},
-    {"userId": "user-3", "productId": "product-3", "sort": "createdAt"},
+    {"userId": "user-1", "status": "delivered"},
+    {"userId": "user-1", "productId": "product-3", "sort": "createdAt"},
     {"status": "cancelled", "paymentStatus": "voided", "createdFrom": "2024-01-01T00:05:00Z"},
 )
 
@@ -83,7 +83,7 @@ def _seed(service: Service, number: int) -> None:
         at = BEGIN + timedelta(seconds=n)
         status = "pending" if n % 11 == 7 else STATUSES[n % len(STATUSES)]
         paid = {"pending": "pending", "cancelled": "voided"}.get(status, "captured")
-        stated = _stated(f"user-{n % 7}", f"product-{n % 9}")
+        stated = _stated(f"user-{n % 3}", f"product-{n % 7}")
         document: dict[str, Any] = {
             **made,
             **stated,
