@@ -42,14 +42,19 @@ def table(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[start + 2 : end]]
 
 
-def code(cell: str) -> list[str]:
-    """What stands between backticks."""
-    return re.findall(r"`([^`]+)`", cell)
+def code(text: str) -> list[str]:
+    """What stands between backticks, blocks of code left out."""
+    return re.findall(r"`([^`]+)`", prose(text))
+
+
+def prose(text: str) -> str:
+    """The text without its blocks of code."""
+    return re.sub(r"(?ms)^```.*?^```", "", text)
 
 
 def anchors(text: str) -> set[str]:
     """What a link may name behind `#`, made from the headings the way that forges make it."""
-    headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", text))
+    headings = re.findall(r"(?m)^#+ (.+)$", prose(text))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
