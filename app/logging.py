@@ -3,6 +3,7 @@
 Lines go to standard error, each in one write, so that those of several processes never mix.
 """
 
+import json
 import logging
 import os
 import sys
@@ -69,4 +70,8 @@ def configure(level: str) -> None:
 
 
 def _to_json(line: dict[str, Any], **_: Any) -> bytes:
-    return orjson.dumps(line, default=str)
+    try:
+        return orjson.dumps(line, default=str)
+    except TypeError:
+        # A half surrogate pair or a very large number: no line is worth failing for.
+        return json.dumps(line, default=str).encode()

@@ -1,0 +1,79 @@
+"""JSON as it is read: exact, strict, and never an error of ours."""
+
+import json
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.bodies import digest, parse
+from app.api.fields import is_finer
+from app.api.problems import Problem
+
+WHOLE = st.integers(-(2**53), 2**53)
+VALUES = st.recursive(
+    st.none() | st.booleans() | WHOLE | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_any_json_is_read_as_what_it_says(value: Any) -> None:
+    assert parse(json.dumps(value).encode()) == value
+    assert parse(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@given(st.binary())
+def test_any_other_bytes_are_refused_and_nothing_else_goes_wrong(raw: bytes) -> None:
+    with suppress(Problem):
+        parse(raw)
+
+
+@given(st.text(alphabet='{}[]":,0123456789.eE+-tfnNI \\u"', max_size=60))
+def test_what_nearly_is_json_is_read_or_refused(text: str) -> None:
+    with suppress(Problem):
+        parse(text.encode())
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_a_fraction_is_read_exactly(number: Decimal) -> None:
+    text = f"{number:f}"
+    assert Decimal(parse(text.encode())) == Decimal(text)
+
+
+@given(st.decimals(-(10**12), 10**12, places=6), st.integers(0, 6))
+def test_a_number_is_finer_if_rounding_changes_it(number: Decimal, decimals: int) -> None:
+    assert is_finer(number, decimals) == (round(number, decimals) != number)
+
+
+@pytest.mark.parametrize("text", ["0.0000", "200.00", "2E+2", "1.230", "-0"])
+def test_zeros_at_the_end_make_no_number_finer(text: str) -> None:
+    assert not is_finer(Decimal(text), 2)
+
+
+@pytest.mark.parametrize("text", ["0.001", "1E-400", "1E-1000100", "1.0000000000000000000000000000000001"])
+def test_no_digit_is_too_far_out_to_count(text: str) -> None:
+    assert is_finer(Decimal(text), 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b'{"a": 200, "b": "x"}', b'{"b":"x","a":2.00e2}'),
+        (b'{"a": [0.10, 0]}', b'{"a": [1e-1, -0.0]}'),
+        (b'{"a": "\\u0041"}', b'{"a": "A"}'),
+    ],
+)
+def test_one_value_has_one_digest_however_it_is_spelled(one: bytes, other: bytes) -> None:
+    assert digest(parse(one)) == digest(parse(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(b'{"a": 1}', b'{"a": 1.01}'), (b'{"a": 1}', b'{"b": 1}'), (b"[1, 2]", b"[2, 1]")]
+)
+def test_different_values_have_different_digests(one: bytes, other: bytes) -> None:
+    assert digest(parse(one)) != digest(parse(other))
