@@ -15,7 +15,7 @@ from app.api.parsing import Blueprint
 from app.api.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
 from app.domain.order import Order
 from app.services import ordering
-from app.storage.orders import OrderQuery
+from app.storage.order_query import OrderQuery
 
 ETAG = {"ETag": {"schema": {"type": "string", "pattern": '^"v[0-9]+"$'}, "description": "The version."}}
 CREATED = ETAG | {

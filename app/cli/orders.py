@@ -24,7 +24,7 @@ AMOUNTS = ("totalAmount", "capturedAmount", "refundedAmount")
 def show(ctx: click.Context, order_id: str) -> None:
     """Print an order and its history, a deleted one too; exit with 1 if the history was tampered with."""
     order = _load(order_id)
-    bad = first_bad_sequence(order["id"], order["events"])
+    bad = first_bad_sequence(order["id"], order["events"], order["version"])
     echo_columns(_facts(order))
     click.echo("\nlines")
     echo_columns([_line(order, number) for number in range(len(order["products"]))], indent="  ")

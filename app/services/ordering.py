@@ -27,7 +27,8 @@ from app.domain.order import (
     fold,
 )
 from app.services.shop import Shop
-from app.storage.orders import Idempotency, KeyTaken, OrderQuery
+from app.storage.order_query import OrderQuery
+from app.storage.orders import Idempotency, KeyTaken
 
 _PERSONAL = ("email", "shippingAddress", "metadata")
 _STATED = ("userId", "products", "totalAmount", "currency", "paymentMethod", "reference")

@@ -21,6 +21,7 @@ from app.domain.clock import id_at
 from app.domain.order import Order
 from app.storage.database import Document, Transaction, reachable
 from app.storage.group_commit import GroupCommit
+from app.storage.order_query import LIVE, OrderQuery, conditions
 
 log = structlog.get_logger()
 
@@ -32,7 +33,6 @@ _MUTABLE = (
 )  # fmt: skip
 _WITHOUT_LOG = {"events": 0, "idempotency": 0}
 _WITH_TAIL = {"events": {"$slice": -1}}
-_LIVE = {"visible": True}
 
 
 class Idempotency(NamedTuple):
@@ -45,21 +45,6 @@ class Idempotency(NamedTuple):
 
 class KeyTaken(Exception):
     """An order with this idempotency key exists already."""
-
-
-class OrderQuery(NamedTuple):
-    """What a page of orders is asked by; the filters combine with and. `after` is the last id seen."""
-
-    limit: int = 25
-    descending: bool = True
-    after: str | None = None
-    user_id: str | None = None
-    statuses: tuple[str, ...] = ()
-    payment_status: str | None = None
-    product_id: str | None = None
-    reference: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
 
 
 class Orders:
@@ -119,10 +104,10 @@ class Orders:
 
     def page(self, query: OrderQuery) -> list[Order]:
         """Up to `limit + 1` orders without their logs; the one too many says that there is more."""
-        conditions, order = _conditions(query), DESCENDING if query.descending else ASCENDING
+        order = DESCENDING if query.descending else ASCENDING
         with reachable():
-            found = self._collection.find(conditions, _WITHOUT_LOG).sort("_id", order).limit(query.limit + 1)
-            return [_order(document) for document in found]
+            found = self._collection.find(conditions(query), _WITHOUT_LOG).sort("_id", order)
+            return [_order(document) for document in found.limit(query.limit + 1)]
 
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the tails of their logs, the deleted ones too, since they may owe something."""
@@ -238,7 +223,7 @@ class Orders:
         """The orders still pending though made before the moment, oldest first."""
         with reachable():
             found = self._collection.find(
-                {**_LIVE, "status": "pending", "_id": {"$lt": ObjectId(id_at(moment))}}, _WITH_TAIL
+                {**LIVE, "status": "pending", "_id": {"$lt": ObjectId(id_at(moment))}}, _WITH_TAIL
             )
             return [_order(document) for document in found.sort("_id").limit(limit)]
 
@@ -259,7 +244,7 @@ class Orders:
 
     def _find_live(self, order_id: str, projection: Document) -> Order | None:
         try:
-            condition = {"_id": ObjectId(order_id), **_LIVE}
+            condition = {"_id": ObjectId(order_id), **LIVE}
         except InvalidId:
             return None
         with reachable():
@@ -293,34 +278,6 @@ def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Doc
     if "deletedAt" in after:
         update.setdefault("$unset", {})["visible"] = ""
     return {"_id": ObjectId(before["id"]), "version": before["version"]}, update
-
-
-def _conditions(query: OrderQuery) -> Document:
-    bounds: Document = {}
-    if query.created_from:
-        bounds["$gte"] = ObjectId(id_at(query.created_from))
-    if query.created_to:
-        bounds["$lt"] = ObjectId(id_at(query.created_to))
-    if query.after:
-        passed = ObjectId(query.after)
-        if query.descending:
-            bounds["$lt"] = min(passed, bounds.get("$lt", passed))
-        else:
-            # Beyond the last one seen is stricter than from created_from on.
-            bounds.pop("$gte", None)
-            bounds["$gt"] = passed
-    exact = {
-        "userId": query.user_id,
-        "payment.status": query.payment_status,
-        "products.productId": query.product_id,
-        "reference": query.reference,
-    }
-    conditions: Document = {**_LIVE, **{field: value for field, value in exact.items() if value is not None}}
-    if query.statuses:
-        conditions["status"] = {"$in": list(query.statuses)} if len(query.statuses) > 1 else query.statuses[0]
-    if bounds:
-        conditions["_id"] = bounds
-    return conditions
 
 
 def _object_ids(order_ids: Iterable[str]) -> list[ObjectId]:

@@ -11,7 +11,7 @@ import pytest
 from app.domain import steps
 from app.domain.order import Change, advance
 from app.services.ordering import change_status, delete_order, list_orders
-from app.storage.orders import OrderQuery
+from app.storage.order_query import OrderQuery
 from tests.real.doubles import Crash, at_once
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from app.domain.clock import id_at
 from app.services.sweeping import all_owed_steps
 from app.storage import database as storage
 from app.storage.notifications import Notifications
-from app.storage.orders import OrderQuery, Orders
+from app.storage.order_query import OrderQuery
+from app.storage.orders import Orders
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
 from tests.real.plans import END, MIDDLE, START, Explained, fill
