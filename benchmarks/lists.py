@@ -15,7 +15,7 @@ from benchmarks.figures import DRIVER, Figure
 from benchmarks.stage import SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from benchmarks.plan import Plan
     from benchmarks.stage import Contender, Stage
@@ -44,11 +44,11 @@ def lists(stage: Stage, plan: Plan) -> Iterator[Figure]:
                 turns[DRIVER] = _bare(services[plan.orders])
             seen: dict[str, list[float]] = defaultdict(list)
             for _ in range(plan.rounds):
-                for whose, turn in turns.items():
-                    seen[whose].append(_median_ms(turn))
+                for whose, took in _medians_ms(turns).items():
+                    seen[whose].append(took)
             plan.say(f"lists: {what}")
-            for whose, took in seen.items():
-                yield Figure(f"GET /orders of {plan.orders:,}, {what}", "p50 ms", whose, tuple(took))
+            for whose, medians in seen.items():
+                yield Figure(f"GET /orders of {plan.orders:,}, {what}", "p50 ms", whose, tuple(medians))
 
 
 @contextlib.contextmanager
@@ -75,10 +75,12 @@ def _bare(service: Contender) -> Call:
     return lambda: list(orders.find({"visible": True}, {"events": 0}).sort("_id", -1).limit(PAGE))
 
 
-def _median_ms(call: Call) -> float:
-    took = []
+def _medians_ms(turns: Mapping[str, Call]) -> dict[str, float]:
+    """The median time of each call, made in turns one by one, so that noise meets all alike."""
+    took: dict[str, list[float]] = defaultdict(list)
     for _ in range(REQUESTS):
-        begin = time.perf_counter()
-        call()
-        took.append(time.perf_counter() - begin)
-    return statistics.median(took) * 1000
+        for whose, call in turns.items():
+            begin = time.perf_counter()
+            call()
+            took[whose].append((time.perf_counter() - begin) * 1000)
+    return {whose: statistics.median(times) for whose, times in took.items()}
