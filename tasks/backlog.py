@@ -12,6 +12,8 @@ from app.services.sweeping import BATCH
 from app.storage.changes import Changed
 
 _MOST_GENERATIONS = 4
+# Ids kept per step and generation while no worker takes them; the sweep finds those beyond.
+MOST_WAITING = 20_000
 
 
 class _Generation:
@@ -41,7 +43,9 @@ class Backlog:
         for change in changes:
             newest.place = change.place
             for name in set_in_motion(change.event_types):
-                newest.owed.setdefault(name, {})[change.order_id] = None
+                waiting = newest.owed.setdefault(name, {})
+                if len(waiting) < MOST_WAITING:
+                    waiting[change.order_id] = None
 
     def publish(self, is_free: Callable[[str], bool], send: Callable[[str, list[str]], None]) -> None:
         """Sends one batch of every step whose queue is free."""

@@ -133,3 +133,12 @@ def test_changes_that_set_nothing_in_motion_move_the_place_all_the_same(module: 
     assert not backlog
     backlog.age()
     assert backlog.settled == 1
+
+
+def test_a_queue_that_nobody_serves_does_not_fill_the_memory(module: Any) -> None:
+    backlog, sent = module.Backlog(0), []
+    ids = [f"{number:024x}" for number in range(module.MOST_WAITING + 10)]
+    backlog.add(Changed(order_id, ["payment.authorized"], place) for place, order_id in enumerate(ids, 1))
+    while backlog:
+        backlog.publish(lambda _: True, lambda _, batch: sent.extend(batch))
+    assert sent == ids[: module.MOST_WAITING]
