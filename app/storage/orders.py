@@ -32,7 +32,7 @@ _MUTABLE = (
     "updatedAt",
 )  # fmt: skip
 _WITHOUT_LOG = {"events": 0, "idempotency": 0}
-_WITH_TAIL = {"events": {"$slice": -1}}
+_WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0}
 
 
 class Idempotency(NamedTuple):
