@@ -13,6 +13,7 @@ def application(shop: Shop) -> Flask:
     # A redirect to the right path would lose a body, so a path is right with or without a slash at its end.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_map.converters["product"] = stock.ProductConverter
     app.extensions["shop"] = shop
     app.extensions["metrics"] = metrics = Metrics()
 

@@ -80,7 +80,7 @@ class OrderIn(Input):
             return
         currency = data.get("currency") if "currency" in original else _default_currency()
         lines = data.get("products", [])
-        if len(lines) != len(original.get("products") or ()):
+        if lines and len(lines) != len(original["products"]):
             lines = []  # some are no objects, and the rest are out of place
         faults = _too_fine(data, lines, currency) if currency else {}
         expected, total = _sum(lines), data.get("totalAmount")

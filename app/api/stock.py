@@ -6,6 +6,7 @@ A product's id may hold a slash, sent as `%2F`; servers decode it before they ro
 from typing import Any
 
 from flask import Response
+from werkzeug.routing import PathConverter
 
 from app.api import answer_schemas, examples, representation
 from app.api.access import require_json_accepted
@@ -22,6 +23,12 @@ blueprint = Blueprint("stock", __name__, description="Stock levels and the ledge
 blueprint.before_request(require_json_accepted)
 
 
+class ProductConverter(PathConverter):
+    """The id of a product at the end of a path: not what is meant for one of the routes below it."""
+
+    regex = r"(?!.+/(?:adjustments|movements)/?$)" + PathConverter.regex
+
+
 @blueprint.get("/stock")
 @blueprint.arguments(PageQuery(), location="query")
 @blueprint.response(200, answer_schemas.Levels, headers=NEXT)
@@ -32,7 +39,7 @@ def list_levels(query: dict[str, Any]) -> Response:
     return listing("levels", [representation.level(level) for level in page.items], page.next)
 
 
-@blueprint.get("/stock/<path:product_id>")
+@blueprint.get("/stock/<product:product_id>")
 @blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
 @declares("stock:write", "not_found")
 def show_level(product_id: str) -> Response:
@@ -40,7 +47,7 @@ def show_level(product_id: str) -> Response:
     return answer(representation.level(stocking.get_level(shop(), require_product_id(product_id))))
 
 
-@blueprint.put("/stock/<path:product_id>")
+@blueprint.put("/stock/<product:product_id>")
 @blueprint.arguments(LevelIn(), example=examples.NEW_LEVEL)
 @blueprint.response(200, answer_schemas.Level)
 @blueprint.alt_response(201, schema=answer_schemas.Level)

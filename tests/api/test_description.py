@@ -70,7 +70,7 @@ def test_the_description_is_openapi_3_1(description: dict[str, Any]) -> None:
 @pytest.mark.parametrize("prefix", ["", "/api"])
 def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask], prefix: str) -> None:
     app = make_app(API_PREFIX=prefix)
-    names = {"<order_id>": "{id}", "<path:product_id>": "{productId}"}
+    names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
