@@ -11,8 +11,8 @@ class Plan:
     """Rounds per figure, seconds per run of load, and how many orders there are to list and to work off."""
 
     rounds: int = 3
-    seconds: float = 4
-    warm_up: float = 3
+    seconds: float = 3
+    warm_up: float = 2
     connections: tuple[int, ...] = (16, 64)
     rivals: tuple[str, ...] = ("express", "fastify")
     orders: int = 100_000
