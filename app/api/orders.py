@@ -47,7 +47,12 @@ def place(draft: Any) -> Response:
     key = headers.idempotency_key(required=shop().settings.require_idempotency_key)
     seconds = headers.wait()
     placed = ordering.place_order(
-        shop(), draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
+        shop(),
+        draft,
+        actor=caller(),
+        key=key,
+        digest=digest(g.body) if key else "",
+        waits=seconds is not None,
     )
     order = ordering.first_answer(shop(), placed, seconds)
     told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}

@@ -49,12 +49,13 @@ class Draft(TypedDict):
 
 
 class Placed(NamedTuple):
-    """The order that a POST made or, when `replayed`, had made; `answered` is the version it showed."""
+    """The order that a POST made or, when `replayed`, had made; `answered` is the version that the answer
+    shows, None as long as that is not decided."""
 
     order: Order
+    answered: int | None
+    keyed: bool
     replayed: bool = False
-    keyed: bool = False
-    answered: int = 1
 
 
 class Page(NamedTuple):
@@ -64,27 +65,31 @@ class Page(NamedTuple):
     next: str | None
 
 
-def place_order(shop: Shop, draft: Draft, *, actor: str, key: str | None, digest: str) -> Placed:
+def place_order(
+    shop: Shop, draft: Draft, *, actor: str, key: str | None, digest: str, waits: bool = False
+) -> Placed:
     """Accepts an order: durable, with its `order.created` event, in one write.
 
     Of any number of calls with one key and digest, one makes the order and the others get it, `replayed`.
+    `waits` says that the answer will be given later, and may show a later version than the first.
     Raises InvalidInput for a payment method that the provider does not know, IdempotencyKeyReused for a key
     that came with another body, DatabaseUnavailable.
     """
     if not shop.payments.accepts(draft.get("paymentMethod")):
         raise InvalidInput(Fault("/paymentMethod", "is not a payment method of the provider"))
     stated = {field: draft[field] for field in _STATED if field in draft}  # type: ignore[literal-required]
+    answered = None if waits else 1
     while True:
         at = shop.clock()
         order = create(new_id(at), at, actor, stated, _personal(draft))
         try:
-            shop.orders.add(order, shop.due_by(), Idempotency(actor, key, digest) if key else None)
+            shop.orders.add(order, shop.due_by(), Idempotency(actor, key, digest, answered) if key else None)
         except KeyTaken:
             # None only where the earlier order was purged in between: then the key is free again.
             if replay := _replay(shop, actor, key or "", digest):
                 return replay
         else:
-            return Placed(order, keyed=key is not None)
+            return Placed(order, answered, keyed=key is not None)
 
 
 def first_answer(shop: Shop, placed: Placed, wait: float | None) -> Order:
@@ -94,13 +99,15 @@ def first_answer(shop: Shop, placed: Placed, wait: float | None) -> Order:
     """
     order_id = placed.order["id"]
     version = placed.answered
-    if wait is not None and version == 1:
-        version = _await_leaving_pending(shop, placed.order, wait)
+    if version is None:
+        version = 1 if wait is None else _await_leaving_pending(shop, placed.order, wait)
         if placed.keyed:
             version = shop.orders.fix_answer(order_id, version)
     if version == placed.order["version"]:
         return placed.order
-    return _at_version(_with_log(shop, order_id), version)
+    # The order may have been deleted while this answer waited; it was made all the same.
+    (order,) = shop.orders.load_with_logs([order_id])
+    return _at_version(order, version)
 
 
 def get_order(shop: Shop, order_id: str) -> Order:
@@ -211,10 +218,10 @@ def _replay(shop: Shop, actor: str, key: str, digest: str) -> Placed | None:
     earlier = shop.orders.under_key(actor, key)
     if earlier is None:
         return None
-    order, earlier_digest, answered = earlier
-    if digest != earlier_digest:
+    order, posted = earlier
+    if digest != posted.digest:
         raise IdempotencyKeyReused("This idempotency key was used with another body.")
-    return Placed(_at_version(order, answered), replayed=True, keyed=True, answered=answered)
+    return Placed(_at_version(order, posted.answered or 1), posted.answered, keyed=True, replayed=True)
 
 
 def _await_leaving_pending(shop: Shop, order: Order, seconds: float) -> int:

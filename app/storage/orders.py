@@ -36,11 +36,13 @@ _WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0}
 
 
 class Idempotency(NamedTuple):
-    """The key under which a caller posted an order, and the digest of the body it came with."""
+    """The key under which a caller posted an order, the digest of the body it came with, and the version
+    that the first answer shows; None while nobody has been answered."""
 
     caller: str
     key: str
     digest: str
+    answered: int | None
 
 
 class KeyTaken(Exception):
@@ -59,7 +61,8 @@ class Orders:
         document = _document(order)
         document |= {"visible": True, "dueBy": due_by, "attempts": 0, "announced": 0}
         if idempotency:
-            document["idempotency"] = idempotency._asdict()
+            told = idempotency._asdict().items()
+            document["idempotency"] = {field: value for field, value in told if value is not None}
         try:
             with reachable():
                 self._inserts.insert(document)
@@ -80,14 +83,14 @@ class Orders:
         """The order with its whole log."""
         return self._find_live(order_id, {})
 
-    def under_key(self, caller: str, key: str) -> tuple[Order, str, int] | None:
-        """The order posted under the key, with its log, the body's digest, and the version answered."""
+    def under_key(self, caller: str, key: str) -> tuple[Order, Idempotency] | None:
+        """The order posted under the key, with its log, and how it was posted."""
         with reachable():
             document = self._collection.find_one({"idempotency.caller": caller, "idempotency.key": key})
         if document is None:
             return None
-        idempotency = document["idempotency"]
-        return _order(document), idempotency["digest"], idempotency.get("answered", 1)
+        idempotency = Idempotency(**{"answered": None, **document["idempotency"]})
+        return _order(document), idempotency
 
     def fix_answer(self, order_id: str, version: int) -> int:
         """The version that the first answer showed: this one, unless another was fixed before."""

@@ -118,6 +118,40 @@ def test_a_wait_holds_the_answer_until_the_order_left_pending(
     assert again.data == waited.data
 
 
+def test_a_replay_that_waits_still_gives_the_first_answer(
+    client: FlaskClient, settle: Callable[[str], None]
+) -> None:
+    first = client.post("/orders", json=SAMPLE, headers=KEY)
+    settle(first.get_json()["order"]["id"])
+    again = client.post("/orders", json=SAMPLE, headers=KEY | {"Prefer": "wait=5"})
+    assert again.data == first.data
+
+
+def test_a_replay_that_overtakes_a_waiting_answer_decides_what_both_show(
+    app: Flask, settle: Callable[[str], None], shop: Shop
+) -> None:
+    with ThreadPoolExecutor(1) as caller:
+        waiting = caller.submit(
+            lambda: app.test_client().post("/orders", json=SAMPLE, headers=KEY | {"Prefer": "wait=20"})
+        )
+        while not (orders := shop.orders.owing(None, 1)):
+            pass
+        overtaking = app.test_client().post("/orders", json=SAMPLE, headers=KEY)
+        settle(orders[0]["id"])
+        assert waiting.result(timeout=30).data == overtaking.data
+
+
+def test_an_order_deleted_while_its_answer_waits_is_answered_all_the_same(app: Flask, shop: Shop) -> None:
+    with ThreadPoolExecutor(1) as caller:
+        waiting = caller.submit(
+            lambda: app.test_client().post("/orders", json=SAMPLE, headers=KEY | {"Prefer": "wait=20"})
+        )
+        while not (orders := shop.orders.owing(None, 1)):
+            pass
+        app.test_client().delete(f"/orders/{orders[0]['id']}")
+        assert waiting.result(timeout=30).status_code == 201
+
+
 def test_a_wait_ends_with_its_time(client: FlaskClient) -> None:
     answer = client.post("/orders", json=SAMPLE, headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.get_json()["order"]["status"]) == (201, "pending")

@@ -55,7 +55,7 @@ def test_of_32_orders_under_one_key_at_once_one_is_made_and_all_callers_get_it(
 def test_the_version_that_the_first_answer_showed_is_fixed_for_all_replays(
     shop: Shop, finish: Finish, books: Books
 ) -> None:
-    placed = place_order(shop, DRAFT, actor="u", key="k", digest="a" * 64)
+    placed = place_order(shop, DRAFT, actor="u", key="k", digest="a" * 64, waits=True)
     finish(shop, placed.order["id"])
     shown = first_answer(shop, placed, wait=1)
     assert shown["status"] == "confirmed"
