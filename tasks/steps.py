@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from kombu.exceptions import OperationalError
+
 from app.domain import steps
 from app.services.notifying import announce, deliver
 from app.services.processing import perform
@@ -13,13 +15,15 @@ _WAITING = 2
 
 
 def is_free(name: str) -> bool:
-    """Whether the workers of the task's queue will soon have nothing left to do."""
+    """Whether the workers of the task's queue will soon have nothing left to do. Raises OperationalError."""
     with app.connection_or_acquire() as connection:
         try:
             queue = connection.default_channel.queue_declare(queue_of(name), passive=True)
         except connection.channel_errors:
             # In Redis a queue with nothing in it is not there.
             return True
+        except connection.connection_errors as error:
+            raise OperationalError("The broker cannot be reached.") from error
     return bool(queue.message_count < _WAITING)
 
 
