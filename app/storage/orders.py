@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import structlog
 from bson import ObjectId
-from bson.errors import InvalidId
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -20,6 +19,7 @@ from app.domain import steps
 from app.domain.clock import id_at
 from app.domain.order import Order
 from app.storage.database import Document, Transaction, reachable
+from app.storage.gathering import Gather
 from app.storage.group_commit import GroupCommit
 from app.storage.order_query import LIVE, OrderQuery, conditions
 
@@ -55,6 +55,7 @@ class Orders:
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["orders"]
         self._inserts = GroupCommit(self._collection)
+        self._reads = Gather(self._read)
 
     def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
         """Stores a new order, durably, in one write. Raises KeyTaken."""
@@ -73,7 +74,10 @@ class Orders:
 
     def get(self, order_id: str) -> Order | None:
         """The order without its log; None where there is none, or it is deleted."""
-        return self._find_live(order_id, _WITHOUT_LOG)
+        if not ObjectId.is_valid(order_id):
+            return None
+        with reachable():
+            return self._reads(order_id)
 
     def with_tail(self, order_id: str) -> Order | None:
         """The order with the last event of its log, which is what a change needs."""
@@ -245,13 +249,19 @@ class Orders:
                 {"_id": {"$in": _object_ids(order_ids)}, "deletedAt": {"$exists": True}}
             )
 
+    def _read(self, order_ids: Sequence[str]) -> list[Order | None]:
+        condition = {"_id": {"$in": list(set(_object_ids(order_ids)))}, **LIVE}
+        found = {
+            str(document["_id"]): document for document in self._collection.find(condition, _WITHOUT_LOG)
+        }
+        orders = {key: _order(document) for key, document in found.items()}
+        return [orders.get(order_id.lower()) for order_id in order_ids]
+
     def _find_live(self, order_id: str, projection: Document) -> Order | None:
-        try:
-            condition = {"_id": ObjectId(order_id), **LIVE}
-        except InvalidId:
+        if not ObjectId.is_valid(order_id):
             return None
         with reachable():
-            document = self._collection.find_one(condition, projection)
+            document = self._collection.find_one({"_id": ObjectId(order_id), **LIVE}, projection)
         return _order(document) if document else None
 
     def _write(self, writes: Iterable[UpdateOne]) -> None:

@@ -157,7 +157,7 @@ def _kept(order: Order, number: int, at: datetime) -> dict[str, Any]:
     if order["status"] in ("pending", "cancelled") and "deletedAt" not in order:
         document["dueBy"] = at + timedelta(seconds=number % 15)
     if number % 3 == 0:
-        document["idempotency"] = Idempotency("caller", f"key-{number}", "0" * 64)._asdict()
+        document["idempotency"] = Idempotency("caller", f"key-{number}", "0" * 64, 1)._asdict()
     return document
 
 

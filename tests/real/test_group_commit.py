@@ -150,7 +150,7 @@ def test_a_leader_that_is_killed_confirms_nobodys_insert_and_the_next_one_goes_o
     eventually(lambda: counted.batches == [1])
     for thread in threads[1:]:
         thread.start()
-    eventually(lambda: len(commits._queue) == 5)
+    eventually(lambda: len(commits._gather._open.items) == 5)
     gathered.set()
     for thread in threads:
         thread.join(10)

@@ -1,0 +1,77 @@
+"""Gathers what concurrent requests ask of the database into one round trip, the way databases gather commits.
+
+Whoever comes while a batch is on its way joins the next one, so a lone call waits for nobody and a busy
+process pays the cost of a command once per batch. Measured in `benchmarks/`.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from pymongo.errors import ConnectionFailure
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Batch(Generic[Item, Result]):
+    """Items that go together, and what came of each; the first to join leads, the others wait."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.results: Sequence[Result | Exception] = ()
+        # Stands until the work is done, so that a leader that is killed confirms nothing.
+        self.fault: Exception | None = ConnectionFailure("the call was interrupted")
+        self.ended = threading.Event()
+
+
+class Gather(Generic[Item, Result]):
+    """Calls `work` with the items of concurrent callers; safe under threads and greenlets.
+
+    `work` gives a result or an exception for each item, in order. Only the leader of a batch takes a turn;
+    the others are woken all at once. Were each to take a turn, the next leader would wait for all of them.
+    """
+
+    def __init__(
+        self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]], largest: int = 256
+    ) -> None:
+        self._work = work
+        self._largest = largest
+        self._joining = threading.Lock()
+        self._turn = threading.Lock()
+        self._open: _Batch[Item, Result] = _Batch()
+
+    def __call__(self, item: Item) -> Result:
+        """The result for the item; raises its exception, or the one that ended the whole batch."""
+        with self._joining:
+            if len(self._open.items) == self._largest:
+                self._open = _Batch()
+            batch, place = self._open, len(self._open.items)
+            batch.items.append(item)
+        if place == 0:
+            self._lead(batch)
+        else:
+            batch.ended.wait()
+        if batch.fault:
+            raise batch.fault
+        result = batch.results[place]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _lead(self, batch: _Batch[Item, Result]) -> None:
+        try:
+            with self._turn:
+                self._close(batch)
+                batch.results = self._work(batch.items)
+                batch.fault = None
+        except Exception as error:
+            batch.fault = error
+        finally:
+            self._close(batch)
+            batch.ended.set()
+
+    def _close(self, batch: _Batch[Item, Result]) -> None:
+        with self._joining:
+            if self._open is batch:
+                self._open = _Batch()
