@@ -56,7 +56,9 @@ app.conf.update(
     task_routes=lambda name, *_, **__: {"queue": queue_of(name)},
     task_reject_on_worker_lost=True,
     task_store_errors_even_if_ignored=False,
-    worker_cancel_long_running_tasks_on_connection_loss=True,
+    # Cut off, a task would leave its transaction open, in the way of others until the database ends it.
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_consumer="tasks.consumer:Consumer",
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=1,
     worker_send_task_events=False,

@@ -3,20 +3,20 @@
 from app.services import sweeping
 from app.services.loading import finish_loads
 from tasks.celery import app, shop
-from tasks.steps import deliver_notifications, is_free, send_all
+from tasks.steps import deliver_notifications, free_tasks, send_all
 
 
 @app.task(name="maintenance.sweep")
 def sweep() -> None:
     """Sends again what should have been done by now, unless it is only late: its queue is still busy."""
-    owed = sweeping.overdue_steps(shop())
+    owed, is_free = sweeping.overdue_steps(shop()), free_tasks()
     send_all({name: ids for name, ids in owed.items() if is_free(name)})
 
 
 @app.task(name="maintenance.retry_notifications")
 def retry_notifications() -> None:
     """Sends for the delivery of notifications whose next attempt is due."""
-    if is_free(deliver_notifications.name):
+    if free_tasks()(deliver_notifications.name):
         send_all({deliver_notifications.name: sweeping.overdue_notifications(shop())})
 
 

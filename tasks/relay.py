@@ -21,7 +21,7 @@ from app.storage.changes import PlaceLost
 from tasks.backlog import Backlog
 from tasks.celery import settings, shop
 from tasks.lease import Lease
-from tasks.steps import is_free, send, send_all
+from tasks.steps import free_tasks, send, send_all
 
 log = structlog.get_logger()
 
@@ -65,7 +65,8 @@ def relay(shop: Shop, lease: Lease, stopping: Event) -> None:
         with shop.changes.follow(place) as follower:
             while not stopping.is_set():
                 backlog.add(follower.take(_BUSY if backlog else _SILENCE))
-                backlog.publish(is_free, send)
+                if backlog:
+                    backlog.publish(free_tasks(), send)
                 if time.monotonic() - renewed > _RENEWAL:
                     renewed = time.monotonic()
                     _remember(shop, backlog)

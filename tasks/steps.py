@@ -1,6 +1,6 @@
 """One thin task per step of the event table; each takes a list of ids, to share the cost of a message."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kombu.exceptions import OperationalError
 
@@ -8,23 +8,27 @@ from app.domain import steps
 from app.services.notifying import announce, deliver
 from app.services.processing import perform
 from app.services.sweeping import BATCH
-from tasks.celery import app, queue_of, shop
+from tasks.celery import QUEUES, app, queue_of, shop
 
 # A queue with fewer messages waiting than this is given more.
 _WAITING = 2
 
 
-def is_free(name: str) -> bool:
-    """Whether the workers of the task's queue will soon have nothing left to do. Raises OperationalError."""
+def free_tasks() -> Callable[[str], bool]:
+    """Says of a task, as of now, whether the workers of its queue will soon have nothing left to do.
+
+    Raises OperationalError where the broker cannot be reached.
+    """
     with app.connection_or_acquire() as connection:
         try:
-            queue = connection.default_channel.queue_declare(queue_of(name), passive=True)
-        except connection.channel_errors:
-            # In Redis a queue with nothing in it is not there.
-            return True
+            with connection.default_channel.client.pipeline(transaction=False) as asked:
+                for queue in QUEUES:
+                    asked.llen(queue)
+                lengths = asked.execute()
         except connection.connection_errors as error:
             raise OperationalError("The broker cannot be reached.") from error
-    return bool(queue.message_count < _WAITING)
+    free = {queue for queue, waiting in zip(QUEUES, lengths, strict=True) if waiting < _WAITING}
+    return lambda name: queue_of(name) in free
 
 
 def send(name: str, ids: list[str]) -> None:

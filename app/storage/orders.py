@@ -202,29 +202,11 @@ class Orders:
         )
 
     def mark_announced(self, orders: Iterable[Order]) -> None:
-        """Notes that notifications of all events up to these orders' versions are recorded."""
-        self._write(
-            UpdateOne(
-                {"_id": ObjectId(order["id"])},
-                [
-                    {
-                        "$set": {
-                            "announced": {"$max": ["$announced", order["version"]]},
-                            "dueBy": {
-                                "$cond": [
-                                    {"$eq": ["$version", order["version"]]},
-                                    "$dueBy"
-                                    if steps.due({**order, "announced": order["version"]})
-                                    else "$$REMOVE",
-                                    "$dueBy",
-                                ]
-                            },
-                        }
-                    }
-                ],
-            )
-            for order in orders
-        )
+        """Notes that notifications of all events up to these orders' versions are recorded.
+
+        One that owed nothing more, but has moved on since, is left to the announcement of what moved it.
+        """
+        self._write(_announced(order) for order in orders)
 
     def pending_since_before(self, moment: datetime, limit: int) -> list[Order]:
         """The orders still pending though made before the moment, oldest first."""
@@ -278,6 +260,16 @@ class Orders:
                 raise
             invalid = [str(fault["op"]["q"]["_id"]) for fault in faults]
             log.error("order is invalid as stored", order_ids=invalid)
+
+
+def _announced(order: Order) -> UpdateOne:
+    version = order["version"]
+    if steps.due({**order, "announced": version}):
+        return UpdateOne({"_id": ObjectId(order["id"])}, {"$max": {"announced": version}})
+    return UpdateOne(
+        {"_id": ObjectId(order["id"]), "version": version},
+        {"$set": {"announced": version}, "$unset": {"dueBy": ""}},
+    )
 
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:

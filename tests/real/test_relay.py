@@ -206,7 +206,7 @@ def test_a_place_is_not_remembered_before_all_up_to_it_is_published(
     eventually(shop.changes.place)
     stop()
     settled = shop.changes.place()
-    monkeypatch.setattr(module, "is_free", lambda name: name == steps.ANNOUNCE)
+    monkeypatch.setattr(module, "free_tasks", lambda: lambda name: name == steps.ANNOUNCE)
     place()
     stop = relaying(shop)
     eventually(lambda: heard.orders(steps.ANNOUNCE))

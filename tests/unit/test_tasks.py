@@ -131,7 +131,7 @@ def test_the_sweep_sends_again_what_is_overdue_and_leaves_busy_queues_alone(
 ) -> None:
     owed = {steps.AUTHORIZE.name: ["a"], steps.DECREMENT.name: ["b"]}
     monkeypatch.setattr("tasks.maintenance.shop", lambda: "the shop")
-    monkeypatch.setattr("tasks.maintenance.is_free", lambda name: name == steps.DECREMENT.name)
+    monkeypatch.setattr("tasks.maintenance.free_tasks", lambda: lambda name: name == steps.DECREMENT.name)
     monkeypatch.setattr(sweeping, "overdue_steps", lambda _: owed)
     celery.tasks["maintenance.sweep"]()
     assert published == [(steps.DECREMENT.name, (["b"],))]
