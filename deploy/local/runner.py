@@ -7,6 +7,7 @@ readiness to wait for.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from deploy.local.servers import Broker, MongoServer
 from deploy.local.stack import ROLES, ROOT, Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from deploy.local.servers import Server
 
@@ -33,6 +34,7 @@ LOGS = HOME / "log"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFAULTS = {"AUTH": "off", "PORT": "3003", "LOG_LEVEL": "info"}
 WATCH_EVERY = 0.3
+FOR_THE_COMMAND_LINE = ("AUTH", "MONGO_URI", "REDIS_URL", "SMTP_URL")
 
 READY = """
 The order service is ready.
@@ -41,6 +43,7 @@ The order service is ready.
   docs      {url}/docs
   mailbox   {mailbox}
   logs      .local/log
+  settings  .local/env, for the command line: set -a; . .local/env
 
 A first order, to paste into another terminal:
 
@@ -100,8 +103,16 @@ def _serve(parts: ExitStack) -> NoReturn:
     for role in ROLES:
         stack.start(role)
     stack.wait_ready()
+    _write_down({name: settings[name] for name in FOR_THE_COMMAND_LINE})
     _say(READY.format(url=stack.base_url, mailbox=mailbox))
     _watch(stack, servers)
+
+
+def _write_down(settings: Mapping[str, str]) -> None:
+    """Keep the settings for a shell, from which the command line then reaches this service."""
+    place = HOME / "env"
+    place.touch(mode=0o600)
+    place.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
 
 
 def _drop_leases(redis_url: str) -> None:

@@ -82,6 +82,22 @@ def ready(runner: Process) -> bool:
     return "Ctrl-C ends it all" in runner.output()
 
 
+def test_the_settings_that_are_written_down_reach_the_running_service(runner: Process, folder: Path) -> None:
+    eventually(lambda: ready(runner), timeout=60)
+    bin_folder = Path(sys.executable).parent
+    shown = subprocess.run(
+        ["/bin/sh", "-c", f"set -a; . .local/env; exec {bin_folder}/flask --app wsgi db status"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "pending" not in shown.stdout
+
+
 def test_the_order_that_is_printed_is_confirmed_and_mailed_and_sigterm_ends_everything(
     runner: Process, folder: Path
 ) -> None:
