@@ -3,8 +3,9 @@
 import sys
 from functools import cache
 
+from billiard import pool  # type: ignore[import-untyped]
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_process_init
 from kombu.entity import Queue
 
 from app.bootstrap import open_shop
@@ -19,6 +20,15 @@ QUEUES = ("payments", "stock", "notifications", "maintenance")
 def configure_logging(**_: object) -> None:
     """Keeps Celery from setting up logging its own way; the service's goes for all processes."""
     configure(settings.log_level)
+
+
+@worker_process_init.connect
+def end_promptly(**_: object) -> None:
+    """Keeps a process that is to end from waiting half a minute for word that its last result was read.
+
+    Such word may not come any more once the worker is ending, and nobody reads our results.
+    """
+    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 
 @cache
@@ -42,23 +52,22 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_connection_retry_on_startup=True,
     broker_transport_options={
-        # No task takes this long: the message of a worker that died is delivered again after it.
-        "visibility_timeout": 120,
+        # What a worker had in hand when it died, the sweep finds. Kept in the broker until done, it would
+        # cost round trips, and with Celery 5.7 the worker itself when the broker goes away.
+        "ack_emulation": False,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
     },
     result_backend=None,
-    task_acks_late=True,
+    task_acks_late=False,
     task_default_queue="maintenance",
     task_ignore_result=True,
     task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
     task_queues=[Queue(name) for name in QUEUES],
     task_routes=lambda name, *_, **__: {"queue": queue_of(name)},
-    task_reject_on_worker_lost=True,
     task_store_errors_even_if_ignored=False,
-    # Cut off, a task would leave its transaction open, in the way of others until the database ends it.
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    worker_consumer="tasks.consumer:Consumer",
+    # Nothing is acknowledged late, so nothing is cancelled; unset, Celery warns at every lost connection.
+    worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=1,
     worker_send_task_events=False,

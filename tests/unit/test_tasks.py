@@ -85,11 +85,10 @@ def test_every_task_goes_by_the_queue_in_its_name_and_every_queue_is_one_of_four
         assert route["queue"].name in queues
 
 
-def test_a_task_is_acknowledged_when_it_is_done_and_its_result_is_kept_by_nobody(celery: Celery) -> None:
+def test_a_task_is_acknowledged_when_it_is_taken_and_its_result_is_kept_by_nobody(celery: Celery) -> None:
     for name in own(celery):
         task = celery.tasks[name]
-        assert task.acks_late
-        assert task.reject_on_worker_lost
+        assert not task.acks_late
         assert task.ignore_result
 
 
