@@ -149,9 +149,12 @@ class Service:
             verdicts = pool.map(is_broken, ids)
             return [order_id for order_id, broken in zip(ids, verdicts, strict=True) if broken]
 
-    def unfinished_messages(self) -> int:
-        """How many messages the broker has handed to workers that have not finished with them."""
-        return int(self.broker.hlen("unacked"))
+    def in_hand(self, number: int = 1) -> list[str]:
+        """So many orders that a worker has just begun to take payments for, which takes it two seconds."""
+        order_ids = self.place_all([draft(paymentMethod="sandbox_slow")] * number)
+        later = self.placed(draft())
+        eventually(lambda: self.count([later], payment__status={"$ne": "pending"}))
+        return [*order_ids, later]
 
     def faults_logged(self) -> list[str]:
         """What the processes of the service have logged as a fault of their own."""

@@ -38,18 +38,20 @@ def test_orders_are_accepted_without_a_broker_and_processed_once_when_it_is_back
     assert service.count(ids, status="confirmed") == ORDERS
     assert service.on_hand("kept") == 10
     assert books.faults(service, ids) == []
+    assert all(process.running for process in service.stack.processes())
 
 
 def test_a_broker_that_comes_back_with_an_empty_store_costs_nothing(
     serve: ServiceStarter, private_broker: Callable[[], Broker]
 ) -> None:
-    """Twice during load everything it held is gone: messages, leases, queues."""
+    """Twice during load everything it held is gone: messages, leases, queues, while workers are at work."""
     broker = private_broker()
     service = serve(redis_url=broker.url())
     service.set_stock("forgotten", 10_000)
     with Load(service, product="forgotten") as load:
         for _ in range(2):
             load.wait_for(50)
+            service.in_hand(2)
             broker.kill()
             shutil.rmtree(broker.directory / "appendonlydir")
             load.wait_for(25)
@@ -57,6 +59,26 @@ def test_a_broker_that_comes_back_with_an_empty_store_costs_nothing(
         load.wait_for(50)
 
     assert {answer.status for answer in load.answers} == {201}
-    service.come_to_rest(load.order_ids(), timeout=90)
-    assert service.count(load.order_ids(), status="confirmed") == len(load.answers)
-    assert books.faults(service, service.order_ids()) == []
+    ids = service.order_ids()
+    assert set(load.order_ids()) < set(ids)
+    service.come_to_rest(ids)
+    assert service.count(ids, status="confirmed") == len(ids)
+    assert books.faults(service, ids) == []
+    assert all(process.running for process in service.stack.processes())
+
+
+def test_every_process_outlives_the_broker(
+    serve: ServiceStarter, private_broker: Callable[[], Broker]
+) -> None:
+    """A worker with one task in hand and one hand free, too."""
+    broker = private_broker()
+    service = serve(redis_url=broker.url())
+    ids = service.in_hand()
+    broker.kill()
+    ids.append(service.placed(draft()))
+    broker.start()
+
+    service.come_to_rest(ids)
+
+    assert all(process.running for process in service.stack.processes())
+    assert books.faults(service, ids) == []

@@ -22,6 +22,7 @@ def test_the_customer_gets_each_mail_once(service: Service, post_office: Mailbox
     sent = service.confirmed(draft("lamp", reference="A-1", email="ada@example.org"))
     ended = service.confirmed(draft("lamp", reference="B-2", email="bob@example.org"))
     short = service.placed(draft("lamp", reference="C-3", email="cat@example.org"))
+    eventually(lambda: service.get(short)["status"] == "cancelled")
 
     assert service.put(sent["id"], {"status": "shipped", "tracking": tracking}).status_code == 200
     assert service.put(sent["id"], {"status": "delivered"}).status_code == 200

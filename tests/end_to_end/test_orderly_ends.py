@@ -59,8 +59,7 @@ def test_a_request_under_way_is_answered_before_the_web_process_ends(serve: Serv
 def test_a_worker_finishes_its_batch_before_it_ends(serve: ServiceStarter) -> None:
     """Its payments take two seconds, and none of them is asked for a second time."""
     service = serve(settings={"STEP_DEADLINE": "60s"})
-    ids = service.place_all([draft(paymentMethod="sandbox_slow")] * 4)
-    eventually(service.unfinished_messages)
+    ids = service.in_hand(4)
     worker = service.process("worker")
     worker.send(signal.SIGTERM)
     eventually(lambda: worker.exit_code is not None, GRACE)
