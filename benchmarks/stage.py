@@ -134,7 +134,11 @@ def install_rivals() -> None:
     if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
         return
     ended = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=RIVALS, capture_output=True, text=True, check=False
+        ["npm", "install", "--no-save", "--no-audit", "--no-fund"],
+        cwd=RIVALS,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if ended.returncode:
         raise Failed(f"npm ci failed: {ended.stderr.strip()}")
