@@ -62,7 +62,8 @@ app.conf.update(
     task_acks_late=False,
     task_default_queue="maintenance",
     task_ignore_result=True,
-    task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
+    # The relay and the sweep try again by themselves; Kombu 5.7 may go on with a channel it has closed.
+    task_publish_retry=False,
     task_queues=[Queue(name) for name in QUEUES],
     task_routes=lambda name, *_, **__: {"queue": queue_of(name)},
     task_store_errors_even_if_ignored=False,
