@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from app.domain import steps
 from app.domain.order import PUBLIC, first_bad_sequence, fold, quantities
 from app.gateways.mail import SUBJECTS
 
@@ -57,8 +58,8 @@ def faults(service: Service, order_ids: Iterable[str]) -> list[str]:
 
 
 def _of_log(order: Document) -> Iterator[str]:
-    if "dueBy" in order:
-        yield "still owes a step"
+    if owed := steps.due(order):  # type: ignore[arg-type]
+        yield f"still owes {owed}"
     if order["status"] == "pending":
         yield "still pending"
     events: Any = order["events"]
