@@ -109,6 +109,7 @@ _MOVEMENT = _exactly(
         "at": _TIME,
     },
     orderId=_TEXT,
+    refundId=_TEXT,
     reason=_TEXT,
 )
 _LOAD = _exactly({"_id": _KEY, "at": _TIME, "parts": _list({"bsonType": "binData"})})
