@@ -14,6 +14,7 @@ from app.storage import database as mongodb
 from app.storage.changes import OrderChanges
 from app.storage.migrations import pending
 from app.storage.notifications import Notifications
+from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
@@ -36,6 +37,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         settings=settings,
         clock=clock.now,
         orders=Orders(database),
+        duties=OrderDuties(database),
         stock=Stock(database),
         loads=StockLoads(database),
         notifications=Notifications(database),

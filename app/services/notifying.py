@@ -46,7 +46,7 @@ def announce(shop: Shop, order_ids: Sequence[str]) -> list[str]:
     ]
     instant = {channel.name: channel for channel in shop.channels if channel.instant}
     recorded = shop.notifications.record(wanted, sent=instant)
-    shop.orders.mark_announced(orders)
+    shop.duties.mark_announced(orders)
     for name, channel in instant.items():
         channel.deliver([(made, by_id[made["orderId"]]) for made in recorded if made["channel"] == name])
     return [made["id"] for made in recorded if made["channel"] not in instant]

@@ -242,7 +242,7 @@ def _unless_moved(shop: Shop, work: Callable[[Transaction], None], due: list[Ord
 def _try_later(shop: Shop, orders: Sequence[Order]) -> None:
     if orders:
         now = shop.clock()
-        shop.orders.postpone({order["id"]: now + backoff(order.get("attempts", 0)) for order in orders})
+        shop.duties.postpone({order["id"]: now + backoff(order.get("attempts", 0)) for order in orders})
 
 
 def _charge(order: Order) -> Charge:

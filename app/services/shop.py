@@ -12,6 +12,7 @@ from app.domain.payments import PaymentProvider
 from app.storage.changes import OrderChanges
 from app.storage.database import Transaction
 from app.storage.notifications import Notifications
+from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
@@ -26,6 +27,7 @@ class Shop:
     settings: Settings
     clock: Clock
     orders: Orders
+    duties: OrderDuties
     stock: Stock
     loads: StockLoads
     notifications: Notifications

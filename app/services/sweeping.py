@@ -24,10 +24,10 @@ Place = tuple[datetime, str]
 
 def overdue_steps(shop: Shop) -> Owed:
     """The steps that should have been done by now, to be sent again; each gets its time anew."""
-    orders = shop.orders.overdue(shop.clock(), BATCH)
+    orders = shop.duties.overdue(shop.clock(), BATCH)
     owed = _owed(orders)
-    shop.orders.settle(order for order in orders if not steps.due(order))
-    shop.orders.allow_until([order["id"] for order in orders if steps.due(order)], shop.due_by())
+    shop.duties.settle(order for order in orders if not steps.due(order))
+    shop.duties.allow_until([order["id"] for order in orders if steps.due(order)], shop.due_by())
     return owed
 
 
@@ -36,7 +36,7 @@ def all_owed_steps(shop: Shop, after: Place | None) -> tuple[Owed, Place | None]
 
     The relay reads it when its place in the change stream is lost.
     """
-    orders = shop.orders.owing(after, BATCH)
+    orders = shop.duties.owing(after, BATCH)
     last = orders[-1] if len(orders) == BATCH else None
     return _owed(orders), (last["dueBy"], last["id"]) if last else None
 
@@ -77,7 +77,7 @@ def redrive(shop: Shop, order_id: str) -> list[str]:
     orders = shop.orders.load([order_id])
     owed = steps.due(orders[0]) if orders else []
     if owed:
-        shop.orders.make_due(order_id, shop.clock())
+        shop.duties.make_due(order_id, shop.clock())
     return owed
 
 

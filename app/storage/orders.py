@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import structlog
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import DuplicateKeyError
 
 from app.domain import steps
 from app.domain.clock import id_at
@@ -23,16 +22,13 @@ from app.storage.gathering import Gather
 from app.storage.group_commit import GroupCommit
 from app.storage.order_query import LIVE, OrderQuery, conditions
 
-log = structlog.get_logger()
-
-_INVALID_DOCUMENT = 121
 # The parts of an order that an event can change; the rest stands from its creation on.
 _MUTABLE = (
     "status", "payment", "stock", "tracking", "cancellation", "deletedAt", "version", "publicVersion",
     "updatedAt",
 )  # fmt: skip
 _WITHOUT_LOG = {"events": 0, "idempotency": 0}
-_WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0}
+WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0}
 
 
 class Idempotency(NamedTuple):
@@ -81,7 +77,7 @@ class Orders:
 
     def with_tail(self, order_id: str) -> Order | None:
         """The order with the last event of its log, which is what a change needs."""
-        return self._find_live(order_id, _WITH_TAIL)
+        return self._find_live(order_id, WITH_TAIL)
 
     def with_log(self, order_id: str) -> Order | None:
         """The order with its whole log."""
@@ -94,7 +90,7 @@ class Orders:
         if document is None:
             return None
         idempotency = Idempotency(**{"answered": None, **document["idempotency"]})
-        return _order(document), idempotency
+        return order_of(document), idempotency
 
     def fix_answer(self, order_id: str, version: int) -> int:
         """The version that the first answer showed: this one, unless another was fixed before."""
@@ -114,21 +110,21 @@ class Orders:
         order = DESCENDING if query.descending else ASCENDING
         with reachable():
             found = self._collection.find(conditions(query), _WITHOUT_LOG).sort("_id", order)
-            return [_order(document) for document in found.limit(query.limit + 1)]
+            return [order_of(document) for document in found.limit(query.limit + 1)]
 
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the tails of their logs, the deleted ones too, since they may owe something."""
         with reachable():
             found = self._collection.find(
-                {"_id": {"$in": _object_ids(order_ids)}}, _WITH_TAIL, session=transaction
+                {"_id": {"$in": object_ids(order_ids)}}, WITH_TAIL, session=transaction
             )
-            return [_order(document) for document in found]
+            return [order_of(document) for document in found]
 
     def load_with_logs(self, order_ids: Iterable[str]) -> list[Order]:
         """These orders with their whole logs, the deleted ones too."""
         with reachable():
             return [
-                _order(found) for found in self._collection.find({"_id": {"$in": _object_ids(order_ids)}})
+                order_of(found) for found in self._collection.find({"_id": {"$in": object_ids(order_ids)}})
             ]
 
     def append(self, before: Order, after: Order, due_by: datetime) -> bool:
@@ -153,68 +149,18 @@ class Orders:
                 return []
             hashes = {after["events"][-1]["hash"]: after["id"] for _, after in changes}
             written = self._collection.find(
-                {"_id": {"$in": _object_ids(hashes.values())}}, {"events.hash": 1}, session=transaction
+                {"_id": {"$in": object_ids(hashes.values())}}, {"events.hash": 1}, session=transaction
             )
             won = {hashes.get(event["hash"]) for document in written for event in document["events"]}
         return [after["id"] for _, after in changes if after["id"] not in won]
-
-    def postpone(self, due: dict[str, datetime]) -> None:
-        """Counts a failed attempt at these orders' steps and sets the time of the next."""
-        self._write(
-            UpdateOne({"_id": ObjectId(order_id)}, {"$set": {"dueBy": moment}, "$inc": {"attempts": 1}})
-            for order_id, moment in due.items()
-        )
-
-    def overdue(self, now: datetime, limit: int) -> list[Order]:
-        """The orders that owe a step since before now, longest first."""
-        with reachable():
-            found = self._collection.find({"dueBy": {"$lte": now}}, _WITH_TAIL).sort("dueBy").limit(limit)
-            return [_order(document) for document in found]
-
-    def owing(self, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
-        """A page of all orders that owe a step, overdue or not, by the time it is due and the id."""
-        condition: Document = {"dueBy": {"$exists": True}}
-        if after:
-            moment, order_id = after
-            same_moment = {"dueBy": moment, "_id": {"$gt": ObjectId(order_id)}}
-            condition = {"$or": [{"dueBy": {"$gt": moment}}, same_moment]}
-        with reachable():
-            found = self._collection.find(condition, _WITH_TAIL)
-            return [_order(document) for document in found.sort([("dueBy", 1), ("_id", 1)]).limit(limit)]
-
-    def allow_until(self, order_ids: Iterable[str], due_by: datetime) -> None:
-        """Gives the owed steps of these orders until then, before they count as overdue again."""
-        self._write(
-            UpdateOne({"_id": key, "dueBy": {"$exists": True}}, {"$set": {"dueBy": due_by}})
-            for key in _object_ids(order_ids)
-        )
-
-    def make_due(self, order_id: str, now: datetime) -> None:
-        """Makes the owed step of an order overdue now, with its attempts forgotten."""
-        with reachable():
-            self._collection.update_one({"_id": ObjectId(order_id)}, {"$set": {"dueBy": now, "attempts": 0}})
-
-    def settle(self, orders: Iterable[Order]) -> None:
-        """Notes that these orders, as they were loaded, owe nothing more."""
-        self._write(
-            UpdateOne({"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}})
-            for order in orders
-        )
-
-    def mark_announced(self, orders: Iterable[Order]) -> None:
-        """Notes that notifications of all events up to these orders' versions are recorded.
-
-        One that owed nothing more, but has moved on since, is left to the announcement of what moved it.
-        """
-        self._write(_announced(order) for order in orders)
 
     def pending_since_before(self, moment: datetime, limit: int) -> list[Order]:
         """The orders still pending though made before the moment, oldest first."""
         with reachable():
             found = self._collection.find(
-                {**LIVE, "status": "pending", "_id": {"$lt": ObjectId(id_at(moment))}}, _WITH_TAIL
+                {**LIVE, "status": "pending", "_id": {"$lt": ObjectId(id_at(moment))}}, WITH_TAIL
             )
-            return [_order(document) for document in found.sort("_id").limit(limit)]
+            return [order_of(document) for document in found.sort("_id").limit(limit)]
 
     def deleted_before(self, moment: datetime, limit: int) -> list[str]:
         """The ids of orders deleted before the moment that owe nothing more."""
@@ -228,15 +174,15 @@ class Orders:
         """Removes the documents for good."""
         with reachable():
             self._collection.delete_many(
-                {"_id": {"$in": _object_ids(order_ids)}, "deletedAt": {"$exists": True}}
+                {"_id": {"$in": object_ids(order_ids)}, "deletedAt": {"$exists": True}}
             )
 
     def _read(self, order_ids: Sequence[str]) -> list[Order | None]:
-        condition = {"_id": {"$in": list(set(_object_ids(order_ids)))}, **LIVE}
+        condition = {"_id": {"$in": list(set(object_ids(order_ids)))}, **LIVE}
         found = {
             str(document["_id"]): document for document in self._collection.find(condition, _WITHOUT_LOG)
         }
-        orders = {key: _order(document) for key, document in found.items()}
+        orders = {key: order_of(document) for key, document in found.items()}
         return [orders.get(order_id.lower()) for order_id in order_ids]
 
     def _find_live(self, order_id: str, projection: Document) -> Order | None:
@@ -244,32 +190,7 @@ class Orders:
             return None
         with reachable():
             document = self._collection.find_one({"_id": ObjectId(order_id), **LIVE}, projection)
-        return _order(document) if document else None
-
-    def _write(self, writes: Iterable[UpdateOne]) -> None:
-        """Keeps the books of a journey; an order that the validator refuses spoils it for no other."""
-        batch = list(writes)
-        if not batch:
-            return
-        try:
-            with reachable():
-                self._collection.bulk_write(batch, ordered=False)
-        except BulkWriteError as error:
-            faults = error.details["writeErrors"]
-            if any(fault["code"] != _INVALID_DOCUMENT for fault in faults):
-                raise
-            invalid = [str(fault["op"]["q"]["_id"]) for fault in faults]
-            log.error("order is invalid as stored", order_ids=invalid)
-
-
-def _announced(order: Order) -> UpdateOne:
-    version = order["version"]
-    if steps.due({**order, "announced": version}):
-        return UpdateOne({"_id": ObjectId(order["id"])}, {"$max": {"announced": version}})
-    return UpdateOne(
-        {"_id": ObjectId(order["id"]), "version": version},
-        {"$set": {"announced": version}, "$unset": {"dueBy": ""}},
-    )
+        return order_of(document) if document else None
 
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
@@ -285,7 +206,7 @@ def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Doc
     return {"_id": ObjectId(before["id"]), "version": before["version"]}, update
 
 
-def _object_ids(order_ids: Iterable[str]) -> list[ObjectId]:
+def object_ids(order_ids: Iterable[str]) -> list[ObjectId]:
     return [ObjectId(order_id) for order_id in order_ids]
 
 
@@ -295,7 +216,7 @@ def _document(order: Order) -> Document:
     return document
 
 
-def _order(document: Document) -> Order:
+def order_of(document: Document) -> Order:
     document["id"] = str(document.pop("_id"))
     document.setdefault("events", [])
     return document  # type: ignore[return-value]

@@ -106,7 +106,7 @@ def test_a_wait_holds_the_answer_until_the_order_left_pending(
     headers = KEY | {"Prefer": "respond-async, wait=20; foo=bar"}
     with ThreadPoolExecutor(1) as caller:
         answer = caller.submit(lambda: app.test_client().post("/orders", json=SAMPLE, headers=headers))
-        while not (orders := shop.orders.owing(None, 1)):
+        while not (orders := shop.duties.owing(None, 1)):
             pass
         settle(orders[0]["id"])
         waited = answer.result(timeout=30)
@@ -134,7 +134,7 @@ def test_a_replay_that_overtakes_a_waiting_answer_decides_what_both_show(
         waiting = caller.submit(
             lambda: app.test_client().post("/orders", json=SAMPLE, headers=KEY | {"Prefer": "wait=20"})
         )
-        while not (orders := shop.orders.owing(None, 1)):
+        while not (orders := shop.duties.owing(None, 1)):
             pass
         overtaking = app.test_client().post("/orders", json=SAMPLE, headers=KEY)
         settle(orders[0]["id"])
@@ -146,7 +146,7 @@ def test_an_order_deleted_while_its_answer_waits_is_answered_all_the_same(app: F
         waiting = caller.submit(
             lambda: app.test_client().post("/orders", json=SAMPLE, headers=KEY | {"Prefer": "wait=20"})
         )
-        while not (orders := shop.orders.owing(None, 1)):
+        while not (orders := shop.duties.owing(None, 1)):
             pass
         app.test_client().delete(f"/orders/{orders[0]['id']}")
         assert waiting.result(timeout=30).status_code == 201

@@ -179,11 +179,11 @@ def test_redriving_makes_what_is_owed_due_at_once(
 ) -> None:
     """The sweep finds it, with its failed attempts forgotten."""
     order = _placed(shop)
-    shop.orders.postpone({order["id"]: shop.clock() + timedelta(hours=1)})
-    assert shop.orders.overdue(shop.clock(), 10) == []
+    shop.duties.postpone({order["id"]: shop.clock() + timedelta(hours=1)})
+    assert shop.duties.overdue(shop.clock(), 10) == []
     result = runner.invoke(args=["orders", "redrive", order["id"]])
     assert (result.exit_code, result.stdout) == (0, "due again: stock.decrement, notifications.announce\n")
-    assert [found["id"] for found in shop.orders.overdue(shop.clock(), 10)] == [order["id"]]
+    assert [found["id"] for found in shop.duties.overdue(shop.clock(), 10)] == [order["id"]]
     assert database["orders"].find_one({}, {"attempts": 1})["attempts"] == 0  # type: ignore[index]
 
 

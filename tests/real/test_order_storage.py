@@ -168,6 +168,6 @@ def test_due_by_stands_while_a_step_is_owed_and_goes_with_the_last(
     assert books.document(order["id"])["dueBy"] == shop.due_by()
     finish(shop, order["id"])
     assert "dueBy" in books.document(order["id"])
-    shop.orders.mark_announced([books.order(order["id"])])
+    shop.duties.mark_announced([books.order(order["id"])])
     assert "dueBy" not in books.document(order["id"])
     assert steps.due(books.order(order["id"])) == []

@@ -18,6 +18,7 @@ from app.domain.clock import id_at
 from app.services.sweeping import all_owed_steps
 from app.storage import database as storage
 from app.storage.notifications import Notifications
+from app.storage.order_duties import OrderDuties
 from app.storage.order_query import OrderQuery
 from app.storage.orders import Orders
 from app.storage.sandbox import SandboxBooks
@@ -106,8 +107,12 @@ def _stock(call: Callable[[Stock, Any], object]) -> Callable[[storage.Database[A
     return lambda database: storage.transact(database, lambda transaction: call(Stock(database), transaction))
 
 
-def _all_owed(orders: Orders) -> None:
-    shop: Any = SimpleNamespace(orders=orders)
+def _duties(call: Callable[[OrderDuties], object]) -> Callable[[storage.Database[Any]], object]:
+    return lambda database: call(OrderDuties(database))
+
+
+def _all_owed(duties: OrderDuties) -> None:
+    shop: Any = SimpleNamespace(duties=duties)
     _, after = all_owed_steps(shop, None)
     assert after, "there is more than one page"
     all_owed_steps(shop, after)
@@ -120,8 +125,8 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "an order with its log": _orders(lambda orders: orders.with_log(ONE)),
     "an order by its key": _orders(lambda orders: orders.under_key("caller", "key-1")),
     "a batch of orders": _orders(lambda orders: orders.load(SOME)),
-    "overdue steps": _orders(lambda orders: orders.overdue(END, 50)),
-    "everything owed": lambda database: _all_owed(Orders(database)),
+    "overdue steps": _duties(lambda duties: duties.overdue(END, 50)),
+    "everything owed": lambda database: _all_owed(OrderDuties(database)),
     "orders to expire": _orders(lambda orders: orders.pending_since_before(MIDDLE, 50)),
     "orders to purge": _orders(lambda orders: orders.deleted_before(MIDDLE, 50)),
     "a level": lambda database: Stock(database).level("product-1"),
@@ -136,8 +141,8 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
 }
 WRITES: dict[str, Callable[[storage.Database[Any]], object]] = {
     "fixing an answer": _orders(lambda orders: orders.fix_answer(ONE, 1)),
-    "postponing": _orders(lambda orders: orders.postpone({ONE: END})),
-    "allowing more time": _orders(lambda orders: orders.allow_until(SOME, END)),
+    "postponing": _duties(lambda duties: duties.postpone({ONE: END})),
+    "allowing more time": _duties(lambda duties: duties.allow_until(SOME, END)),
     "purging orders": _orders(lambda orders: orders.purge(SOME)),
     "claiming notifications": lambda database: Notifications(database).claim([f"{ONE}:1:log"], START, END),
     "purging notifications": lambda database: Notifications(database).purge(SOME),

@@ -82,7 +82,7 @@ def test_an_order_that_owes_nothing_is_forgotten_by_the_sweep(
     late = followed(shop, "payments", "capture", lambda: announce(shop, [order_id]))
     perform(late, steps.CAPTURE, [order_id])
     announce(shop, [order_id])
-    shop.orders.postpone({order_id: clock()})
+    shop.duties.postpone({order_id: clock()})
     assert overdue_steps(shop) == {}
     assert "dueBy" not in books.document(order_id)
 
@@ -93,9 +93,9 @@ def test_settling_an_order_that_moved_on_meanwhile_forgets_nothing(
     order_id = place()["id"]
     finish(shop, order_id)
     announce(shop, [order_id])
-    shop.orders.postpone({order_id: clock()})
+    shop.duties.postpone({order_id: clock()})
     cancelling = followed(
-        shop, "orders", "overdue", lambda: change_status(shop, order_id, "cancelled", actor="u")
+        shop, "duties", "overdue", lambda: change_status(shop, order_id, "cancelled", actor="u")
     )
     assert overdue_steps(cancelling) == {}
     assert books.document(order_id)["dueBy"] == shop.due_by()
