@@ -12,6 +12,7 @@ from app.gateways.sandbox import SandboxProvider
 from app.services.shop import Shop
 from app.storage import database as mongodb
 from app.storage.changes import OrderChanges
+from app.storage.feed import Feed
 from app.storage.migrations import pending
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
@@ -41,9 +42,14 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         stock=Stock(database),
         loads=StockLoads(database),
         notifications=Notifications(database),
-        payments=SandboxProvider(SandboxBooks(database), clock.now),
+        payments=SandboxProvider(SandboxBooks(database), clock.now, secret=settings.payment_webhook_secret),
         channels=(*mail, LogChannel()),
         changes=OrderChanges(database),
+        webhook_endpoints=WebhookEndpoints(database),
+        webhook_deliveries=WebhookDeliveries(database),
+        webhooks=WebhookSender(allow_private=settings.webhook_allow_private),
+        shown=representation.order,
+        feed=Feed(database),
         transact=lambda work: mongodb.transact(database, work),
         probes={
             "database": lambda: "ok" if mongodb.is_reachable(database) else "unreachable",

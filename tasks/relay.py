@@ -1,8 +1,9 @@
-"""The relay: turns changes of orders into tasks, by the event table. Run as `python -m tasks.relay`.
+"""The relay: turns changes of orders into tasks, by the event table, and into the event feed.
 
-It follows the change stream from the place it remembers, and remembers a place only when everything up to it
-is published; so nothing is lost when it dies, and what is published twice finds itself done. One relay works
-and others stand by; where two work for a moment, that is harmless too.
+Run as `python -m tasks.relay`. It follows the change stream from the place it remembers, and remembers a
+place only when everything up to it is published and fed; so nothing is lost when it dies, and what is
+published or fed twice finds itself done. One relay works and others stand by; where two work for a moment,
+that is harmless too.
 """
 
 import signal
@@ -20,6 +21,7 @@ from app.services.sweeping import all_owed_steps
 from app.storage.changes import PlaceLost
 from tasks.backlog import Backlog
 from tasks.celery import settings, shop
+from tasks.feeder import Feeder
 from tasks.lease import Lease
 from tasks.steps import free_tasks, send, send_all
 
@@ -55,38 +57,50 @@ def main() -> None:
 
 
 def relay(shop: Shop, lease: Lease, stopping: Event) -> None:
-    """Publishes what every change sets in motion, until told to stop or the lease is lost.
+    """Publishes what every change sets in motion, and feeds its events, until told to stop, or the lease or
+    the place is lost.
 
     Raises DatabaseUnavailable, or OperationalError where the broker cannot be reached.
     """
-    place = shop.changes.place() or _catch_up(shop)
-    backlog, renewed = Backlog(place), time.monotonic()
     try:
-        with shop.changes.follow(place) as follower:
-            while not stopping.is_set():
-                backlog.add(follower.take(_BUSY if backlog else _SILENCE))
-                if backlog:
-                    backlog.publish(free_tasks(), send)
-                if time.monotonic() - renewed > _RENEWAL:
-                    renewed = time.monotonic()
-                    _remember(shop, backlog)
-                    if not lease.hold():
-                        return
+        _follow(shop, lease, stopping)
     except PlaceLost as error:
         log.warning("the change stream cannot be taken up at the last place", reason=str(error))
-        _catch_up(shop)
-    else:
-        _remember(shop, backlog)
+        shop.changes.forget()
 
 
-def _remember(shop: Shop, backlog: Backlog) -> None:
+def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
+    remembered = shop.changes.place()
+    place = remembered or _publish_all(shop)
+    backlog, renewed = Backlog(place), time.monotonic()
+    with Feeder(shop, catches_up=not remembered) as feeder, shop.changes.follow(place) as follower:
+        if not remembered:
+            feeder.remember(place)
+        while not stopping.is_set():
+            if feeder.has_room():
+                changes = follower.take(_BUSY if backlog else _SILENCE)
+                backlog.add(changes)
+                feeder.feed(changes)
+            else:
+                stopping.wait(_BUSY)
+            if backlog:
+                backlog.publish(free_tasks(), send)
+            if time.monotonic() - renewed > _RENEWAL:
+                renewed = time.monotonic()
+                _settle(backlog, feeder)
+                if not lease.hold():
+                    return
+        _settle(backlog, feeder)
+
+
+def _settle(backlog: Backlog, feeder: Feeder) -> None:
     before = backlog.settled
     backlog.age()
     if backlog.settled != before:
-        shop.changes.remember(backlog.settled)
+        feeder.remember(backlog.settled)
 
 
-def _catch_up(shop: Shop) -> Any:
+def _publish_all(shop: Shop) -> Any:
     """Publishes everything owed, from the index of it; the place in the stream from which to follow then."""
     place = shop.changes.present_place()
     after = None
@@ -94,7 +108,6 @@ def _catch_up(shop: Shop) -> Any:
         owed, after = all_owed_steps(shop, after)
         send_all(owed)
         if after is None:
-            shop.changes.remember(place)
             return place
 
 

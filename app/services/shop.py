@@ -8,21 +8,27 @@ from typing import Any, TypeVar
 from app.config import Settings
 from app.domain.clock import Clock
 from app.domain.notifications import Channel
+from app.domain.order import Order
 from app.domain.payments import PaymentProvider
+from app.gateways.webhooks import WebhookSender
 from app.storage.changes import OrderChanges
 from app.storage.database import Transaction
+from app.storage.feed import Feed
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
+from app.storage.webhook_deliveries import WebhookDeliveries
+from app.storage.webhook_endpoints import WebhookEndpoints
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Shop:
-    """`transact` runs its argument in one database transaction; `probes` tell a part's state."""
+    """`transact` runs its argument in one database transaction; `probes` tell a part's state.
+    `shown` makes the form in which the outside sees an order."""
 
     settings: Settings
     clock: Clock
@@ -36,6 +42,11 @@ class Shop:
     transact: Callable[[Callable[[Transaction], Any]], Any]
     probes: dict[str, Callable[[], str]]
     changes: OrderChanges
+    webhook_endpoints: WebhookEndpoints
+    webhook_deliveries: WebhookDeliveries
+    webhooks: WebhookSender
+    shown: Callable[[Order], dict[str, Any]]
+    feed: Feed
 
     def due_by(self) -> datetime:
         """The time by which a step that is set in motion now should have been done."""

@@ -59,7 +59,7 @@ def expire_orders(shop: Shop) -> int:
 
 
 def purge_deleted_orders(shop: Shop) -> int:
-    """Removes the orders deleted longer ago than the retention, and their notifications; says how many.
+    """Removes the orders deleted longer ago than the retention, with all that tells of them; says how many.
 
     An order that still owes something stays until that is done.
     """
@@ -67,6 +67,7 @@ def purge_deleted_orders(shop: Shop) -> int:
     limit = shop.clock() - timedelta(days=shop.settings.retention_days)
     while order_ids := shop.orders.deleted_before(limit, BATCH):
         shop.notifications.purge(order_ids)
+        shop.feed.purge(order_ids)
         shop.orders.purge(order_ids)
         purged += len(order_ids)
     return purged

@@ -13,6 +13,8 @@ from pymongo.errors import OperationFailure
 from app.storage.database import Document, reachable
 
 _BATCH = 1_000
+# Under this name the place tells of what is both published and fed. (Up to 1.0 another told of publishing.)
+_PLACE = "events"
 
 # An insert shows the whole order, a change only what it set: `events.4` is an event pushed to the log.
 _PIPELINE: list[Document] = [
@@ -29,6 +31,7 @@ _PIPELINE: list[Document] = [
         "$project": {
             "documentKey._id": 1,
             "fullDocument.events.type": 1,
+            "fullDocument.events.sequence": 1,
             "updateDescription.updatedFields": 1,
         }
     },
@@ -40,11 +43,12 @@ class PlaceLost(Exception):
 
 
 class Changed(NamedTuple):
-    """An order that changed, and the types of the events of that change."""
+    """An order that changed, the types of the events of that change, and the sequence of the first."""
 
     order_id: str
     event_types: list[str]
     place: Any
+    first_sequence: int = 1
 
 
 class OrderChanges:
@@ -57,18 +61,30 @@ class OrderChanges:
     def place(self) -> Any:
         """The place last remembered; None where there is none."""
         with reachable():
-            document = self._places.find_one({"_id": "orders"})
+            document = self._places.find_one({"_id": _PLACE})
         return document["place"] if document else None
 
     def remember(self, place: Any) -> None:
         """Remembers how far the changes have been dealt with."""
         with reachable():
-            self._places.update_one({"_id": "orders"}, {"$set": {"place": place}}, upsert=True)
+            self._places.update_one({"_id": _PLACE}, {"$set": {"place": place}}, upsert=True)
+
+    def forget(self) -> None:
+        """Forgets the place, so that whoever comes next catches up."""
+        with reachable():
+            self._places.delete_one({"_id": _PLACE})
 
     def present_place(self) -> Any:
-        """The place of now."""
-        with reachable(), self._orders.watch(_PIPELINE) as stream:
-            return stream.resume_token
+        """The place of now. Whatever changed before it can be read from now on.
+
+        The server counts from the last change it has, which a majority may not have yet; once the majority
+        has what is written after it, it has that change.
+        """
+        with reachable():
+            with self._orders.watch(_PIPELINE) as stream:
+                place = stream.resume_token
+            self._places.update_one({"_id": "present"}, {"$set": {"place": place}}, upsert=True)
+        return place
 
     @contextmanager
     def follow(self, place: Any) -> Iterator["Follower"]:
@@ -142,8 +158,10 @@ class Follower:
 def _changed(change: Document) -> Changed:
     created = change.get("fullDocument")
     if created:
-        types = [event["type"] for event in created.get("events", ())]
+        events = created.get("events", [])
     else:
         updated = change["updateDescription"]["updatedFields"]
-        types = [value["type"] for field, value in updated.items() if field.startswith("events.")]
-    return Changed(str(change["documentKey"]["_id"]), types, change["_id"])
+        events = [value for field, value in updated.items() if field.startswith("events.")]
+    first = events[0]["sequence"] if events else 1
+    types = [event["type"] for event in events]
+    return Changed(str(change["documentKey"]["_id"]), types, change["_id"], first)

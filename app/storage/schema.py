@@ -47,6 +47,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "notifications": (Index(("dueBy",), only=_where("dueBy")),),
     "sandbox_payments": (Index(("at",)),),
     "relay": (),
+    "feed": (Index(("orderId", "sequence"), unique=True),),
 }
 
 

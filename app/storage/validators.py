@@ -128,6 +128,7 @@ _NOTIFICATION = _exactly(
     endedAt=_TIME,
     detail=_TEXT,
 )
+_FED = _exactly({"_id": _ORDINAL, "orderId": _KEY, "sequence": _ORDINAL, "type": _one_of(*MOVES)})
 _SANDBOX_PAYMENT = _exactly(
     {
         "_id": _TEXT,
@@ -147,5 +148,6 @@ VALIDATORS: dict[str, Schema] = {
     "stock_movements": {"$jsonSchema": _MOVEMENT},
     "stock_loads": {"$jsonSchema": _LOAD},
     "notifications": {"$jsonSchema": _NOTIFICATION},
+    "feed": {"$jsonSchema": _FED},
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
 }
