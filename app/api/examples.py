@@ -27,3 +27,15 @@ PAGE = {"orders": [ORDER], "nextCursor": "TpYr0xkE6lF-2l82NmZmYmQyMGExYjJjM2Q0ZT
 LEVEL = {"productId": "product-id", "onHand": 10, "version": 3, "updatedAt": "2024-10-04T10:00:00.000Z"}
 NEW_LEVEL = {"onHand": 10}
 NEW_ADJUSTMENT = {"quantity": -3, "reason": "damaged"}
+FEED = {
+    "events": [
+        {
+            "id": f"{ORDER['id']}:1",
+            "type": "order.created",
+            "timestamp": ORDER["createdAt"],
+            "data": {"order": ORDER, "sequence": 1},
+        }
+    ],
+    "nextCursor": "dv9ndr3wCmYqMQ",
+    "hasMore": False,
+}

@@ -18,9 +18,10 @@ from app.api.problems import Problem
 
 LIKE_AN_ORDER = r"[0-9a-f]{24}"
 LIKE_A_PRODUCT = r"[^\x00]{1,128}"
+LIKE_A_POSITION = r"[0-9]{1,18}"
 
 _SUM_LENGTH = 9
-_NO_FILTERS = ("cursor", "limit")
+_NO_FILTERS = ("after", "cursor", "limit")
 
 
 def after(cursor: str | None, form: str) -> str | None:
@@ -35,7 +36,7 @@ def after(cursor: str | None, form: str) -> str | None:
         last = raw[_SUM_LENGTH:].decode()
     except (binascii.Error, ValueError) as error:
         raise _bad() from error
-    if _cursor(last) != cursor or not re.fullmatch(form, last):
+    if cursor_behind(last) != cursor or not re.fullmatch(form, last):
         raise _bad()
     return last
 
@@ -44,14 +45,15 @@ def listing(name: str, items: list[object], last: str | None) -> Response:
     """The answer that shows a page under a name; `last` is its last id while there is more behind it."""
     if last is None:
         return answer({name: items})
-    cursor = _cursor(last)
+    cursor = cursor_behind(last)
     same = [pair for pair in request.args.items(multi=True) if pair[0] != "cursor"]
     query = urlencode([*same, ("cursor", cursor)])
     link = f'<{request.script_root}{request.path}?{query}>; rel="next"'
     return answer({name: items, "nextCursor": cursor}, headers={"Link": link})
 
 
-def _cursor(last: str) -> str:
+def cursor_behind(last: str) -> str:
+    """The cursor of what comes after the thing with this id, in this listing with these filters."""
     filters = sorted(pair for pair in request.args.items(multi=True) if pair[0] not in _NO_FILTERS)
     covered = urlencode([("", request.path), ("", last), *filters]).encode()
     checksum = hashlib.blake2s(covered, digest_size=_SUM_LENGTH).digest()

@@ -46,7 +46,7 @@ def migrated(mongo_server: MongoServer) -> Iterator[Database[dict[str, Any]]]:
 @pytest.fixture
 def database(migrated: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
     """The migrated database with nothing in it."""
-    for name in ("orders", "stock", "stock_movements", "sandbox_payments", "notifications"):
+    for name in ("orders", "stock", "stock_movements", "sandbox_payments", "notifications", "feed"):
         migrated[name].delete_many({})
     return migrated
 

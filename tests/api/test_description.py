@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.api.problems import PROBLEMS
+from app.services.feeding import catch_up
 from tests.api.conftest import SAMPLE
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def test_inputs_are_closed(description: dict[str, Any]) -> None:
 
 
 def test_what_is_served_is_what_is_described(
-    client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
+    app: Flask, client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
 ) -> None:
     """One of each kind of answer, held to its schema."""
     seen = set()
@@ -188,6 +189,10 @@ def test_what_is_served_is_what_is_described(
     for location in (path, declined.headers["Location"]):
         call("get", f"{one}/events", f"{location}/events")
         call("get", f"{one}/events/verify", f"{location}/events/verify")
+    catch_up(app.extensions["shop"], lambda: False)
+    cursor = call("get", "/events", query_string={"limit": 1}).get_json()["nextCursor"]
+    call("get", "/events", query_string={"after": cursor, "types": "stock.*"})
+    call("get", "/events", query_string={"after": cursor})
     call("get", "/stock")
     call("get", level, "/stock/product-id")
     call("get", level, "/stock/none")
