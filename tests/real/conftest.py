@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,10 +24,10 @@ from app.storage import schema
 from app.storage.database import connect
 from app.storage.sandbox import SandboxBooks
 from tests.real.books import Books
-from tests.real.doubles import StoppedClock
+from tests.real.doubles import Held, StoppedClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from app.domain.order import Order
@@ -184,3 +186,39 @@ def queues(tasks: ModuleType, redis_url: str, monkeypatch: pytest.MonkeyPatch) -
         yield Queues(client)
     tasks.app.pool.force_close_all()
     reconnect()
+
+
+@pytest.fixture
+def relay_module(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The relay, remembering its place more often than it need."""
+    relay = importlib.import_module(f"{tasks.__name__}.relay")
+    monkeypatch.setattr(relay, "_RENEWAL", 0.05)
+    return relay
+
+
+@pytest.fixture
+def relaying(relay_module: Any, queues: Queues) -> Iterator[Callable[[Shop], Callable[[], None]]]:
+    """Relays in the background, again and again as the process does; the result stops it in good order."""
+    stops: list[Callable[[], None]] = []
+
+    def start(shop: Shop) -> Callable[[], None]:
+        stopping = threading.Event()
+
+        def run() -> None:
+            while not stopping.is_set():
+                relay_module.relay(shop, Held(), stopping)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+
+        def stop() -> None:
+            stopping.set()
+            thread.join(20)
+            assert not thread.is_alive()
+
+        stops.append(stop)
+        return stop
+
+    yield start
+    for stop in stops:
+        stop()

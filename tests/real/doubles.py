@@ -21,6 +21,17 @@ class Crash(BaseException):
     """The process dies here: nothing in the service may catch it."""
 
 
+class Held:
+    """A lease that is ours until it is taken."""
+
+    def __init__(self) -> None:
+        self.taken = False
+
+    def hold(self) -> bool:
+        """Whether it is still ours."""
+        return not self.taken
+
+
 class StoppedClock:
     """A clock that a test advances."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -16,12 +15,9 @@ from app.domain.errors import DatabaseUnavailable
 from app.services.ordering import change_status
 from app.services.processing import perform
 from app.storage.changes import PlaceLost
-from tests.real.doubles import Followed, eventually
+from tests.real.doubles import Followed, Held, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
-
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
     from tests.real.conftest import Place, Queues, SetStock
@@ -31,17 +27,6 @@ DAMAGED = {
     "another server's": {"_data": "8200000000000000000000"},
     "another version's": {"token": 1},
 }
-
-
-class Lease:
-    """A lease that is ours until it is taken."""
-
-    def __init__(self) -> None:
-        self.taken = False
-
-    def hold(self) -> bool:
-        """Whether it is still ours."""
-        return not self.taken
 
 
 class Heard:
@@ -62,42 +47,6 @@ class Heard:
 def heard(queues: Queues) -> Heard:
     """The workers' side of the broker."""
     return Heard(queues)
-
-
-@pytest.fixture
-def module(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The relay, remembering its place more often than it need."""
-    relay = importlib.import_module(f"{tasks.__name__}.relay")
-    monkeypatch.setattr(relay, "_RENEWAL", 0.05)
-    return relay
-
-
-@pytest.fixture
-def relaying(module: Any, queues: Queues) -> Iterator[Callable[[Shop], Callable[[], None]]]:
-    """Relays in the background, again and again as the process does; the result stops it in good order."""
-    stops: list[Callable[[], None]] = []
-
-    def start(shop: Shop) -> Callable[[], None]:
-        stopping = threading.Event()
-
-        def run() -> None:
-            while not stopping.is_set():
-                module.relay(shop, Lease(), stopping)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-
-        def stop() -> None:
-            stopping.set()
-            thread.join(20)
-            assert not thread.is_alive()
-
-        stops.append(stop)
-        return stop
-
-    yield start
-    for stop in stops:
-        stop()
 
 
 def test_every_change_is_published_as_the_steps_it_sets_in_motion(
@@ -200,13 +149,13 @@ def test_two_relays_at_once_lose_nothing(shop: Shop, place: Place, relaying: Any
 
 
 def test_a_place_is_not_remembered_before_all_up_to_it_is_published(
-    shop: Shop, place: Place, relaying: Any, heard: Heard, module: Any, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, place: Place, relaying: Any, heard: Heard, relay_module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = relaying(shop)
     eventually(shop.changes.place)
     stop()
     settled = shop.changes.place()
-    monkeypatch.setattr(module, "free_tasks", lambda: lambda name: name == steps.ANNOUNCE)
+    monkeypatch.setattr(relay_module, "free_tasks", lambda: lambda name: name == steps.ANNOUNCE)
     place()
     stop = relaying(shop)
     eventually(lambda: heard.orders(steps.ANNOUNCE))
@@ -216,9 +165,9 @@ def test_a_place_is_not_remembered_before_all_up_to_it_is_published(
     monkeypatch.undo()
 
 
-def test_a_relay_that_loses_its_lease_ends(shop: Shop, module: Any, queues: Queues) -> None:
-    lease = Lease()
-    thread = threading.Thread(target=module.relay, args=(shop, lease, threading.Event()))
+def test_a_relay_that_loses_its_lease_ends(shop: Shop, relay_module: Any, queues: Queues) -> None:
+    lease = Held()
+    thread = threading.Thread(target=relay_module.relay, args=(shop, lease, threading.Event()))
     thread.start()
     eventually(shop.changes.place)
     assert thread.is_alive()
@@ -228,14 +177,14 @@ def test_a_relay_that_loses_its_lease_ends(shop: Shop, module: Any, queues: Queu
 
 
 def test_an_outage_of_the_database_is_told_and_nothing_is_remembered(
-    shop: Shop, place: Place, module: Any, queues: Queues
+    shop: Shop, place: Place, relay_module: Any, queues: Queues
 ) -> None:
     def outage() -> None:
         raise DatabaseUnavailable
 
     changes: Any = Followed(shop.changes, "present_place", outage)
     with pytest.raises(DatabaseUnavailable):
-        module.relay(replace(shop, changes=changes), Lease(), threading.Event())
+        relay_module.relay(replace(shop, changes=changes), Held(), threading.Event())
     assert shop.changes.place() is None
 
 
