@@ -146,6 +146,14 @@ class Settings:
         int, Setting(_whole(0, 36500), "90", "How many days a deleted order is kept for the books.")
     ]
     payment_provider: Annotated[str, Setting(_one_of("sandbox"), "sandbox", "Who takes the payments.")]
+    payment_webhook_secret: Annotated[
+        str | None,
+        Setting(
+            str,
+            None,
+            "What the provider signs its events with, `whsec_…`. Where it is not set, none is taken.",
+        ),
+    ]
     smtp_url: Annotated[
         str | None,
         Setting(
@@ -161,6 +169,10 @@ class Settings:
     ]
     require_if_match: Annotated[
         bool, Setting(_boolean, "false", "Whether a change of an order without an `If-Match` is refused.")
+    ]
+    webhook_allow_private: Annotated[
+        bool,
+        Setting(_boolean, "false", "Whether webhooks may go to private, loopback and link-local addresses."),
     ]
     log_level: Annotated[
         str,

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from app.domain import money
+from app.domain.chain import Event
 from app.domain.clock import to_text
-from app.domain.order import Event, Order
+from app.domain.order import Order
 from app.domain.stock import Level, Movement
 
 _AMOUNTS = frozenset(("totalAmount", "unitPrice", "capturedAmount", "refundedAmount"))

@@ -8,9 +8,10 @@ import click
 
 from app.cli.console import OperatorGroup, echo_columns, plain, shop
 from app.domain import money, steps
+from app.domain.chain import Event, first_bad_sequence
 from app.domain.clock import to_text
 from app.domain.errors import NotFound
-from app.domain.order import Event, Order, first_bad_sequence
+from app.domain.order import Order
 from app.services.sweeping import redrive as make_due
 
 orders = OperatorGroup("orders", help="Single orders.")

@@ -1,18 +1,16 @@
 """An order is its own log: the present state is the fold of its events, and every change adds to them.
 
 The three axes of an order (its status, its payment, its stock) move only along the tables below, and only
-by an event that names the move. Each event's hash covers the one before (SHA-256 over canonical JSON), so a
-past event cannot be edited unseen.
+by an event that names the move. An order's refunds are part of its state too, each with a small table.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from app.domain.clock import to_text
+from app.domain import refunds
+from app.domain.chain import Event, digest, event_hash
 from app.domain.errors import IllegalTransition
 
 STATUS = {
@@ -23,7 +21,8 @@ STATUS = {
     "cancelled": (),
 }
 PAYMENT = {
-    "pending": ("authorized", "declined", "voided"),
+    # A payment that the customer still has to act on, at his bank, stays pending.
+    "pending": ("pending", "authorized", "declined", "voided"),
     "authorized": ("captured", "voided"),
     "captured": ("partially_refunded", "refunded"),
     "partially_refunded": ("partially_refunded", "refunded"),
@@ -38,11 +37,14 @@ STOCK = {
     "released": (),
     "restocked": (),
 }
-TRANSITIONS = {"order": STATUS, "payment": PAYMENT, "stock": STOCK}
+TRANSITIONS = {"order": STATUS, "payment": PAYMENT, "stock": STOCK, "refund": refunds.REFUND}
 
 CANCELLATION_REASONS = ("requested", "payment_declined", "out_of_stock", "expired")
 # `pending → confirmed` is the service's own move: payment captured and stock decremented.
 CLIENT_STATUSES = ("shipped", "delivered", "cancelled")
+
+# While there is money that may be given back.
+CAPTURED = ("captured", "partially_refunded")
 
 # What each event moves: the axis, and the value it takes there. An event's data is merged into that axis.
 MOVES: dict[str, tuple[str, str | None]] = {
@@ -52,6 +54,7 @@ MOVES: dict[str, tuple[str, str | None]] = {
     "order.delivered": ("order", "delivered"),
     "order.cancelled": ("order", "cancelled"),
     "order.deleted": ("order", None),
+    "payment.action_required": ("payment", "pending"),
     "payment.authorized": ("payment", "authorized"),
     "payment.declined": ("payment", "declined"),
     "payment.captured": ("payment", "captured"),
@@ -62,12 +65,18 @@ MOVES: dict[str, tuple[str, str | None]] = {
     "stock.insufficient": ("stock", "insufficient"),
     "stock.released": ("stock", "released"),
     "stock.restocked": ("stock", "restocked"),
+    "refund.requested": ("refund", "pending"),
+    "refund.retried": ("refund", "pending"),
+    "refund.succeeded": ("refund", "succeeded"),
+    "refund.failed": ("refund", "failed"),
+    "refund.restocked": ("refund", None),
 }
 
 # The events that the outside hears of; the others are steps on the way, told by the order's own history.
 PUBLIC = frozenset(kind for kind in MOVES if kind.startswith("order.")) | {
     "payment.partially_refunded",
     "payment.refunded",
+    "refund.failed",
 }
 
 
@@ -79,25 +88,16 @@ class Line(TypedDict):
     unitPrice: NotRequired[int]
 
 
-class Event(TypedDict):
-    """One entry of the log; `sequence` counts from 1 without gaps, `hash` chains over the entry before."""
-
-    sequence: int
-    type: str
-    at: datetime
-    actor: str
-    data: dict[str, Any]
-    hash: str
-
-
 class Payment(TypedDict):
-    """Amounts are in minor units of the order's currency."""
+    """Amounts are in minor units of the order's currency; `action` says what the customer has to do before
+    the payment can go on: its `type`, and the `clientSecret` with which his browser does it."""
 
     status: str
     capturedAmount: int
     refundedAmount: int
     method: NotRequired[str]
     reference: NotRequired[str]
+    action: NotRequired[dict[str, str]]
     failure: NotRequired[dict[str, str]]
 
 
@@ -142,6 +142,7 @@ class Order(TypedDict):
     attempts: NotRequired[int]
     reference: NotRequired[str]
     personal: NotRequired[Personal]
+    refunds: NotRequired[list[refunds.Refund]]
     tracking: NotRequired[dict[str, str]]
     cancellation: NotRequired[dict[str, str]]
     deletedAt: NotRequired[datetime]
@@ -154,22 +155,9 @@ class Change(NamedTuple):
     data: Mapping[str, Any] = MappingProxyType({})
 
 
-def canonical(value: Any) -> bytes:
-    """The one JSON text of a value: sorted keys, no white space, times as RFC 3339."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=to_text
-    ).encode()
-
-
-def event_hash(previous: str, event: Event) -> str:
-    """SHA-256 (hex) over the hash before and the event without its own."""
-    covered = [previous, event["sequence"], event["type"], event["at"], event["actor"], event["data"]]
-    return hashlib.sha256(canonical(covered)).hexdigest()
-
-
 def digest_of(personal: Personal) -> str:
     """The salted digest of the personal data that the log holds in their place."""
-    return hashlib.sha256(canonical(personal)).hexdigest()
+    return digest(personal)
 
 
 def create(order_id: str, at: datetime, actor: str, data: dict[str, Any], personal: Personal | None) -> Order:
@@ -222,17 +210,6 @@ def fold(order_id: str, events: Iterable[Event]) -> Order:
     return order
 
 
-def first_bad_sequence(order_id: str, events: Iterable[Event], version: int = 0) -> int | None:
-    """The first sequence at which the log has a gap or a hash that does not chain, or ends before `version`;
-    None when it is intact."""
-    previous, expected = order_id, 1
-    for event in events:
-        if event["sequence"] != expected or event["hash"] != event_hash(previous, event):
-            return expected
-        previous, expected = event["hash"], expected + 1
-    return expected if expected <= version else None
-
-
 def allowed_to_clients(status: str) -> tuple[str, ...]:
     """The statuses that a client may ask for from this one."""
     return tuple(following for following in STATUS[status] if following in CLIENT_STATUSES)
@@ -244,6 +221,12 @@ def quantities(order: Order) -> dict[str, int]:
     for line in order["products"]:
         needed[line["productId"]] = needed.get(line["productId"], 0) + line["quantity"]
     return needed
+
+
+def refundable(order: Order) -> int:
+    """What of the captured money is neither given back nor asked back, in minor units."""
+    payment = order["payment"]
+    return payment["capturedAmount"] - payment["refundedAmount"] - refunds.reserved(order.get("refunds", ()))
 
 
 def _born(order_id: str, created: Event) -> Order:
@@ -274,14 +257,18 @@ def _born(order_id: str, created: Event) -> Order:
 def _moved(order: Order, event: Event) -> Order:
     axis, value = MOVES[event["type"]]
     after: dict[str, Any] = {**order}
-    part = after if axis == "order" else {**after[axis]}
-    if value is not None:
-        if value not in TRANSITIONS[axis][part["status"]]:
-            raise IllegalTransition(part["status"], value, allowed_to_clients(order["status"]))
-        part["status"] = value
-    part.update(event["data"])
-    if axis != "order":
-        after[axis] = part
+    if axis == "refund":
+        after["refunds"] = refunds.moved(order.get("refunds", ()), event, value)
+    else:
+        part = after if axis == "order" else {**after[axis]}
+        if value is not None:
+            if value not in TRANSITIONS[axis][part["status"]]:
+                raise IllegalTransition(part["status"], value, allowed_to_clients(order["status"]))
+            part["status"] = value
+            part.pop("action", None)
+        part.update(event["data"])
+        if axis != "order":
+            after[axis] = part
     after["version"] = event["sequence"]
     if event["type"] in PUBLIC:
         after["publicVersion"] = event["sequence"]

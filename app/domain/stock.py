@@ -25,6 +25,7 @@ class Movement(TypedDict):
     kind: str
     at: datetime
     orderId: NotRequired[str]
+    refundId: NotRequired[str]
     reason: NotRequired[str]
 
 

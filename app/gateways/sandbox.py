@@ -1,12 +1,24 @@
 """A payment provider that moves no money: the name of the payment method chooses what happens."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from standardwebhooks import Webhook, WebhookVerificationError
+
 from app.domain.clock import Clock
-from app.domain.payments import TRY_AGAIN, Charge, Outcome, Outcomes, ProviderPayment
+from app.domain.payments import (
+    TRY_AGAIN,
+    BadSignature,
+    Charge,
+    Outcome,
+    Outcomes,
+    ProviderEvent,
+    ProviderPayment,
+    Repayment,
+)
 
 # Method → the status its payments open in. What else a method does stands in `authorize`.
 METHODS = {
@@ -16,11 +28,13 @@ METHODS = {
     "sandbox_timeout_once": "authorized",
     "sandbox_unavailable": "unavailable",
     "sandbox_slow": "authorized",
+    "sandbox_refund_fails_once": "authorized",
 }
 FAILURES = {
     "sandbox_declined": ("card_declined", "The card was declined."),
     "sandbox_insufficient_funds": ("insufficient_funds", "The card has insufficient funds."),
 }
+REFUND_DECLINED = "The bank did not take the refund; it may when it is asked again."
 DEFAULT_METHOD = "sandbox_ok"
 
 
@@ -32,7 +46,7 @@ class Books(Protocol):
     ) -> Mapping[str, Mapping[str, Any]]: ...
     def capture(self, charges: Sequence[Charge]) -> Mapping[str, Mapping[str, Any]]: ...
     def void(self, charges: Sequence[Charge], at: datetime) -> Mapping[str, Mapping[str, Any]]: ...
-    def refund(self, charges: Sequence[Charge]) -> Mapping[str, Mapping[str, Any]]: ...
+    def refund(self, repayments: Sequence[Repayment]) -> Mapping[str, Mapping[str, Any]]: ...
     def find(self, order_id: str) -> ProviderPayment | None: ...
     def since(self, moment: datetime) -> Iterator[ProviderPayment]: ...
 
@@ -40,10 +54,15 @@ class Books(Protocol):
 class SandboxProvider:
     """Implements the payment provider interface over its own books."""
 
-    def __init__(self, books: Books, clock: Clock, slowness: float = 2.0) -> None:
+    name = "sandbox"
+
+    def __init__(
+        self, books: Books, clock: Clock, *, slowness: float = 2.0, secret: str | None = None
+    ) -> None:
         self._books = books
         self._clock = clock
         self._slowness = slowness
+        self._secret = secret
 
     def accepts(self, method: str | None) -> bool:
         """Knows its own method names only."""
@@ -71,17 +90,45 @@ class SandboxProvider:
         """Leaves a closed payment behind even where none was opened, so that a late call finds it closed."""
         yield self._outcomes(charges, self._books.void(charges, self._clock()))
 
-    def refund(self, charges: Sequence[Charge]) -> Outcomes:
-        """Refunded in full."""
-        yield self._outcomes(charges, self._books.refund(charges))
+    def refund(self, repayments: Sequence[Repayment]) -> Outcomes:
+        """Refunded, but that `sandbox_refund_fails_once` fails at the first attempt of each."""
+        failing = {
+            repayment.refund_id
+            for repayment in repayments
+            if repayment.charge.method == "sandbox_refund_fails_once" and repayment.attempt == 1
+        }
+        if failing:
+            yield dict.fromkeys(failing, Outcome("failed", code="refund_declined", message=REFUND_DECLINED))
+        if going := [repayment for repayment in repayments if repayment.refund_id not in failing]:
+            payments = self._books.refund(going)
+            yield {
+                repayment.refund_id: _repaid(repayment, payments.get(repayment.charge.order_id, {}))
+                for repayment in going
+            }
 
-    def find(self, order_id: str) -> ProviderPayment | None:
+    def find(self, charge: Charge) -> ProviderPayment | None:
         """The payment as the books have it."""
-        return self._books.find(order_id)
+        return self._books.find(charge.order_id)
 
     def list_since(self, moment: datetime) -> Iterator[ProviderPayment]:
         """Straight from the books."""
         return self._books.since(moment)
+
+    def event(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
+        """Signed as Standard Webhooks 1.0 says: `{"type": "payment.captured", "data": {"orderId": "…"}}`."""
+        if self._secret is None:
+            raise BadSignature("No secret is set that could prove where the event comes from.")
+        named = {name.lower(): value for name, value in headers.items()}
+        try:
+            Webhook(self._secret).verify(body, named, json_parse=False)
+        except (WebhookVerificationError, ValueError) as error:
+            raise BadSignature(str(error)) from error
+        match json.loads(body):
+            case {"type": str(kind), "data": {"orderId": str(order_id)}}:
+                return ProviderEvent(named["webhook-id"], kind, order_id, reference(order_id))
+            case {"type": str(kind)}:
+                return ProviderEvent(named["webhook-id"], kind, None, None)
+        raise ValueError("The event has no type.")
 
     def _open(self, charges: Sequence[Charge]) -> dict[str, Outcome]:
         opening = [(charge, METHODS[charge.method or DEFAULT_METHOD]) for charge in charges]
@@ -99,5 +146,16 @@ class SandboxProvider:
         for charge in charges:
             status = payments[charge.order_id]["status"]
             code, message = FAILURES.get(charge.method or "", ("", "")) if status == "declined" else ("", "")
-            outcomes[charge.order_id] = Outcome(status, f"sandbox_{charge.order_id}", code, message)
+            outcomes[charge.order_id] = Outcome(status, reference(charge.order_id), code, message)
         return outcomes
+
+
+def _repaid(repayment: Repayment, payment: Mapping[str, Any]) -> Outcome:
+    if any(made["id"] == repayment.refund_id for made in payment.get("refunds", ())):
+        return Outcome("refunded")
+    return Outcome("failed", code="not_refundable", message="There is not so much left to be refunded.")
+
+
+def reference(order_id: str) -> str:
+    """The sandbox's own name for the payment of an order."""
+    return f"sandbox_{order_id}"

@@ -4,6 +4,7 @@ import secrets
 import time
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
+from app.domain.chain import first_bad_sequence
 from app.domain.clock import new_id
 from app.domain.errors import (
     Fault,
@@ -15,6 +16,7 @@ from app.domain.errors import (
     StaleVersion,
 )
 from app.domain.order import (
+    CAPTURED,
     STATUS,
     Change,
     Line,
@@ -23,9 +25,10 @@ from app.domain.order import (
     advance,
     allowed_to_clients,
     create,
-    first_bad_sequence,
     fold,
+    refundable,
 )
+from app.domain.refunds import next_id
 from app.services.shop import Shop
 from app.storage.order_query import OrderQuery
 from app.storage.orders import Idempotency, KeyTaken
@@ -192,12 +195,22 @@ def verify(shop: Shop, order_id: str) -> int | None:
 
 
 def cancellation(order: Order, reason: str, detail: str | None = None) -> list[Change]:
-    """The changes that end an order before it is shipped; stock not yet taken is released with it."""
+    """The changes that end an order before it is shipped: stock not yet taken is released with it, and what
+    is left of captured money is asked back as any other refund."""
     told = {"reason": reason, "detail": detail} if detail else {"reason": reason}
     changes = [Change("order.cancelled", {"cancellation": told})]
     if order["stock"]["status"] == "pending":
         changes.append(Change("stock.released"))
-    return changes
+    return [*changes, *_rest_given_back(order)]
+
+
+def _rest_given_back(order: Order) -> list[Change]:
+    amount, payment = refundable(order), order["payment"]
+    # An order that cost nothing has nothing left either, and is refunded all the same.
+    if payment["status"] not in CAPTURED or (payment["capturedAmount"] and not amount):
+        return []
+    asked = {"refundId": next_id(order["id"], order.get("refunds", ())), "amount": amount}
+    return [Change("refund.requested", {**asked, "reason": "The order was cancelled."})]
 
 
 def page_of(found: list[Any], limit: int, id_field: str) -> Page:

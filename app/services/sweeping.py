@@ -9,7 +9,7 @@ from app.domain import steps
 from app.domain.errors import DatabaseUnavailable
 from app.domain.order import Order, advance
 from app.services.ordering import cancellation
-from app.services.processing import ACTOR
+from app.services.saving import ACTOR
 from app.services.shop import Shop
 
 log = structlog.get_logger()
@@ -67,6 +67,7 @@ def purge_deleted_orders(shop: Shop) -> int:
     limit = shop.clock() - timedelta(days=shop.settings.retention_days)
     while order_ids := shop.orders.deleted_before(limit, BATCH):
         shop.notifications.purge(order_ids)
+        shop.webhook_deliveries.purge(order_ids)
         shop.feed.purge(order_ids)
         shop.orders.purge(order_ids)
         purged += len(order_ids)

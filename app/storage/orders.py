@@ -1,8 +1,8 @@
 """The collection of orders: each document is one order with its log, changed by compare-and-set alone.
 
 Beside the order a document keeps what its journey needs, none of it part of the order or of its log:
-`visible` (true until deleted; every list index is partial on it), `dueBy` (while a step is owed: the time by
-which it should have been done), `attempts` (of that step), `announced`, and `idempotency`.
+`visible` (true until deleted; every list index is partial on it), `idempotency`, `refundKeys`, and what
+`order_duties` keeps there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,11 @@ from app.storage.order_query import LIVE, OrderQuery, conditions
 
 # The parts of an order that an event can change; the rest stands from its creation on.
 _MUTABLE = (
-    "status", "payment", "stock", "tracking", "cancellation", "deletedAt", "version", "publicVersion",
-    "updatedAt",
+    "status", "payment", "stock", "refunds", "tracking", "cancellation", "deletedAt", "version",
+    "publicVersion", "updatedAt",
 )  # fmt: skip
-_WITHOUT_LOG = {"events": 0, "idempotency": 0}
-WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0}
+_WITHOUT_LOG = {"events": 0, "idempotency": 0, "refundKeys": 0}
+WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0, "refundKeys": 0}
 
 
 class Idempotency(NamedTuple):
@@ -39,6 +39,15 @@ class Idempotency(NamedTuple):
     key: str
     digest: str
     answered: int | None
+
+
+class RefundKey(NamedTuple):
+    """The key under which a caller asked for a refund, and the digest of the body that it came with."""
+
+    caller: str
+    key: str
+    digest: str
+    refund_id: str
 
 
 class KeyTaken(Exception):
@@ -127,9 +136,24 @@ class Orders:
                 order_of(found) for found in self._collection.find({"_id": {"$in": object_ids(order_ids)}})
             ]
 
-    def append(self, before: Order, after: Order, due_by: datetime) -> bool:
+    def refund_under_key(self, order_id: str, caller: str, key: str) -> RefundKey | None:
+        """How a refund of the order was asked for under the key.
+
+        Read after the order, it holds for the version of the order read before: a change of that fails.
+        """
+        asked = {"refundKeys": {"$elemMatch": {"caller": caller, "key": key}}}
+        with reachable():
+            document = self._collection.find_one({"_id": ObjectId(order_id)}, asked)
+        found = document and document.get("refundKeys")
+        return RefundKey(**found[0]) if found else None
+
+    def append(
+        self, before: Order, after: Order, due_by: datetime, refund_key: RefundKey | None = None
+    ) -> bool:
         """Writes a change if the order is still at the version before; False if another was faster."""
         condition, update = _compare_and_set(before, after, due_by)
+        if refund_key:
+            update["$push"]["refundKeys"] = refund_key._asdict()
         with reachable():
             return self._collection.update_one(condition, update).matched_count == 1
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from app.domain.payments import Charge, ProviderPayment
+from app.domain.payments import Charge, ProviderPayment, Repayment
 from app.storage.database import Document, reachable
 
 
@@ -57,18 +57,9 @@ class SandboxBooks:
             charges, (write for pair in zip(unopened, authorized, strict=True) for write in pair)
         )
 
-    def refund(self, charges: Sequence[Charge]) -> dict[str, Document]:
-        """Refunds those that are captured, in full."""
-        return self._write(
-            charges,
-            (
-                UpdateOne(
-                    {"_id": charge.order_id, "status": "captured"},
-                    [{"$set": {"status": "refunded", "refunded": "$captured"}}],
-                )
-                for charge in charges
-            ),
-        )
+    def refund(self, repayments: Sequence[Repayment]) -> dict[str, Document]:
+        """Gives back each repayment once, as far as captured money is left for it."""
+        return self._write([repayment.charge for repayment in repayments], map(_repaid, repayments))
 
     def find(self, order_id: str) -> ProviderPayment | None:
         """One payment."""
@@ -100,8 +91,35 @@ def _opened(charge: Charge, status: str, at: datetime) -> Document:
     }
 
 
+def _repaid(repayment: Repayment) -> UpdateOne:
+    total = {"$add": ["$refunded", repayment.amount]}
+    return UpdateOne(
+        {
+            "_id": repayment.charge.order_id,
+            "status": "captured",
+            "refunds.id": {"$ne": repayment.refund_id},
+            "$expr": {"$lte": [total, "$captured"]},
+        },
+        [
+            {
+                "$set": {
+                    "status": {"$cond": [{"$eq": [total, "$captured"]}, "refunded", "$status"]},
+                    "refunded": total,
+                    "refunds": {
+                        "$concatArrays": [
+                            {"$ifNull": ["$refunds", []]},
+                            [{"id": repayment.refund_id, "amount": repayment.amount}],
+                        ]
+                    },
+                }
+            }
+        ],
+    )
+
+
 def _payment(document: Document) -> ProviderPayment:
     return ProviderPayment(
         order_id=document["_id"],
-        **{field: document[field] for field in ProviderPayment._fields if field != "order_id"},
+        reference=f"sandbox_{document['_id']}",
+        **{field: document[field] for field in ProviderPayment._fields[2:]},
     )

@@ -81,12 +81,13 @@ class Stock:
             return False
         return True
 
-    def decrements_of(self, order_ids: Sequence[str], transaction: Transaction) -> list[Movement]:
-        """What these orders have taken."""
-        found = self._movements.find(
-            {"orderId": {"$in": list(order_ids)}, "kind": "decrement"}, session=transaction
-        )
-        return [_movement(document) for document in found]
+    def held_by(self, order_ids: Sequence[str], transaction: Transaction) -> dict[str, dict[str, int]]:
+        """What these orders hold of each product: taken, and not yet put back."""
+        held: dict[str, dict[str, int]] = {}
+        for row in self._movements.find({"orderId": {"$in": list(order_ids)}}, session=transaction):
+            lines = held.setdefault(row["orderId"], {})
+            lines[row["productId"]] = lines.get(row["productId"], 0) - row["quantity"]
+        return held
 
     def movements(self, product_id: str, after: str | None, limit: int) -> list[Movement]:
         """Up to `limit + 1` movements of a product, newest first."""

@@ -3,6 +3,8 @@
 from typing import Any
 
 from app.domain.order import MOVES, PAYMENT, STATUS, STOCK
+from app.domain.refunds import REFUND
+from app.domain.webhooks import PATTERNS, TEST
 
 Schema = dict[str, Any]
 
@@ -50,7 +52,24 @@ _PAYMENT = _exactly(
     {"status": _one_of(*PAYMENT), "capturedAmount": _COUNT, "refundedAmount": _COUNT},
     method=_TEXT,
     reference=_TEXT,
+    action=_TEXTS,
     failure=_TEXTS,
+)
+_REFUND = _exactly(
+    {
+        "id": _TEXT,
+        "status": _one_of(*REFUND),
+        "amount": _COUNT,
+        "attempt": _ORDINAL,
+        "createdAt": _TIME,
+        "updatedAt": _TIME,
+    },
+    reason=_TEXT,
+    products=_list(
+        _exactly({"productId": _NAME, "quantity": _ORDINAL, "restock": {"bsonType": "bool"}}), minItems=1
+    ),
+    failure=_TEXTS,
+    restocked=_one_of(True),
 )
 _SHORTAGE = _exactly({"productId": _NAME, "requested": _ORDINAL, "available": _COUNT})
 _ORDER = _exactly(
@@ -71,6 +90,7 @@ _ORDER = _exactly(
     },
     reference=_NAME,
     personal=_exactly({"salt": _TEXT}, email=_TEXT, shippingAddress=_TEXTS, metadata=_TEXTS),
+    refunds=_list(_REFUND),
     tracking=_TEXTS,
     cancellation=_TEXTS,
     deletedAt=_TIME,
@@ -79,12 +99,23 @@ _ORDER = _exactly(
     attempts=_COUNT,
     announced=_COUNT,
     idempotency=_exactly({"caller": _TEXT, "key": _TEXT, "digest": _HASH}, answered=_ORDINAL),
+    refundKeys=_list(_exactly({"caller": _TEXT, "key": _TEXT, "digest": _HASH, "refund_id": _TEXT})),
 )
 
 
 def _missing(field: str) -> Schema:
     return {"$eq": [{"$type": field}, "missing"]}
 
+
+# What is given back or is still to be, by the refunds.
+_REFUNDS_ASKED: Schema = {
+    "$sum": {
+        "$map": {
+            "input": {"$ifNull": ["$refunds", []]},
+            "in": {"$cond": [{"$eq": ["$$this.status", "failed"]}, 0, "$$this.amount"]},
+        }
+    }
+}
 
 # As many events as versions, the last of them the present one; nobody gives back what was not taken; an order
 # is listed until it is deleted.
@@ -95,6 +126,7 @@ _BOOKS_BALANCE: Schema = {
         {"$lte": ["$publicVersion", "$version"]},
         {"$lte": ["$payment.refundedAmount", "$payment.capturedAmount"]},
         {"$lte": ["$payment.capturedAmount", "$totalAmount"]},
+        {"$lte": [_REFUNDS_ASKED, "$payment.capturedAmount"]},
         {"$ne": [_missing("$visible"), _missing("$deletedAt")]},
     ]
 }
@@ -129,6 +161,34 @@ _NOTIFICATION = _exactly(
     detail=_TEXT,
 )
 _FED = _exactly({"_id": _ORDINAL, "orderId": _KEY, "sequence": _ORDINAL, "type": _one_of(*MOVES)})
+_WEBHOOK_ENDPOINT = _exactly(
+    {
+        "_id": _KEY,
+        "url": _TEXT,
+        "events": _list(_one_of(*PATTERNS), minItems=1),
+        "enabled": {"bsonType": "bool"},
+        "secrets": _list(_exactly({"secret": _TEXT}, until=_TIME), minItems=1),
+        "createdAt": _TIME,
+        "updatedAt": _TIME,
+    },
+    disabledReason=_TEXT,
+)
+_WEBHOOK_DELIVERY = _exactly(
+    {
+        "_id": _TEXT,
+        "endpointId": _TEXT,
+        "type": _one_of(*MOVES, TEST),
+        "at": _TIME,
+        "status": _one_of("pending", "delivered", "failed"),
+        "attempts": _list(_exactly({"at": _TIME, "milliseconds": _COUNT}, statusCode=_ORDINAL, error=_TEXT)),
+        "failures": _COUNT,
+    },
+    orderId=_TEXT,
+    sequence=_ORDINAL,
+    dueBy=_TIME,
+    claim=_TEXT,
+    reason=_TEXT,
+)
 _SANDBOX_PAYMENT = _exactly(
     {
         "_id": _TEXT,
@@ -140,6 +200,7 @@ _SANDBOX_PAYMENT = _exactly(
         "at": _TIME,
     },
     calls=_ORDINAL,
+    refunds=_list(_exactly({"id": _TEXT, "amount": _COUNT})),
 )
 
 VALIDATORS: dict[str, Schema] = {
@@ -149,5 +210,7 @@ VALIDATORS: dict[str, Schema] = {
     "stock_loads": {"$jsonSchema": _LOAD},
     "notifications": {"$jsonSchema": _NOTIFICATION},
     "feed": {"$jsonSchema": _FED},
+    "webhook_endpoints": {"$jsonSchema": _WEBHOOK_ENDPOINT},
+    "webhook_deliveries": {"$jsonSchema": _WEBHOOK_DELIVERY},
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
 }

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from app.domain import steps
-from app.domain.order import PUBLIC, first_bad_sequence, fold, quantities
+from app.domain.chain import first_bad_sequence
+from app.domain.order import PUBLIC, fold, quantities
 from app.gateways.mail import SUBJECTS
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from app.domain import steps
-from app.domain.order import first_bad_sequence, fold, quantities
+from app.domain.chain import first_bad_sequence
+from app.domain.order import fold, quantities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

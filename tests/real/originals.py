@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.domain.order import Order, first_bad_sequence
+from app.domain.chain import first_bad_sequence
 from app.storage.migrations import upgrade
 
 if TYPE_CHECKING:
     from app.config import Settings
+    from app.domain.order import Order
     from app.storage.migrations import Progress
 
 CREATED, UPDATED = datetime(2023, 5, 1, 12, tzinfo=UTC), datetime(2023, 5, 3, 9, tzinfo=UTC)

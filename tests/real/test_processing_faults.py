@@ -14,6 +14,7 @@ from app.domain.clock import now
 from app.domain.errors import DatabaseUnavailable
 from app.domain.payments import TRY_AGAIN, Charge
 from app.services.ordering import change_status
+from app.services.payment_steps import charge
 from app.services.processing import perform
 from app.services.sweeping import expire_orders, overdue_steps
 from tests.real.doubles import at_once, followed
@@ -175,8 +176,7 @@ def test_an_authorization_that_turns_up_after_the_expiry_was_settled_cannot_aris
     clock.advance(shop.settings.order_expiry + timedelta(seconds=1))
     expire_orders(shop)
     finish(shop, order["id"])
-    charge = Charge(order["id"], order["totalAmount"], "USD", "sandbox_ok")
-    (outcomes,) = shop.payments.authorize([charge])
+    (outcomes,) = shop.payments.authorize([charge(order)])
     assert outcomes[order["id"]].status == "voided"
     books.check()
 
@@ -204,7 +204,7 @@ def test_an_authorization_that_the_provider_lost_ends_the_order_and_gives_the_st
     order = place()
     perform(shop, steps.AUTHORIZE, [order["id"]])
     perform(shop, steps.DECREMENT, [order["id"]])
-    list(shop.payments.void([Charge(order["id"], order["totalAmount"], "USD", None)]))
+    list(shop.payments.void([charge(order)]))
     finish(shop, order["id"])
     (ended,) = books.check()
     assert ended["payment"]["failure"]["code"] == "authorization_lost"

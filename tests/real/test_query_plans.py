@@ -134,7 +134,7 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "movements": lambda database: Stock(database).movements("product-1", None, 50),
     "movements, a later page": lambda database: Stock(database).movements("product-1", id_at(MIDDLE), 50),
     "what is on hand": _stock(lambda stock, transaction: stock.on_hand(["product-1"], transaction)),
-    "what orders have taken": _stock(lambda stock, transaction: stock.decrements_of(SOME, transaction)),
+    "what orders hold": _stock(lambda stock, transaction: stock.held_by(SOME, transaction)),
     "overdue notifications": lambda database: Notifications(database).overdue(END, 50),
     "a payment": lambda database: SandboxBooks(database).find(ONE),
     "payments since": lambda database: list(SandboxBooks(database).since(MIDDLE)),

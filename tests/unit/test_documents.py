@@ -14,6 +14,7 @@ from app.api.schemas import OrderIn, OrdersQuery
 from app.cli import register_commands
 from app.config import TABLE
 from app.domain.order import CANCELLATION_REASONS, MOVES, PAYMENT, PUBLIC, STATUS, STOCK, TRANSITIONS
+from app.domain.refunds import is_pending, to_restock
 from app.domain.steps import ANNOUNCE, STEPS
 from app.gateways.sandbox import METHODS
 from deploy.local.stack import ROOT, procfile
@@ -30,6 +31,9 @@ TEXTS = {document: document.read_text() for document in DOCUMENTS}
 README, CONTRACT = TEXTS[ROOT / "README.md"], TEXTS[ROOT / "docs/contract.md"]
 EVENTS, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/architecture.md"]
 EVERYTHING = "\n".join(TEXTS.values())
+
+# How the documents say which refunds make a step due.
+REFUNDS_TOLD = {is_pending: "; pending", to_restock: "; goods to restock"}
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 
@@ -208,7 +212,8 @@ def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
         (
             [*step.after],
             [step.name],
-            " / ".join((step.status, ", ".join(step.payment) or "any", ", ".join(step.stock) or "any")),
+            " / ".join(", ".join(axis) or "any" for axis in (step.status, step.payment, step.stock))
+            + REFUNDS_TOLD.get(step.refund, ""),
         )
         for step in STEPS
     ]
