@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import redis
 
+from app.api import representation
 from app.config import Settings
 from app.domain import clock
 from app.gateways.log import LogChannel
 from app.gateways.mail import MailChannel
 from app.gateways.sandbox import SandboxProvider
+from app.gateways.webhooks import WebhookSender
 from app.services.shop import Shop
 from app.storage import database as mongodb
 from app.storage.changes import OrderChanges
@@ -20,6 +22,8 @@ from app.storage.orders import Orders
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
+from app.storage.webhook_deliveries import WebhookDeliveries
+from app.storage.webhook_endpoints import WebhookEndpoints
 
 
 def open_shop(settings: Settings) -> Shop:

@@ -2,8 +2,10 @@
 
 from app.services import sweeping
 from app.services.loading import finish_loads
+from app.services.webhook_delivery import endpoints_due
 from tasks.celery import app, shop
 from tasks.steps import deliver_notifications, free_tasks, send_all
+from tasks.webhooks import send_webhooks
 
 
 @app.task(name="maintenance.sweep")
@@ -18,6 +20,13 @@ def retry_notifications() -> None:
     """Sends for the delivery of notifications whose next attempt is due."""
     if free_tasks()(deliver_notifications.name):
         send_all({deliver_notifications.name: sweeping.overdue_notifications(shop())})
+
+
+@app.task(name="maintenance.retry_webhooks")
+def retry_webhooks() -> None:
+    """Sends for the webhooks whose next attempt is due, by their endpoints."""
+    if free_tasks()(send_webhooks.name):
+        send_all({send_webhooks.name: endpoints_due(shop())})
 
 
 @app.task(name="maintenance.expire")

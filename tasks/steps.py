@@ -9,6 +9,7 @@ from app.services.notifying import announce, deliver
 from app.services.processing import perform
 from app.services.sweeping import BATCH
 from tasks.celery import QUEUES, app, queue_of, shop
+from tasks.webhooks import send_webhooks
 
 # A queue with fewer messages waiting than this is given more.
 _WAITING = 2
@@ -55,8 +56,9 @@ for _step in steps.STEPS:
 
 @app.task(name=steps.ANNOUNCE)
 def announce_events(order_ids: list[str]) -> None:
-    """Records the notifications of these orders' events and sends for their delivery."""
-    send_all({deliver_notifications.name: announce(shop(), order_ids)})
+    """Records the notifications and webhooks of these orders' events and sends for their delivery."""
+    announced = announce(shop(), order_ids)
+    send_all({deliver_notifications.name: announced.notifications, send_webhooks.name: announced.endpoints})
 
 
 @app.task(name="notifications.deliver")

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.api import access, events, openapi, orders, problems, service, stock
+from app.api import access, events, openapi, orders, problems, service, stock, webhooks
 from app.api.metrics import Metrics
 from app.services.shop import Shop
 
@@ -21,7 +21,13 @@ def application(shop: Shop) -> Flask:
     api = openapi.begin(app)
     problems.init_app(app)
     prefix = shop.settings.api_prefix
-    for blueprint in (orders.blueprint, events.blueprint, stock.blueprint, service.blueprint):
+    for blueprint in (
+        orders.blueprint,
+        events.blueprint,
+        stock.blueprint,
+        webhooks.blueprint,
+        service.blueprint,
+    ):
         api.register_blueprint(blueprint, url_prefix=prefix)
     app.add_url_rule(f"{prefix}/docs/<name>", "service.asset", service.asset)
     app.extensions["description"] = openapi.finish(app, api)

@@ -47,7 +47,12 @@ _IN: dict[str, dict[str, Any]] = {
     },
 }
 # What the views call them, and what they are called outside.
-_PATH_PARAMETERS = {"order_id": "id", "product_id": "productId"}
+_PATH_PARAMETERS = {
+    "order_id": "id",
+    "product_id": "productId",
+    "endpoint_id": "id",
+    "delivery_id": "deliveryId",
+}
 _NOT_MODIFIED = {"description": "The client has this version already."}
 
 

@@ -41,6 +41,8 @@ PROBLEMS = {
     "illegal_transition": Kind(409, "The order's status forbids the change"),
     "order_in_transit": Kind(409, "The order is on its way"),
     "insufficient_stock": Kind(409, "The stock does not suffice"),
+    "too_many_endpoints": Kind(409, "There are too many webhook endpoints"),
+    "endpoint_disabled": Kind(409, "The webhook endpoint is disabled"),
     "stale_version": Kind(412, "The version is not the present one"),
     "content_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The body's form is not supported"),
@@ -60,6 +62,8 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.StaleVersion: "stale_version",
     errors.IdempotencyKeyReused: "idempotency_key_reused",
     errors.InsufficientStock: "insufficient_stock",
+    errors.TooManyEndpoints: "too_many_endpoints",
+    errors.EndpointDisabled: "endpoint_disabled",
     errors.DatabaseUnavailable: "database_unavailable",
 }
 _OF_STATUS = {

@@ -58,5 +58,13 @@ class InsufficientStock(OrderServiceError):
         self.on_hand = on_hand
 
 
+class TooManyEndpoints(OrderServiceError):
+    """There are as many webhook endpoints as there may be."""
+
+
+class EndpointDisabled(OrderServiceError):
+    """Nothing is sent to the webhook endpoint before it is enabled again."""
+
+
 class DatabaseUnavailable(OrderServiceError):
     """The database cannot be reached, or could not confirm the write; nothing is half-done."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 
 from app.domain.backoff import backoff
 from app.domain.notifications import Channel, Delivery, Notification
-from app.domain.order import PUBLIC, Order, fold
+from app.domain.order import PUBLIC, Order
+from app.services.past import as_of
 from app.services.shop import Shop
+from app.services.webhook_delivery import record_deliveries
 
 log = structlog.get_logger()
 
@@ -18,17 +21,27 @@ _CLAIM = timedelta(minutes=5)
 _MOST_ATTEMPTS = 34
 
 
-def announce(shop: Shop, order_ids: Sequence[str]) -> list[str]:
-    """Records the notifications of all public events of these orders that are not announced yet.
+class Announced(NamedTuple):
+    """What is to be delivered now: ids of notifications, and of endpoints that have webhooks due."""
 
-    Answers with the ids of those that are to be delivered now.
-    """
+    notifications: list[str]
+    endpoints: list[str]
+
+
+def announce(shop: Shop, order_ids: Sequence[str]) -> Announced:
+    """Records the notifications and webhooks of all public events of these orders not announced yet."""
     orders = [
         order
         for order in shop.orders.load_with_logs(order_ids)
         if order.get("announced", 0) < order["publicVersion"]
     ]
     by_id = {order["id"]: order for order in orders}
+    news = [
+        (order, event)
+        for order in orders
+        for event in order["events"]
+        if event["sequence"] > order.get("announced", 0) and event["type"] in PUBLIC
+    ]
     wanted = [
         Notification(
             id=f"{order['id']}:{event['sequence']}:{channel.name}",
@@ -39,17 +52,16 @@ def announce(shop: Shop, order_ids: Sequence[str]) -> list[str]:
             at=event["at"],
             attempts=0,
         )
-        for order in orders
-        for event in order["events"]
-        if event["sequence"] > order.get("announced", 0) and event["type"] in PUBLIC
+        for order, event in news
         for channel in _channels(shop, order, event["type"])
     ]
     instant = {channel.name: channel for channel in shop.channels if channel.instant}
     recorded = shop.notifications.record(wanted, sent=instant)
+    endpoints = record_deliveries(shop, news)
     shop.duties.mark_announced(orders)
     for name, channel in instant.items():
         channel.deliver([(made, by_id[made["orderId"]]) for made in recorded if made["channel"] == name])
-    return [made["id"] for made in recorded if made["channel"] not in instant]
+    return Announced([made["id"] for made in recorded if made["channel"] not in instant], endpoints)
 
 
 def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
@@ -57,7 +69,7 @@ def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
     now = shop.clock()
     claimed = shop.notifications.claim(notification_ids, now, now + _CLAIM)
     orders = {order["id"]: order for order in shop.orders.load_with_logs({n["orderId"] for n in claimed})}
-    past = {n["id"]: _as_of(orders.get(n["orderId"]), n["sequence"]) for n in claimed}
+    past = {n["id"]: as_of(orders.get(n["orderId"]), n["sequence"]) for n in claimed}
     for channel in shop.channels:
         batch = [(n, order) for n in claimed if n["channel"] == channel.name and (order := past[n["id"]])]
         if batch:
@@ -89,17 +101,3 @@ def _note(shop: Shop, notification: Notification, delivery: Delivery) -> None:
     shop.notifications.close(notification["id"], status, now, delivery.detail)
     if status == "failed":
         log.error("notification failed", notification=notification["id"], detail=delivery.detail)
-
-
-def _as_of(order: Order | None, sequence: int) -> Order | None:
-    """The order as it was at the event; None where it is gone, or its log leads nowhere any more."""
-    if order is None:
-        return None
-    try:
-        past = fold(order["id"], order["events"][:sequence])
-    except Exception:
-        log.exception("order cannot be folded", order_id=order["id"], sequence=sequence)
-        return None
-    if "personal" in order:
-        past["personal"] = order["personal"]
-    return past

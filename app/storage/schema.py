@@ -45,6 +45,12 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     ),
     "stock_loads": (),
     "notifications": (Index(("dueBy",), only=_where("dueBy")),),
+    "webhook_endpoints": (),
+    "webhook_deliveries": (
+        Index(("endpointId", "status", "_id")),
+        Index(("endpointId", "dueBy"), only=_where("dueBy")),
+        Index(("orderId",), only=_where("orderId")),
+    ),
     "sandbox_payments": (Index(("at",)),),
     "relay": (),
     "feed": (Index(("orderId", "sequence"), unique=True),),

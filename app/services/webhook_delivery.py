@@ -1,0 +1,136 @@
+"""Tells endpoints of public events: recorded under a unique key first, then attempted until it is taken."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from app.domain.chain import Event
+from app.domain.clock import to_text
+from app.domain.order import Order
+from app.domain.webhooks import (
+    Answer,
+    Attempt,
+    Delivery,
+    Endpoint,
+    delivery_id,
+    meaning,
+    next_attempt,
+    signing,
+    wants,
+)
+from app.services.past import as_of
+from app.services.shop import Shop
+
+log = structlog.get_logger()
+
+# Longer than any attempt takes: after it the claim of a process that died is free again.
+_CLAIM = timedelta(seconds=60)
+
+
+def record_deliveries(shop: Shop, news: Sequence[tuple[Order, Event]]) -> list[str]:
+    """Records what endpoints are to be told of these public events; the ids of those endpoints."""
+    endpoints = shop.webhook_endpoints.enabled() if news else []
+    deliveries = [
+        Delivery(
+            id=delivery_id(order["id"], event["sequence"], endpoint["id"], event["at"]),
+            endpointId=endpoint["id"],
+            orderId=order["id"],
+            sequence=event["sequence"],
+            type=event["type"],
+            at=event["at"],
+            status="pending",
+            attempts=[],
+            failures=0,
+            dueBy=event["at"],
+        )
+        for endpoint in endpoints
+        for order, event in news
+        if wants(endpoint, event["type"], event["at"])
+    ]
+    shop.webhook_deliveries.record(deliveries)
+    return sorted({delivery["endpointId"] for delivery in deliveries})
+
+
+def endpoints_due(shop: Shop) -> list[str]:
+    """The ids of the endpoints that have a delivery due."""
+    now, found = shop.clock(), list[str]()
+    while endpoint_id := shop.webhook_deliveries.due_endpoint(now, found[-1] if found else None):
+        found.append(endpoint_id)
+    return found
+
+
+def deliver_next(shop: Shop, endpoint_id: str) -> bool | None:
+    """Attempts the endpoint's delivery that is due longest; whether it was taken, None where none is due."""
+    endpoint, now = shop.webhook_endpoints.get(endpoint_id), shop.clock()
+    if endpoint is None:
+        shop.webhook_deliveries.forget(endpoint_id)
+        return None
+    if not endpoint["enabled"]:
+        shop.webhook_deliveries.give_up(endpoint_id, now, "endpoint_disabled")
+        return None
+    claimed = shop.webhook_deliveries.claim(endpoint_id, now, now + _CLAIM)
+    if claimed is None:
+        return None
+    began = time.monotonic()
+    message = _message(shop, claimed)
+    answer = Answer(None, "order_gone") if message is None else _send(shop, endpoint, claimed, message)
+    attempt = Attempt(at=now, milliseconds=round((time.monotonic() - began) * 1000))
+    if answer.status_code is not None:
+        attempt["statusCode"] = answer.status_code
+    else:
+        attempt["error"] = answer.error
+    if message is None:
+        shop.webhook_deliveries.close(claimed, attempt, "failed", "order_gone")
+        return True
+    return _note(shop, endpoint, claimed, answer, attempt)
+
+
+def _message(shop: Shop, delivery: Delivery) -> dict[str, Any] | None:
+    """What the endpoint is told; None where the order is gone."""
+    told = {"type": delivery["type"], "timestamp": to_text(delivery["at"])}
+    if "orderId" not in delivery:
+        return {**told, "data": {"endpointId": delivery["endpointId"]}}
+    orders = shop.orders.load_with_logs([delivery["orderId"]])
+    past = as_of(orders[0] if orders else None, delivery["sequence"])
+    if past is None:
+        return None
+    return {**told, "data": {"order": shop.shown(past), "sequence": delivery["sequence"]}}
+
+
+def _send(shop: Shop, endpoint: Endpoint, delivery: Delivery, message: dict[str, Any]) -> Answer:
+    now = shop.clock()
+    try:
+        return shop.webhooks.send(
+            endpoint["url"], signing(endpoint["secrets"], now), delivery["id"], now, message
+        )
+    except Exception:
+        # Our own fault: tried again by the same schedule, and no other delivery waits for it.
+        log.exception("webhook cannot be sent", delivery=delivery["id"], endpoint=endpoint["id"])
+        return Answer(None, "internal")
+
+
+def _note(shop: Shop, endpoint: Endpoint, claimed: Delivery, answer: Answer, attempt: Attempt) -> bool:
+    told = {"delivery": claimed["id"], "endpoint": endpoint["id"], **attempt, "at": to_text(attempt["at"])}
+    now = shop.clock()
+    match meaning(answer):
+        case "taken":
+            shop.webhook_deliveries.close(claimed, attempt, "delivered")
+            return True
+        case "gone":
+            disabled = shop.webhook_endpoints.disable_at(endpoint["url"], endpoint, "gone", now)
+            shop.webhook_deliveries.close(claimed, attempt, "failed", "endpoint_gone")
+            if disabled:
+                shop.webhook_deliveries.give_up(endpoint["id"], now, "endpoint_disabled")
+            log.warning("webhook endpoint is gone", **told)
+            return False
+    again = next_attempt(claimed["failures"] + 1, now, answer.retry_after)
+    if again:
+        shop.webhook_deliveries.postpone(claimed, attempt, again)
+        log.warning("webhook will be sent again", **told)
+    else:
+        shop.webhook_deliveries.close(claimed, attempt, "failed", "attempts_exhausted")
+        log.warning("webhook failed for good", **told)
+    return False
