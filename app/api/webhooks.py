@@ -147,7 +147,7 @@ def _with_secret(found: Endpoint) -> dict[str, Any]:
 
 def _delivery(found: Delivery) -> dict[str, Any]:
     names = ("id", "endpointId", "type", "orderId", "sequence", "status", "reason")
-    shown: dict[str, Any] = {name: found[name] for name in names if name in found}  # type: ignore[literal-required]
+    shown: dict[str, Any] = {name: found[name] for name in names if name in found}
     shown["at"] = to_text(found["at"])
     shown["attempts"] = [_attempt(attempt) for attempt in found["attempts"]]
     # While somebody is trying, the time stands for the end of that.

@@ -14,6 +14,7 @@ from app.domain import steps
 from app.services.processing import perform
 from app.storage.database import connect
 from app.storage.migrations import upgrade
+from app.storage.schema import INDEXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def migrated(mongo_server: MongoServer) -> Iterator[Database[dict[str, Any]]]:
 @pytest.fixture
 def database(migrated: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
     """The migrated database with nothing in it."""
-    for name in ("orders", "stock", "stock_movements", "sandbox_payments", "notifications", "feed"):
+    for name in INDEXES:
         migrated[name].delete_many({})
     return migrated
 

@@ -12,7 +12,8 @@ from bson import ObjectId
 
 from app.domain.notifications import Delivery
 from app.domain.order import PUBLIC
-from app.services.notifying import announce, deliver
+from app.services import notifying
+from app.services.notifying import deliver
 from app.services.ordering import change_status, delete_order
 from app.services.sweeping import overdue_notifications, purge_deleted_orders
 from tests.real.doubles import Crash, at_once, followed
@@ -243,6 +244,11 @@ def test_an_order_whose_log_was_tampered_with_holds_up_nobody_elses_notification
         ids[1]: "failed",
         ids[2]: "sent",
     }
+
+
+def announce(shop: Shop, order_ids: Sequence[str]) -> list[str]:
+    """Announces; the ids of the notifications to be delivered now."""
+    return notifying.announce(shop, order_ids).notifications
 
 
 def crash() -> None:

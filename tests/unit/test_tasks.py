@@ -13,6 +13,7 @@ import pytest
 from app.domain import steps
 from app.domain.order import MOVES
 from app.services import sweeping
+from app.services.notifying import Announced
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -58,7 +59,8 @@ def test_every_step_that_an_event_sets_in_motion_has_its_task(celery: Celery) ->
 
 def test_every_task_is_a_step_a_delivery_or_on_the_schedule(celery: Celery) -> None:
     assert own(celery) - part("schedule").EVERY.keys() - steps.set_in_motion(MOVES) == {
-        "notifications.deliver"
+        "notifications.deliver",
+        "notifications.send_webhooks",
     }
 
 
@@ -116,13 +118,18 @@ def test_the_task_of_a_step_performs_that_step_and_no_other(
     assert performed == [("the shop", step, ["a", "b"])]
 
 
-def test_announcing_sends_for_the_delivery_of_what_it_recorded(
+def test_announcing_sends_for_the_delivery_of_what_it_recorded_by_notification_and_by_endpoint(
     celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.steps.shop", lambda: "the shop")
-    monkeypatch.setattr("tasks.steps.announce", lambda _, order_ids: [f"{one}:1:mail" for one in order_ids])
+    monkeypatch.setattr(
+        "tasks.steps.announce", lambda _, ids: Announced([f"{one}:1:mail" for one in ids], ["e"])
+    )
     celery.tasks[steps.ANNOUNCE](["a", "b"])
-    assert published == [("notifications.deliver", (["a:1:mail", "b:1:mail"],))]
+    assert published == [
+        ("notifications.deliver", (["a:1:mail", "b:1:mail"],)),
+        ("notifications.send_webhooks", (["e"],)),
+    ]
 
 
 def test_the_sweep_sends_again_what_is_overdue_and_leaves_busy_queues_alone(
