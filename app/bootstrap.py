@@ -19,6 +19,7 @@ from app.storage.migrations import pending
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
+from app.storage.payment_events import PaymentEvents
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
@@ -54,6 +55,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         webhooks=WebhookSender(allow_private=settings.webhook_allow_private),
         shown=representation.order,
         feed=Feed(database),
+        payment_events=PaymentEvents(database),
         transact=lambda work: mongodb.transact(database, work),
         probes={
             "database": lambda: "ok" if mongodb.is_reachable(database) else "unreachable",

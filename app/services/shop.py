@@ -17,6 +17,7 @@ from app.storage.feed import Feed
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
+from app.storage.payment_events import PaymentEvents
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
 from app.storage.webhook_deliveries import WebhookDeliveries
@@ -47,6 +48,7 @@ class Shop:
     webhooks: WebhookSender
     shown: Callable[[Order], dict[str, Any]]
     feed: Feed
+    payment_events: PaymentEvents
 
     def due_by(self) -> datetime:
         """The time by which a step that is set in motion now should have been done."""

@@ -51,6 +51,10 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("endpointId", "dueBy"), only=_where("dueBy")),
         Index(("orderId",), only=_where("orderId")),
     ),
+    "payment_events": (
+        Index(("dueBy",), only=_where("dueBy")),
+        Index(("endedAt",), only=_where("endedAt")),
+    ),
     "sandbox_payments": (Index(("at",)),),
     "relay": (),
     "feed": (Index(("orderId", "sequence"), unique=True),),

@@ -189,6 +189,20 @@ _WEBHOOK_DELIVERY = _exactly(
     claim=_TEXT,
     reason=_TEXT,
 )
+_PAYMENT_EVENT = _exactly(
+    {
+        "_id": _TEXT,
+        "type": _TEXT,
+        "receivedAt": _TIME,
+        "attempts": _COUNT,
+        "status": _one_of("pending", "done", "ignored", "orphaned"),
+    },
+    orderId=_TEXT,
+    reference=_TEXT,
+    dueBy=_TIME,
+    endedAt=_TIME,
+    detail=_TEXT,
+)
 _SANDBOX_PAYMENT = _exactly(
     {
         "_id": _TEXT,
@@ -212,5 +226,6 @@ VALIDATORS: dict[str, Schema] = {
     "feed": {"$jsonSchema": _FED},
     "webhook_endpoints": {"$jsonSchema": _WEBHOOK_ENDPOINT},
     "webhook_deliveries": {"$jsonSchema": _WEBHOOK_DELIVERY},
+    "payment_events": {"$jsonSchema": _PAYMENT_EVENT},
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
 }

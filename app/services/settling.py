@@ -1,0 +1,181 @@
+"""Brings an order in line with how its payment stands at the provider now, whatever made them differ.
+
+What moved the payment does not matter, nor what was told of it and in which order: the provider is asked, and
+the order changed by compare-and-set. So it may be done at any time, twice and amid other workers.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+
+from app.domain.order import CAPTURED, Change, Order, refundable
+from app.domain.payments import Outcome, Outcomes, ProviderPayment, Repayment
+from app.domain.refunds import next_id, reserved
+from app.domain.steps import AUTHORIZE, CAPTURE, REFUND, VOID
+from app.services.ordering import cancellation
+from app.services.payment_steps import charge
+from app.services.processing import perform
+from app.services.saving import save
+from app.services.shop import Shop
+
+log = structlog.get_logger()
+
+AGREED = "agreed"
+# The provider, or another step of ours, has to do something first.
+WAITING = "waiting"
+# Nothing that could safely be done here.
+LEFT = "left to a person"
+
+ACTOR = "provider"
+
+_STEPS = (AUTHORIZE, CAPTURE, VOID, REFUND)
+_OPEN = ("pending", "authorized")
+_CLOSED = ("declined", "voided")
+# One to do what is owed, one to change the order, one to see that nothing is left; one in reserve.
+_ROUNDS = 4
+
+
+class _Remedy(NamedTuple):
+    """A change of the order; asked for while each of these is one of the values and there are any changes."""
+
+    name: str
+    status: tuple[str, ...]
+    payment: tuple[str, ...]
+    at_provider: tuple[str, ...]
+    changes: Callable[[Order, ProviderPayment], list[Change]]
+
+
+def settle(shop: Shop, order: Order, reference: str | None = None) -> str:
+    """What was done about an order's payment; AGREED, WAITING or LEFT where there was nothing to do.
+
+    `reference` is the provider's name for the payment, where the order does not know it yet. An order whose
+    payment is closed on our side is over for good: money that comes in all the same is given back by a call
+    of its own, without an event in the order's log. Raises ProviderUnavailable, DatabaseUnavailable.
+    """
+    done: list[str] = []
+    for _ in range(_ROUNDS):
+        order = _owed_done(shop, order)
+        asked = charge(order)
+        found = shop.payments.find(asked._replace(reference=asked.reference or reference))
+        if found is None:
+            return AGREED if order["payment"]["status"] in ("pending", *_CLOSED) else LEFT
+        if (found.amount, found.currency) != (order["totalAmount"], order["currency"]):
+            log.error("payment is not what the order asks", order_id=order["id"], reference=found.reference)
+            return LEFT
+        if order["payment"]["status"] in _CLOSED and (closing := _closing(shop, order, found)):
+            if closing in (WAITING, LEFT):
+                return closing
+            log.warning("late payment undone", order_id=order["id"], what=closing)
+            done.append(closing)
+            continue
+        name, changes = _due_change(order, found)
+        if not changes:
+            return WAITING if _waits(order, found) else ", ".join(done) or AGREED
+        if not save(shop, {order["id"]: changes}, {order["id"]: order}, actor=ACTOR):
+            done.append(name)
+        order = _as_it_is_now(shop, order)
+    return WAITING
+
+
+def _owed_done(shop: Shop, order: Order) -> Order:
+    """The order after the steps that move money, as far as they are due."""
+    for step in _STEPS:
+        if step.is_due(order):
+            perform(shop, step, [order["id"]])
+            order = _as_it_is_now(shop, order)
+    return order
+
+
+def _as_it_is_now(shop: Shop, order: Order) -> Order:
+    """An order that was purged meanwhile stays as it was: nothing can be written to it any more."""
+    return next(iter(shop.orders.load([order["id"]])), order)
+
+
+def _closing(shop: Shop, order: Order, found: ProviderPayment) -> str | None:
+    """Undoes a payment that is open or taken at the provider though the order has ended without it."""
+    asked = charge(order)._replace(reference=found.reference)
+    if found.status in ("authorized", "requires_action"):
+        outcome = _outcome(shop.payments.void([asked]), order["id"])
+        return WAITING if outcome.status == "try_again" else "voided"
+    rest = found.captured - found.refunded
+    if not rest:
+        return None
+    # Two that find the same asked back make one refund of it.
+    refund_id = f"{order['id']}-late-{found.refunded}"
+    outcome = _outcome(shop.payments.refund([Repayment(asked, refund_id, 1, rest)]), refund_id)
+    if outcome.status == "failed":
+        log.error("late payment cannot be given back", order_id=order["id"], code=outcome.code)
+        return LEFT
+    return f"gave back {rest}" if outcome.status == "refunded" else WAITING
+
+
+def _outcome(groups: Outcomes, key: str) -> Outcome:
+    return next(outcomes[key] for outcomes in groups if key in outcomes)
+
+
+def _due_change(order: Order, found: ProviderPayment) -> tuple[str, list[Change]]:
+    for remedy in _REMEDIES:
+        if (
+            order["status"] in remedy.status
+            and order["payment"]["status"] in remedy.payment
+            and found.status in remedy.at_provider
+            and (changes := remedy.changes(order, found))
+        ):
+            return remedy.name, changes
+    return "", []
+
+
+def _waits(order: Order, found: ProviderPayment) -> bool:
+    """Whether the order still has to follow the provider, by a step that is on its way."""
+    behind = order["payment"]["status"] in _OPEN and found.status not in ("authorized", "requires_action")
+    return behind or REFUND.is_due(order)
+
+
+def _authorized(order: Order, found: ProviderPayment) -> list[Change]:
+    return [Change("payment.authorized", {"reference": found.reference})]
+
+
+def _taken_and_given_back(order: Order, found: ProviderPayment) -> list[Change]:
+    """All of it happened at the provider; the order ends with nothing taken."""
+    return [
+        *(_authorized(order, found) if order["payment"]["status"] == "pending" else []),
+        Change("payment.captured", {"capturedAmount": found.captured}),
+        *(cancellation(order, "payment_declined") if order["status"] == "pending" else []),
+        *_given_back(order, found.captured, found.captured),
+    ]
+
+
+def _refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:
+    """What the provider has given back beyond our own refunds, those still on their way among them."""
+    payment = order["payment"]
+    ours = payment["refundedAmount"] + reserved(order.get("refunds", ()))
+    amount = min(found.refunded - ours, refundable(order))
+    return _given_back(order, amount, payment["capturedAmount"]) if amount > 0 else []
+
+
+def _given_back(order: Order, amount: int, captured: int) -> list[Change]:
+    refund_id = next_id(order["id"], order.get("refunds", ()))
+    total = order["payment"]["refundedAmount"] + amount
+    kind = "payment.refunded" if total == captured else "payment.partially_refunded"
+    asked = {"refundId": refund_id, "amount": amount, "reason": "Made at the payment provider."}
+    return [
+        Change("refund.requested", asked),
+        Change("refund.succeeded", {"refundId": refund_id}),
+        Change(kind, {"refundedAmount": total}),
+    ]
+
+
+_REMEDIES = (
+    _Remedy("authorized", ("pending",), ("pending",), ("authorized", "captured"), _authorized),
+    _Remedy(
+        "taken and given back", ("pending", "cancelled"), _OPEN, ("refunded",), _taken_and_given_back
+    ),
+    _Remedy(
+        "refunded outside",
+        ("confirmed", "shipped", "delivered", "cancelled"),
+        CAPTURED,
+        ("captured", "refunded"),
+        _refunded_outside,
+    ),
+)
