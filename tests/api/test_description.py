@@ -72,6 +72,7 @@ def test_the_description_is_openapi_3_1(description: dict[str, Any]) -> None:
 def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask], prefix: str) -> None:
     app = make_app(API_PREFIX=prefix)
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
+    names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -116,7 +117,16 @@ def test_every_problem_that_a_route_can_have_is_described(description: dict[str,
 
 
 def test_inputs_are_closed(description: dict[str, Any]) -> None:
-    for name in ("OrderIn", "LineIn", "Address", "StatusChange", "Tracking", "LevelIn", "AdjustmentIn"):
+    for name in (
+        "OrderIn",
+        "LineIn",
+        "Address",
+        "StatusChange",
+        "Tracking",
+        "LevelIn",
+        "AdjustmentIn",
+        "EndpointIn",
+    ):
         assert description["components"]["schemas"][name]["additionalProperties"] is False
 
 
@@ -200,6 +210,21 @@ def test_what_is_served_is_what_is_described(
         body = {"quantity": quantity, "reason": "counted"}
         call("post", f"{level}/adjustments", "/stock/product-id/adjustments", json=body)
     call("get", f"{level}/movements", "/stock/product-id/movements")
+    hooks = "/webhook-endpoints"
+    call("post", hooks, json={"url": "ftp://example.com"})
+    endpoint = call("post", hooks, json={"url": "https://hooks.example.com/"}).headers["Location"]
+    call("get", hooks)
+    call("get", f"{hooks}/{{id}}", endpoint)
+    call("post", f"{hooks}/{{id}}/rotate-secret", f"{endpoint}/rotate-secret")
+    delivery = call("post", f"{hooks}/{{id}}/test", f"{endpoint}/test").get_json()["id"]
+    call("get", f"{hooks}/{{id}}/deliveries", f"{endpoint}/deliveries")
+    told = f"{hooks}/{{id}}/deliveries/{{deliveryId}}"
+    call("get", told, f"{endpoint}/deliveries/{delivery}")
+    call("post", f"{told}/replay", f"{endpoint}/deliveries/{delivery}/replay")
+    call("patch", f"{hooks}/{{id}}", endpoint, json={"enabled": False})
+    call("post", f"{hooks}/{{id}}/test", f"{endpoint}/test")
+    call("get", told, f"{endpoint}/deliveries/{delivery}")
+    call("delete", f"{hooks}/{{id}}", endpoint)
     for template in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
         call("get", template)
     successes = {

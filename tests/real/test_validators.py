@@ -114,12 +114,47 @@ def _payment() -> dict[str, Any]:
     return {"_id": str(ObjectId()), "status": "captured", "at": AT, "calls": 1, **money}
 
 
+def _endpoint() -> dict[str, Any]:
+    return {
+        "_id": ObjectId(),
+        "url": "https://example.com/",
+        "events": ["order.*"],
+        "enabled": False,
+        "secrets": [{"secret": "whsec_new"}, {"secret": "whsec_old", "until": AT}],
+        "createdAt": AT,
+        "updatedAt": AT,
+        "disabledReason": "gone",
+    }
+
+
+def _webhook() -> dict[str, Any]:
+    return {
+        "_id": str(ObjectId()),
+        "endpointId": str(ObjectId()),
+        "orderId": str(ObjectId()),
+        "sequence": 1,
+        "type": "order.created",
+        "at": AT,
+        "status": "pending",
+        "attempts": [
+            {"at": AT, "milliseconds": 0, "statusCode": 503},
+            {"at": AT, "milliseconds": 9, "error": "timeout"},
+        ],
+        "failures": 2,
+        "dueBy": AT,
+        "claim": "c",
+        "reason": "attempts_exhausted",
+    }
+
+
 RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "orders": lambda: _order(*CONFIRMED),
     "stock": _level,
     "stock_movements": _movement,
     "notifications": _notification,
     "sandbox_payments": _payment,
+    "webhook_endpoints": _endpoint,
+    "webhook_deliveries": _webhook,
     "stock_loads": lambda: {"_id": ObjectId(), "at": AT, "parts": [b"x"]},
 }
 # A field that must not have the value; None: that must not be missing.
@@ -195,6 +230,26 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("to", "a@b.c"),
     ],
     "sandbox_payments": [("status", "pending"), ("captured", -1), ("amount", 1.5), ("currency", None)],
+    "webhook_endpoints": [
+        ("url", None),
+        ("events", []),
+        ("events.0", "stock.*"),
+        ("secrets", []),
+        ("secrets.0.secret", None),
+        ("enabled", "yes"),
+        ("createdAt", None),
+        ("body", "x"),
+    ],
+    "webhook_deliveries": [
+        ("endpointId", None),
+        ("status", "lost"),
+        ("type", "order.lost"),
+        ("sequence", 0),
+        ("failures", -1),
+        ("attempts.0.milliseconds", None),
+        ("attempts.0.body", "x"),
+        ("body", "x"),
+    ],
     "stock_loads": [("parts", "x"), ("parts.0", 1), ("at", None)],
 }
 
