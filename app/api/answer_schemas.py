@@ -220,6 +220,7 @@ class Problem(Answer):
     errors = fields.List(fields.Nested(Fault))
     allowed = fields.List(fields.String(), metadata={"description": "With `illegal_transition`."})
     onHand = fields.Integer(metadata={"description": "With `insufficient_stock`."})
+    refundable = fields.Decimal(metadata={"minimum": 0, "description": "With `refund_too_large`."})
     checks = fields.Dict(
         metadata={"description": "With `not_ready`.", "additionalProperties": {"type": "string"}}
     )

@@ -2,7 +2,18 @@
 
 from flask import Flask
 
-from app.api import access, events, openapi, orders, problems, service, stock, webhooks
+from app.api import (
+    access,
+    events,
+    openapi,
+    orders,
+    payment_events,
+    problems,
+    refunds,
+    service,
+    stock,
+    webhooks,
+)
 from app.api.metrics import Metrics
 from app.services.shop import Shop
 
@@ -23,9 +34,11 @@ def application(shop: Shop) -> Flask:
     prefix = shop.settings.api_prefix
     for blueprint in (
         orders.blueprint,
+        refunds.blueprint,
         events.blueprint,
         stock.blueprint,
         webhooks.blueprint,
+        payment_events.blueprint,
         service.blueprint,
     ):
         api.register_blueprint(blueprint, url_prefix=prefix)

@@ -127,6 +127,15 @@ class Whole(Checked, fields.Integer):
         return value
 
 
+class Flag(Checked, fields.Boolean):
+    """True or false, and nothing that stands for them."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if type(value) is not bool:
+            raise ValidationError("must be true or false")
+        return value
+
+
 class Amount(Checked, fields.Decimal):
     """Money in major units, exact."""
 

@@ -50,8 +50,10 @@ _IN: dict[str, dict[str, Any]] = {
 _PATH_PARAMETERS = {
     "order_id": "id",
     "product_id": "productId",
+    "refund_id": "refundId",
     "endpoint_id": "id",
     "delivery_id": "deliveryId",
+    "provider": "provider",
 }
 _NOT_MODIFIED = {"description": "The client has this version already."}
 

@@ -20,7 +20,8 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         """The body; it stays in `g.body` as it came, for the digest of an idempotency key."""
-        g.body = read_json(req)
+        is_empty = not req.content_length and "HTTP_TRANSFER_ENCODING" not in req.environ
+        g.body = {} if is_empty and getattr(schema, "may_be_empty", False) else read_json(req)
         return g.body
 
     def load_querystring(self, req: Request, schema: Schema) -> dict[str, str | list[str]]:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import orjson
 import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -15,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from app.api.answers import answer
 from app.domain import errors
 from app.domain.errors import Fault
+from app.domain.money import to_text
 
 TYPE = "urn:problem:order-service:"
 RETRY_AFTER_SECONDS = 2
@@ -34,6 +36,7 @@ PROBLEMS = {
     "bad_request": Kind(400, "The request cannot be understood"),
     "bad_cursor": Kind(400, "The cursor is not one of this listing's"),
     "bad_header": Kind(400, "A header cannot be understood"),
+    "bad_signature": Kind(400, "The event does not prove where it comes from"),
     "idempotency_key_required": Kind(400, "An idempotency key is required"),
     "not_found": Kind(404, "There is no such thing"),
     "method_not_allowed": Kind(405, "The method is not allowed here"),
@@ -41,6 +44,10 @@ PROBLEMS = {
     "illegal_transition": Kind(409, "The order's status forbids the change"),
     "order_in_transit": Kind(409, "The order is on its way"),
     "insufficient_stock": Kind(409, "The stock does not suffice"),
+    "not_refundable": Kind(409, "There is nothing to refund"),
+    "refund_too_large": Kind(409, "More is asked back than was captured"),
+    "refund_not_failed": Kind(409, "The refund has not failed"),
+    "too_many_refunds": Kind(409, "The order has too many refunds"),
     "too_many_endpoints": Kind(409, "There are too many webhook endpoints"),
     "endpoint_disabled": Kind(409, "The webhook endpoint is disabled"),
     "stale_version": Kind(412, "The version is not the present one"),
@@ -62,6 +69,10 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.StaleVersion: "stale_version",
     errors.IdempotencyKeyReused: "idempotency_key_reused",
     errors.InsufficientStock: "insufficient_stock",
+    errors.NotRefundable: "not_refundable",
+    errors.RefundTooLarge: "refund_too_large",
+    errors.RefundNotFailed: "refund_not_failed",
+    errors.TooManyRefunds: "too_many_refunds",
     errors.TooManyEndpoints: "too_many_endpoints",
     errors.EndpointDisabled: "endpoint_disabled",
     errors.DatabaseUnavailable: "database_unavailable",
@@ -130,6 +141,8 @@ def _expected(error: errors.OrderServiceError) -> Response:
             return problem(code, str(error), allowed=allowed)
         case errors.InsufficientStock(on_hand=on_hand):
             return problem(code, str(error), onHand=on_hand)
+        case errors.RefundTooLarge(left=left, currency=currency):
+            return problem(code, str(error), refundable=orjson.Fragment(to_text(left, currency)))
         case errors.DatabaseUnavailable():
             log.warning("database unavailable", exc_info=error)
     return problem(code, str(error))

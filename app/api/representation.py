@@ -9,9 +9,10 @@ from app.domain import money
 from app.domain.chain import Event
 from app.domain.clock import to_text
 from app.domain.order import Order
+from app.domain.refunds import Refund
 from app.domain.stock import Level, Movement
 
-_AMOUNTS = frozenset(("totalAmount", "unitPrice", "capturedAmount", "refundedAmount"))
+_AMOUNTS = frozenset(("totalAmount", "unitPrice", "capturedAmount", "refundedAmount", "amount"))
 _PERSONAL = ("email", "shippingAddress", "metadata")
 _LEVEL = ("productId", "onHand", "version", "updatedAt")
 _MOVEMENT = ("id", "quantity", "kind", "orderId", "reason", "at")
@@ -47,6 +48,25 @@ def order(found: Order) -> dict[str, Any]:
         "tracking": found.get("tracking"),
         "cancellation": found.get("cancellation"),
         "version": found["version"],
+        "createdAt": to_text(found["createdAt"]),
+        "updatedAt": to_text(found["updatedAt"]),
+    }
+    return _present(shown)
+
+
+def refund(found: Refund, owner: Order) -> dict[str, Any]:
+    """A refund of an order."""
+    shown: dict[str, Any] = {
+        "id": found["id"],
+        "orderId": owner["id"],
+        "amount": _amount(found["amount"], owner["currency"]),
+        "currency": owner["currency"],
+        "status": found["status"],
+        "reason": found.get("reason"),
+        "products": found.get("products"),
+        "failure": found.get("failure"),
+        "restocked": found.get("restocked"),
+        "attempt": found["attempt"],
         "createdAt": to_text(found["createdAt"]),
         "updatedAt": to_text(found["updatedAt"]),
     }

@@ -3,10 +3,10 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load
+from marshmallow import fields, post_load
 
 from app.api.answer_schemas import Answer
-from app.api.fields import Checked, Choice, ListOf, Text
+from app.api.fields import Choice, Flag, ListOf, Text
 from app.api.schemas import Input, PageQuery
 from app.domain.webhooks import PATTERNS, TEST, URL_PATTERN
 from app.storage.webhook_deliveries import STATUSES
@@ -37,15 +37,6 @@ DELIVERY = {
     "attempts": [{"at": "2024-10-04T10:00:00.100Z", "milliseconds": 87, "statusCode": 503}],
     "nextAttemptAt": "2024-10-04T10:00:05.400Z",
 }
-
-
-class Flag(Checked, fields.Boolean):
-    """True or false, and nothing that stands for them."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
-        if type(value) is not bool:
-            raise ValidationError("must be true or false")
-        return value
 
 
 class EndpointChange(Input):

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from app.domain.money import to_text
+
 
 class Fault(NamedTuple):
     """One thing wrong with the input: a JSON pointer (RFC 6901) to it, and why."""
@@ -56,6 +58,27 @@ class InsufficientStock(OrderServiceError):
     def __init__(self, product_id: str, on_hand: int) -> None:
         super().__init__(f"{product_id} has {on_hand} on hand.")
         self.on_hand = on_hand
+
+
+class NotRefundable(OrderServiceError):
+    """Nothing of the order has been captured that could be given back."""
+
+
+class RefundTooLarge(OrderServiceError):
+    """More is asked back than is left of what was captured: `left`, in minor units of the currency."""
+
+    def __init__(self, left: int, currency: str) -> None:
+        super().__init__(f"{to_text(left, currency)} {currency} is left to be refunded.")
+        self.left = left
+        self.currency = currency
+
+
+class RefundNotFailed(OrderServiceError):
+    """Only a refund that has failed can be tried again."""
+
+
+class TooManyRefunds(OrderServiceError):
+    """The order has as many refunds as it may have."""
 
 
 class TooManyEndpoints(OrderServiceError):

@@ -72,7 +72,7 @@ def test_the_description_is_openapi_3_1(description: dict[str, Any]) -> None:
 def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask], prefix: str) -> None:
     app = make_app(API_PREFIX=prefix)
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
-    names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}"}
+    names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<provider>": "{provider}", "<refund_id>": "{refundId}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
