@@ -2,9 +2,11 @@
 
 from app.services import sweeping
 from app.services.loading import finish_loads
+from app.services.payment_events import events_due, purge_events
 from app.services.webhook_delivery import endpoints_due
 from tasks.celery import app, shop
-from tasks.steps import deliver_notifications, free_tasks, send_all
+from tasks.payment_events import MOST_PER_MESSAGE, take_in_events
+from tasks.steps import deliver_notifications, free_tasks, send, send_all
 from tasks.webhooks import send_webhooks
 
 
@@ -29,6 +31,15 @@ def retry_webhooks() -> None:
         send_all({send_webhooks.name: endpoints_due(shop())})
 
 
+@app.task(name="maintenance.send_payment_events")
+def send_payment_events() -> None:
+    """Sends for the work on what the payment provider told, new or to be tried again."""
+    if free_tasks()(take_in_events.name):
+        ids = events_due(shop())
+        for start in range(0, len(ids), MOST_PER_MESSAGE):
+            send(take_in_events.name, ids[start : start + MOST_PER_MESSAGE])
+
+
 @app.task(name="maintenance.expire")
 def expire() -> None:
     """Cancels the orders that were not confirmed in time."""
@@ -43,5 +54,6 @@ def finish_stock_loads() -> None:
 
 @app.task(name="maintenance.purge")
 def purge() -> None:
-    """Removes the orders deleted longer ago than the retention."""
+    """Removes the orders deleted, and the payment events ended, longer ago than the retention."""
     sweeping.purge_deleted_orders(shop())
+    purge_events(shop())

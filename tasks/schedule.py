@@ -6,6 +6,7 @@ EVERY = {
     "maintenance.sweep": timedelta(seconds=1),
     "maintenance.retry_notifications": timedelta(seconds=2),
     "maintenance.retry_webhooks": timedelta(seconds=1),
+    "maintenance.send_payment_events": timedelta(seconds=1),
     "maintenance.expire": timedelta(seconds=2),
     "maintenance.finish_loads": timedelta(seconds=10),
     "maintenance.purge": timedelta(hours=1),

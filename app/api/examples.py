@@ -26,6 +26,7 @@ UPDATED = {"message": "Order updated successfully", "order": ORDER | SHIPMENT | 
 PAGE = {"orders": [ORDER], "nextCursor": "TpYr0xkE6lF-2l82NmZmYmQyMGExYjJjM2Q0ZTVmNjA3MTg"}
 LEVEL = {"productId": "product-id", "onHand": 10, "version": 3, "updatedAt": "2024-10-04T10:00:00.000Z"}
 NEW_LEVEL = {"onHand": 10}
+PAYMENT_EVENT = {"type": "payment.captured", "data": {"orderId": ORDER["id"]}}
 NEW_ADJUSTMENT = {"quantity": -3, "reason": "damaged"}
 FEED = {
     "events": [

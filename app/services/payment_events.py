@@ -53,9 +53,7 @@ def receive(shop: Shop, provider: str, headers: Mapping[str, str], body: bytes) 
         "".join(filter(None, told)).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidInput(Fault("", "is no event of the provider")) from error
-    event = ReceivedEvent(
-        id=f"{provider}:{told.id}", type=told.type, receivedAt=shop.clock(), attempts=0
-    )
+    event = ReceivedEvent(id=f"{provider}:{told.id}", type=told.type, receivedAt=shop.clock(), attempts=0)
     if told.order_id is not None:
         event["orderId"] = told.order_id
     if told.reference is not None:

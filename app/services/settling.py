@@ -168,9 +168,7 @@ def _given_back(order: Order, amount: int, captured: int) -> list[Change]:
 
 _REMEDIES = (
     _Remedy("authorized", ("pending",), ("pending",), ("authorized", "captured"), _authorized),
-    _Remedy(
-        "taken and given back", ("pending", "cancelled"), _OPEN, ("refunded",), _taken_and_given_back
-    ),
+    _Remedy("taken and given back", ("pending", "cancelled"), _OPEN, ("refunded",), _taken_and_given_back),
     _Remedy(
         "refunded outside",
         ("confirmed", "shipped", "delivered", "cancelled"),

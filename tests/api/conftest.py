@@ -15,6 +15,7 @@ from app.services.processing import perform
 from app.storage.database import connect
 from app.storage.migrations import upgrade
 from app.storage.schema import INDEXES
+from tests.payment_events import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +58,8 @@ def make_app(database: Database[dict[str, Any]]) -> Callable[..., Flask]:
     """Makes an application with such settings, by the names of their environment variables."""
 
     def make(**environ: str) -> Flask:
-        settings = Settings.from_env({"AUTH": "off", "REDIS_URL": NO_BROKER, **environ})
+        servers = {"REDIS_URL": NO_BROKER, "PAYMENT_WEBHOOK_SECRET": SECRET}
+        settings = Settings.from_env({"AUTH": "off", **servers, **environ})
         return create_app(settings, shop_over(database, settings))
 
     return make

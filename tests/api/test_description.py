@@ -24,6 +24,8 @@ from schemathesis.specs.openapi.checks import (
 from app.api.problems import PROBLEMS
 from app.services.feeding import catch_up
 from tests.api.conftest import SAMPLE
+from tests.payment_events import event as payment_event
+from tests.payment_events import signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +74,8 @@ def test_the_description_is_openapi_3_1(description: dict[str, Any]) -> None:
 def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask], prefix: str) -> None:
     app = make_app(API_PREFIX=prefix)
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
-    names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<provider>": "{provider}", "<refund_id>": "{refundId}"}
+    names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<refund_id>": "{refundId}"}
+    names["<provider>"] = "{provider}"
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -225,6 +228,10 @@ def test_what_is_served_is_what_is_described(
     call("post", f"{hooks}/{{id}}/test", f"{endpoint}/test")
     call("get", told, f"{endpoint}/deliveries/{delivery}")
     call("delete", f"{hooks}/{{id}}", endpoint)
+    event = signed(payment_event(path.rpartition("/")[2]))
+    for headers in (event.headers, {"Content-Type": "application/json"}):
+        sandbox = "/payment-events/sandbox"
+        call("post", "/payment-events/{provider}", sandbox, data=event.body, headers=headers)
     for template in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
         call("get", template)
     successes = {

@@ -61,6 +61,7 @@ def test_every_task_is_a_step_a_delivery_or_on_the_schedule(celery: Celery) -> N
     assert own(celery) - part("schedule").EVERY.keys() - steps.set_in_motion(MOVES) == {
         "notifications.deliver",
         "notifications.send_webhooks",
+        "payments.take_in_events",
     }
 
 
