@@ -7,6 +7,7 @@ import redis
 from app.api import representation
 from app.config import Settings
 from app.domain import clock
+from app.domain.payments import PaymentProvider
 from app.gateways.log import LogChannel
 from app.gateways.mail import MailChannel
 from app.gateways.sandbox import SandboxProvider
@@ -47,7 +48,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         stock=Stock(database),
         loads=StockLoads(database),
         notifications=Notifications(database),
-        payments=SandboxProvider(SandboxBooks(database), clock.now, secret=settings.payment_webhook_secret),
+        payments=_payments(settings, database),
         channels=(*mail, LogChannel()),
         changes=OrderChanges(database),
         webhook_endpoints=WebhookEndpoints(database),
@@ -63,6 +64,17 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
             "broker": lambda: _answers(broker.ping),
         },
     )
+
+
+def _payments(settings: Settings, database: mongodb.OrderDatabase) -> PaymentProvider:
+    secret = settings.payment_webhook_secret
+    if settings.payment_provider == "stripe":
+        # It is an extra, and of no small size.
+        from app.gateways.stripe import StripeProvider  # noqa: PLC0415
+
+        key, base = settings.stripe_api_key or "", settings.stripe_api_base
+        return StripeProvider(key, clock.now, api_base=base, secret=secret)
+    return SandboxProvider(SandboxBooks(database), clock.now, secret=secret)
 
 
 def _migrated(database: mongodb.OrderDatabase) -> str:

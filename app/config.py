@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Annotated, Any, NamedTuple, Self, get_type_hints
 
 from app.domain.money import DECIMALS
@@ -145,7 +146,14 @@ class Settings:
     retention_days: Annotated[
         int, Setting(_whole(0, 36500), "90", "How many days a deleted order is kept for the books.")
     ]
-    payment_provider: Annotated[str, Setting(_one_of("sandbox"), "sandbox", "Who takes the payments.")]
+    payment_provider: Annotated[
+        str,
+        Setting(
+            _one_of("sandbox", "stripe"),
+            "sandbox",
+            "Who takes the payments: `sandbox`, which moves no money, or `stripe`.",
+        ),
+    ]
     payment_webhook_secret: Annotated[
         str | None,
         Setting(
@@ -153,6 +161,12 @@ class Settings:
             None,
             "What the provider signs its events with, `whsec_…`. Where it is not set, none is taken.",
         ),
+    ]
+    stripe_api_key: Annotated[
+        str | None, Setting(str, None, "The secret key of the Stripe account, `sk_…` or `rk_…`.")
+    ]
+    stripe_api_base: Annotated[
+        str, Setting(_url("https", "http"), "https://api.stripe.com", "Where Stripe's API is.")
     ]
     smtp_url: Annotated[
         str | None,
@@ -196,9 +210,23 @@ class Settings:
                 values[field] = None if text is None else setting.read(text)
             except ValueError as error:
                 faults[name] = str(error)
+        faults = {**_together(values), **faults}
         if faults:
             raise ConfigError(faults)
         return cls(**values)
+
+
+def _together(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with settings that hold only together."""
+    faults = {}
+    if values.get("payment_provider") == "stripe":
+        if find_spec("stripe") is None:
+            faults["PAYMENT_PROVIDER"] = (
+                "is stripe, which needs the extra: pip install 'order-service[stripe]'"
+            )
+        if not values.get("stripe_api_key"):
+            faults["STRIPE_API_KEY"] = "must be set where PAYMENT_PROVIDER is stripe"
+    return faults
 
 
 TABLE: dict[str, Setting] = {
