@@ -54,6 +54,13 @@ class Failure(Answer):
     message = _text()
 
 
+class Action(Answer):
+    """What the customer has to do, at his bank, before the payment goes on."""
+
+    type = _text(description="The provider's.")
+    clientSecret = _text(description="What the provider's library needs in the customer's browser.")
+
+
 class Payment(Answer):
     """How the payment stands."""
 
@@ -62,6 +69,7 @@ class Payment(Answer):
     reference = _optional(description="The provider's.")
     capturedAmount = _amount()
     refundedAmount = _amount()
+    action = fields.Nested(Action)
     failure = fields.Nested(Failure)
 
 

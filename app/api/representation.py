@@ -35,9 +35,11 @@ def order(found: Order) -> dict[str, Any]:
             {
                 "status": payment["status"],
                 "method": payment.get("method"),
-                "reference": payment.get("reference"),
+                # A provider that was not called for a charge of nothing gave it none.
+                "reference": payment.get("reference") or None,
                 "capturedAmount": _amount(payment["capturedAmount"], currency),
                 "refundedAmount": _amount(payment["refundedAmount"], currency),
+                "action": payment.get("action"),
                 "failure": payment.get("failure"),
             }
         ),
