@@ -1,9 +1,9 @@
-# One image for web, relay, worker, beat and release: the command chooses, see the Procfile.
+# One image, Stripe included, for web, relay, worker, beat and release: the command chooses, see the Procfile.
 FROM python:3.11-slim-bookworm AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements/runtime.txt /tmp/runtime.txt
+COPY requirements/stripe.txt /tmp/stripe.txt
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --only-binary :all: --require-hashes --requirement /tmp/runtime.txt
+    && /opt/venv/bin/pip install --only-binary :all: --require-hashes --requirement /tmp/stripe.txt
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -35,8 +35,9 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 
 lock: dev ## Resolve the requirements anew (ARGS=--upgrade for later versions)
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in -o runtime.txt
+	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in -c runtime.txt -o stripe.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in local.in -c runtime.txt -o local.txt
-	@cd requirements && ../$(BIN)/$(LOCK) runtime.in local.in test.in lint.in -c local.txt -o dev.txt
+	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in local.in test.in lint.in -c local.txt -c stripe.txt -o dev.txt
 
 clean: ## Remove what was built and what the local service stored
 	@rm -rf .venv .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
