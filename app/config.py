@@ -4,21 +4,26 @@
 """
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Annotated, Any, NamedTuple, Self, get_type_hints
 
-from app.domain.money import DECIMALS
-
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d|)", re.ASCII)
-_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-_BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
-    ("false", "no", "off", "0"), False
+from app.setting_texts import (
+    auth,
+    boolean,
+    currency,
+    duration,
+    one_of,
+    prefix,
+    public_key,
+    secret,
+    url,
+    whole,
 )
+
+_KEY_SOURCES = ("jwt_jwks_url", "jwt_public_key", "jwt_secret")
 
 
 class ConfigError(Exception):
@@ -27,70 +32,6 @@ class ConfigError(Exception):
     def __init__(self, faults: Mapping[str, str]) -> None:
         super().__init__("\n".join(f"{name} {fault}" for name, fault in sorted(faults.items())))
         self.faults = dict(faults)
-
-
-def duration(text: str) -> timedelta:
-    """A time above zero: `15m`, `2h`, `0.5s`, or plain seconds. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0
-    if seconds <= 0:
-        raise ValueError("must be a time such as 15m, 2h, 30s or 0.5s")
-    return timedelta(seconds=seconds)
-
-
-def _prefix(text: str) -> str:
-    path = f"/{text.strip('/')}" if text.strip("/") else ""
-    if not _PREFIX.fullmatch(path):
-        raise ValueError("must be a path such as /api")
-    return path
-
-
-def _auth(text: str) -> str:
-    if text.lower() != "off":
-        raise ValueError("must be off: serving everyone must be asked for by name")
-    return "off"
-
-
-def _currency(text: str) -> str:
-    if text.upper() not in DECIMALS:
-        raise ValueError("must be an ISO 4217 code such as USD")
-    return text.upper()
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in _BOOLEANS:
-        raise ValueError("must be true or false")
-    return _BOOLEANS[text.lower()]
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"must be {' or '.join(choices)}")
-        return text.lower()
-
-    return read
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    begins = tuple(f"{scheme}://" for scheme in schemes)
-
-    def read(text: str) -> str:
-        # Not repeated in the message: there may be a password in it.
-        if not text.startswith(begins):
-            raise ValueError(f"must be a URL that begins with {' or '.join(begins)}")
-        return text
-
-    return read
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not least <= int(text) <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
-        return int(text)
-
-    return read
 
 
 class Setting(NamedTuple):
@@ -106,13 +47,43 @@ class Settings:
     """Everything that can be set, each by the environment variable of its name in capitals."""
 
     auth: Annotated[
-        str, Setting(_auth, "", "Who may call. `off` serves everyone and must be asked for by name.")
+        str,
+        Setting(auth, "", "Who may call: `jwt` who brings a token; `off` everyone, if asked for by name."),
     ]
-    port: Annotated[int, Setting(_whole(1, 65535), "3003", "The port of the web process.")]
+    jwt_issuer: Annotated[
+        str | None, Setting(str, None, "With `AUTH=jwt`: who issues the tokens, their `iss`.")
+    ]
+    jwt_audience: Annotated[
+        str | None, Setting(str, None, "With `AUTH=jwt`: who the tokens are for, one of their `aud`.")
+    ]
+    jwt_jwks_url: Annotated[
+        str | None,
+        Setting(url("https", "http"), None, "Where the issuer's public keys are, as a JWK set."),
+    ]
+    jwt_public_key: Annotated[
+        str | None,
+        Setting(public_key, None, "The file with the issuer's public key (PEM), instead of a JWK set."),
+    ]
+    jwt_secret: Annotated[
+        str | None,
+        Setting(secret, None, "The secret shared with the issuer, 32 bytes or more, instead of a key."),
+    ]
+    jwt_leeway: Annotated[
+        timedelta, Setting(duration, "10s", "How far the issuer's clock may be off from this one.")
+    ]
+    port: Annotated[int, Setting(whole(1, 65535), "3003", "The port of the web process.")]
+    metrics_port: Annotated[
+        int | None,
+        Setting(
+            whole(1, 65535),
+            None,
+            "A port of web's for `/metrics` alone, which is then nowhere else.",
+        ),
+    ]
     mongo_uri: Annotated[
         str,
         Setting(
-            _url("mongodb", "mongodb+srv"),
+            url("mongodb", "mongodb+srv"),
             "mongodb://127.0.0.1:27017/orders?replicaSet=rs0",
             "The MongoDB replica set and the name of the database.",
         ),
@@ -120,19 +91,19 @@ class Settings:
     redis_url: Annotated[
         str,
         Setting(
-            _url("redis", "rediss", "redis+socket", "sentinel"),
+            url("redis", "rediss", "redis+socket", "sentinel"),
             "redis://127.0.0.1:6379/0",
             "The broker: Redis, or a server that speaks like it.",
         ),
     ]
-    api_prefix: Annotated[str, Setting(_prefix, "/", "A path in front of all paths, such as `/api`.")]
+    api_prefix: Annotated[str, Setting(prefix, "/", "A path in front of all paths, such as `/api`.")]
     default_currency: Annotated[
-        str, Setting(_currency, "USD", "The currency of an order that names none (ISO 4217).")
+        str, Setting(currency, "USD", "The currency of an order that names none (ISO 4217).")
     ]
     stock_policy: Annotated[
         str,
         Setting(
-            _one_of("lenient", "strict"),
+            one_of("lenient", "strict"),
             "lenient",
             "Whether a product without a stock record never runs out (`lenient`) or is out (`strict`).",
         ),
@@ -144,12 +115,12 @@ class Settings:
         timedelta, Setting(duration, "15s", "A step not done after this time is sent again.")
     ]
     retention_days: Annotated[
-        int, Setting(_whole(0, 36500), "90", "How many days a deleted order is kept for the books.")
+        int, Setting(whole(0, 36500), "90", "How many days a deleted order is kept for the books.")
     ]
     payment_provider: Annotated[
         str,
         Setting(
-            _one_of("sandbox", "stripe"),
+            one_of("sandbox", "stripe"),
             "sandbox",
             "Who takes the payments: `sandbox`, which moves no money, or `stripe`.",
         ),
@@ -166,12 +137,12 @@ class Settings:
         str | None, Setting(str, None, "The secret key of the Stripe account, `sk_…` or `rk_…`.")
     ]
     stripe_api_base: Annotated[
-        str, Setting(_url("https", "http"), "https://api.stripe.com", "Where Stripe's API is.")
+        str, Setting(url("https", "http"), "https://api.stripe.com", "Where Stripe's API is.")
     ]
     smtp_url: Annotated[
         str | None,
         Setting(
-            _url("smtp", "smtps"),
+            url("smtp", "smtps"),
             None,
             "The mail server, `smtp://user:password@host:587`. Where it is not set, no mail is sent.",
         ),
@@ -179,20 +150,18 @@ class Settings:
     mail_from: Annotated[str, Setting(str, "Orders <orders@localhost>", "The sender of the mails.")]
     require_idempotency_key: Annotated[
         bool,
-        Setting(_boolean, "false", "Whether a POST of an order without an `Idempotency-Key` is refused."),
+        Setting(boolean, "false", "Whether a POST of an order without an `Idempotency-Key` is refused."),
     ]
     require_if_match: Annotated[
-        bool, Setting(_boolean, "false", "Whether a change of an order without an `If-Match` is refused.")
+        bool, Setting(boolean, "false", "Whether a change of an order without an `If-Match` is refused.")
     ]
     webhook_allow_private: Annotated[
         bool,
-        Setting(_boolean, "false", "Whether webhooks may go to private, loopback and link-local addresses."),
+        Setting(boolean, "false", "Whether webhooks may go to private, loopback and link-local addresses."),
     ]
     log_level: Annotated[
         str,
-        Setting(
-            _one_of("debug", "info", "warning", "error", "critical"), "info", "The least that is logged."
-        ),
+        Setting(one_of("debug", "info", "warning", "error", "critical"), "info", "The least that is logged."),
     ]
 
     @classmethod
@@ -218,7 +187,7 @@ class Settings:
 
 def _together(values: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with settings that hold only together."""
-    faults = {}
+    faults = _token_faults(values) if values.get("auth") == "jwt" else {}
     if values.get("payment_provider") == "stripe":
         if find_spec("stripe") is None:
             faults["PAYMENT_PROVIDER"] = (
@@ -226,6 +195,18 @@ def _together(values: Mapping[str, Any]) -> dict[str, str]:
             )
         if not values.get("stripe_api_key"):
             faults["STRIPE_API_KEY"] = "must be set where PAYMENT_PROVIDER is stripe"
+    return faults
+
+
+def _token_faults(values: Mapping[str, Any]) -> dict[str, str]:
+    """What `AUTH=jwt` misses beside it. What could not be read is not among the values, but is set."""
+    faults = {
+        field.upper(): "must be set with AUTH=jwt"
+        for field in ("jwt_issuer", "jwt_audience")
+        if values.get(field, field) is None
+    }
+    if sum(values.get(field, field) is not None for field in _KEY_SOURCES) != 1:
+        faults["AUTH"] = f"is jwt, which needs one of {', '.join(map(str.upper, _KEY_SOURCES))}, and only one"
     return faults
 
 

@@ -1,10 +1,20 @@
 """The settings: every fault named, nothing secret repeated, no start without saying who may call."""
 
+from __future__ import annotations
+
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.config import TABLE, ConfigError, Settings, duration
+from app.config import TABLE, ConfigError, Settings
+from app.setting_texts import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def test_the_service_starts_with_no_more_than_asked_for_openness() -> None:
@@ -14,10 +24,57 @@ def test_the_service_starts_with_no_more_than_asked_for_openness() -> None:
     assert settings.smtp_url is None
 
 
-@pytest.mark.parametrize("environ", [{}, {"AUTH": ""}, {"AUTH": "on"}, {"AUTH": "jwt"}])
-def test_the_service_does_not_start_unless_openness_is_asked_for(environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="AUTH must be off"):
+@pytest.mark.parametrize("environ", [{}, {"AUTH": ""}, {"AUTH": "on"}])
+def test_the_service_does_not_start_unless_it_is_told_who_may_call(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="AUTH must be jwt, or off"):
         Settings.from_env(environ)
+
+
+JWT = {"AUTH": "jwt", "JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "orders"}
+SECRET = "s" * 32
+
+
+@pytest.mark.parametrize(
+    ("environ", "faulty"),
+    [
+        ({"AUTH": "jwt"}, {"AUTH", "JWT_ISSUER", "JWT_AUDIENCE"}),
+        ({"AUTH": "jwt", "JWT_SECRET": SECRET}, {"JWT_ISSUER", "JWT_AUDIENCE"}),
+        (JWT, {"AUTH"}),
+        ({**JWT, "JWT_SECRET": SECRET[1:]}, {"JWT_SECRET"}),
+        ({**JWT, "JWT_SECRET": SECRET, "JWT_JWKS_URL": "https://issuer.example/keys"}, {"AUTH"}),
+        ({**JWT, "JWT_JWKS_URL": "file:///etc/keys"}, {"JWT_JWKS_URL"}),
+        ({**JWT, "JWT_PUBLIC_KEY": "/nowhere.pem"}, {"JWT_PUBLIC_KEY"}),
+        ({**JWT, "JWT_PUBLIC_KEY": __file__}, {"JWT_PUBLIC_KEY"}),
+        ({**JWT, "JWT_SECRET": SECRET, "JWT_LEEWAY": "-1s"}, {"JWT_LEEWAY"}),
+    ],
+)
+def test_all_that_tokens_need_is_asked_for_at_once(environ: dict[str, str], faulty: set[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env(environ)
+    assert set(caught.value.faults) == faulty
+    assert SECRET[1:] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "taken"),
+    [
+        (lambda: rsa.generate_private_key(65537, 2048), True),
+        (lambda: rsa.generate_private_key(65537, 1024), False),
+        (lambda: ec.generate_private_key(ec.SECP256R1()), True),
+        (lambda: ec.generate_private_key(ec.SECP384R1()), False),
+        (ed25519.Ed25519PrivateKey.generate, True),
+        (ed448.Ed448PrivateKey.generate, False),
+    ],
+)
+def test_a_public_key_is_one_of_three_kinds(key: Callable[[], Any], taken: bool, tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_bytes(key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    environ = {**JWT, "JWT_PUBLIC_KEY": str(file)}
+    if taken:
+        assert Settings.from_env(environ).jwt_public_key == file.read_text()
+    else:
+        with pytest.raises(ConfigError, match="JWT_PUBLIC_KEY must hold a key of RSA"):
+            Settings.from_env(environ)
 
 
 @pytest.mark.parametrize(
