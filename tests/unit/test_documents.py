@@ -182,7 +182,7 @@ def test_the_contract_tells_the_moves_of_every_axis() -> None:
                     assert following[0] in TRANSITIONS[axis][beginning]
                 named |= {*beginnings, following[0]}
                 beginnings = following
-        assert named == set(states) - {"partially_refunded"}
+        assert named == set(states)
 
 
 def test_the_contract_tells_the_reasons_and_methods() -> None:
