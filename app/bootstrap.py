@@ -14,6 +14,7 @@ from app.gateways.sandbox import SandboxProvider
 from app.gateways.webhooks import WebhookSender
 from app.services.shop import Shop
 from app.storage import database as mongodb
+from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
 from app.storage.feed import Feed
 from app.storage.migrations import pending
@@ -21,6 +22,8 @@ from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
 from app.storage.payment_events import PaymentEvents
+from app.storage.purged_orders import PurgedOrders
+from app.storage.reconciliations import Reconciliations
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
@@ -57,6 +60,9 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         shown=representation.order,
         feed=Feed(database),
         payment_events=PaymentEvents(database),
+        purged=PurgedOrders(database),
+        audit=Audit(database),
+        reconciliations=Reconciliations(database),
         transact=lambda work: mongodb.transact(database, work),
         probes={
             "database": lambda: "ok" if mongodb.is_reachable(database) else "unreachable",

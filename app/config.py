@@ -159,6 +159,16 @@ class Settings:
         bool,
         Setting(boolean, "false", "Whether webhooks may go to private, loopback and link-local addresses."),
     ]
+    reconcile_every: Annotated[
+        timedelta, Setting(duration, "1h", "How often orders, money and stock are compared.")
+    ]
+    reconcile_window: Annotated[
+        timedelta, Setting(duration, "7d", "How old the orders may be that are compared on schedule.")
+    ]
+    reconcile_repair: Annotated[
+        bool,
+        Setting(boolean, "false", "Whether what is safe to repair is repaired on schedule."),
+    ]
     log_level: Annotated[
         str,
         Setting(one_of("debug", "info", "warning", "error", "critical"), "info", "The least that is logged."),

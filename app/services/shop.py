@@ -11,6 +11,7 @@ from app.domain.notifications import Channel
 from app.domain.order import Order
 from app.domain.payments import PaymentProvider
 from app.gateways.webhooks import WebhookSender
+from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
 from app.storage.database import Transaction
 from app.storage.feed import Feed
@@ -18,6 +19,8 @@ from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
 from app.storage.payment_events import PaymentEvents
+from app.storage.purged_orders import PurgedOrders
+from app.storage.reconciliations import Reconciliations
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
 from app.storage.webhook_deliveries import WebhookDeliveries
@@ -49,6 +52,9 @@ class Shop:
     shown: Callable[[Order], dict[str, Any]]
     feed: Feed
     payment_events: PaymentEvents
+    purged: PurgedOrders
+    audit: Audit
+    reconciliations: Reconciliations
 
     def due_by(self) -> datetime:
         """The time by which a step that is set in motion now should have been done."""

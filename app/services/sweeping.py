@@ -66,6 +66,7 @@ def purge_deleted_orders(shop: Shop) -> int:
     purged = 0
     limit = shop.clock() - timedelta(days=shop.settings.retention_days)
     while order_ids := shop.orders.deleted_before(limit, BATCH):
+        shop.purged.note(order_ids, shop.clock())
         shop.notifications.purge(order_ids)
         shop.webhook_deliveries.purge(order_ids)
         shop.feed.purge(order_ids)

@@ -65,6 +65,14 @@ class OrderDuties:
         with reachable():
             self._collection.update_one({"_id": ObjectId(order_id)}, {"$set": {"dueBy": now, "attempts": 0}})
 
+    def announce_again(self, order: Order, announced: int, now: datetime) -> bool:
+        """Sets back up to where notifications of the order are recorded, and makes announcing overdue now;
+        False if the order has moved on."""
+        again = {"announced": announced, "dueBy": now, "attempts": 0}
+        with reachable():
+            present = {"_id": ObjectId(order["id"]), "version": order["version"]}
+            return self._collection.update_one(present, {"$set": again}).matched_count == 1
+
     def settle(self, orders: Iterable[Order]) -> None:
         """Notes that these orders, as they were loaded, owe nothing more."""
         self._write(

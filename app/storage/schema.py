@@ -58,6 +58,9 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "sandbox_payments": (Index(("at",)),),
     "relay": (),
     "feed": (Index(("orderId", "sequence"), unique=True),),
+    "purged_orders": (),
+    "reconciliations": (Index(("status", "_id")), Index(("endedAt",), only=_where("endedAt"))),
+    "reconciliation_differences": (),
 }
 
 

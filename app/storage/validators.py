@@ -3,6 +3,8 @@
 from typing import Any
 
 from app.domain.order import MOVES, PAYMENT, STATUS, STOCK
+from app.domain.reconciliation import KINDS, SCOPES
+from app.domain.reconciliation import STATUSES as RECONCILIATION_STATUSES
 from app.domain.refunds import REFUND
 from app.domain.webhooks import PATTERNS, TEST
 
@@ -16,6 +18,7 @@ _KEY: Schema = {"bsonType": "objectId"}
 _INTEGER: Schema = {"bsonType": ["int", "long"]}
 _COUNT: Schema = {**_INTEGER, "minimum": 0}
 _ORDINAL: Schema = {**_INTEGER, "minimum": 1}
+_COUNTS: Schema = {"bsonType": "object", "additionalProperties": _COUNT}
 _TEXTS: Schema = {"bsonType": "object", "additionalProperties": _TEXT}
 
 
@@ -217,6 +220,40 @@ _SANDBOX_PAYMENT = _exactly(
     refunds=_list(_exactly({"id": _TEXT, "amount": _COUNT})),
 )
 
+_RECONCILIATION = _exactly(
+    {
+        "_id": _KEY,
+        "scopes": _list(_one_of(*SCOPES), minItems=1),
+        "repair": {"bsonType": "bool"},
+        "scheduled": {"bsonType": "bool"},
+        "status": _one_of(*RECONCILIATION_STATUSES),
+        "startedAt": _TIME,
+        "checked": _COUNTS,
+        "found": _COUNTS,
+        "repaired": _COUNT,
+        "stage": _TEXT,
+    },
+    place={"bsonType": ["null", "string", "date"]},
+    since=_TIME,
+    endedAt=_TIME,
+    detail=_TEXT,
+    claim=_TEXT,
+    claimedUntil=_TIME,
+)
+_DIFFERENCE = _exactly(
+    {
+        "_id": _TEXT,
+        "kind": _one_of(*KINDS),
+        "ids": {"bsonType": "object"},
+        "expected": _TEXT,
+        "found": _TEXT,
+        "version": _COUNT,
+        "at": _TIME,
+        "stands": {"bsonType": "bool"},
+        "repaired": {"bsonType": "bool"},
+    }
+)
+
 VALIDATORS: dict[str, Schema] = {
     "orders": {"$jsonSchema": _ORDER, "$expr": _BOOKS_BALANCE},
     "stock": {"$jsonSchema": _LEVEL},
@@ -228,4 +265,7 @@ VALIDATORS: dict[str, Schema] = {
     "webhook_deliveries": {"$jsonSchema": _WEBHOOK_DELIVERY},
     "payment_events": {"$jsonSchema": _PAYMENT_EVENT},
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
+    "purged_orders": {"$jsonSchema": _exactly({"_id": _KEY, "at": _TIME})},
+    "reconciliations": {"$jsonSchema": _RECONCILIATION},
+    "reconciliation_differences": {"$jsonSchema": _DIFFERENCE},
 }

@@ -1,0 +1,119 @@
+"""Whether an order and the provider's books agree on its money."""
+
+from collections.abc import Iterator
+
+from app.domain import money
+from app.domain.order import CAPTURED, Order, refundable
+from app.domain.payments import ProviderPayment
+from app.domain.reconciliation import ADOPTED_METHOD, DEADLINES, Difference, Dossier, Look
+from app.domain.refunds import reserved
+
+_CLOSED = ("declined", "voided")
+_TAKEN = ("captured", "refunded")
+# Payment statuses of an order by which the provider must have a payment.
+_PAID = ("authorized", *CAPTURED, "refunded")
+
+
+def differences(dossier: Dossier, look: Look) -> Iterator[Difference]:
+    """What does not agree. An order that changed a moment ago is left alone: its step may be under way."""
+    order = dossier.order
+    if order is None:
+        for payment in dossier.payments:
+            if holds_money(payment):
+                yield orphaned(payment)
+    elif look.is_at_rest(order, DEADLINES):
+        yield from _of_order(order, dossier.payments)
+
+
+def orphaned(payment: ProviderPayment) -> Difference:
+    """That there is no order to the payment."""
+    ids = {"orderId": payment.order_id, "reference": payment.reference}
+    return Difference("payment_orphaned", ids, "an order", _standing(payment))
+
+
+def holds_money(payment: ProviderPayment) -> int:
+    """How much of somebody's money is reserved or taken by the payment, in minor units."""
+    if payment.status in _TAKEN:
+        return payment.captured - payment.refunded
+    return payment.amount if payment.status == "authorized" else 0
+
+
+def _of_order(order: Order, payments: list[ProviderPayment]) -> Iterator[Difference]:
+    here, ids = order["payment"], {"orderId": order["id"]}
+    own = _own(order, payments)
+    for payment in payments:
+        if payment is not own and holds_money(payment):
+            told = {**ids, "reference": payment.reference}
+            yield Difference("payment_doubled", told, "one payment", _standing(payment), order["version"])
+    if here.get("method") == ADOPTED_METHOD:
+        return
+    if own is None:
+        if here["status"] in _PAID and order["totalAmount"]:
+            yield Difference("payment_missing", ids, here["status"], "no payment", order["version"])
+    elif found := _fault(order, own):
+        kind, expected, there = found
+        told = {**ids, "reference": own.reference}
+        yield Difference(kind, told, expected, there, order["version"])
+
+
+def _own(order: Order, payments: list[ProviderPayment]) -> ProviderPayment | None:
+    """The payment that the order means; where it knows no reference yet, the one with the most money."""
+    if "reference" in order["payment"]:
+        reference = order["payment"]["reference"]
+        return next((payment for payment in payments if payment.reference == reference), None)
+    return max(payments, key=holds_money, default=None)
+
+
+def _fault(order: Order, there: ProviderPayment) -> tuple[str, str, str] | None:
+    """The one kind of difference that comes first, with what was expected and found."""
+    here, found = order["payment"], _standing(there)
+    is_open = there.status not in _CLOSED
+    if is_open and there.currency.upper() != order["currency"]:
+        return "payment_currency_differs", order["currency"], there.currency
+    if is_open and there.amount != order["totalAmount"]:
+        return "payment_amount_differs", _text(order["totalAmount"], order), _text(there.amount, order)
+    if here["status"] in ("captured", "partially_refunded", "refunded"):
+        return _fault_of_captured(order, there)
+    has_ended = order["status"] != "pending"
+    if there.status == "authorized":
+        if has_ended:
+            return "authorization_open", "closed", found
+        return ("payment_ahead", here["status"], found) if here["status"] == "pending" else None
+    if there.status in _TAKEN and there.captured > there.refunded:
+        kind = "captured_on_cancelled" if has_ended else "payment_ahead"
+        return kind, "given back" if has_ended else here["status"], found
+    if here["status"] == "authorized" and there.status in _CLOSED and not has_ended:
+        return "authorization_lost", "authorized", found
+    return None
+
+
+def _fault_of_captured(order: Order, there: ProviderPayment) -> tuple[str, str, str] | None:
+    here, found = order["payment"], _standing(there)
+    captured, refunded = here["capturedAmount"], here["refundedAmount"]
+    if there.status not in _TAKEN or there.captured != captured:
+        return "captured_differs", f"captured {_text(captured, order)}", found
+    if there.refunded > refunded + reserved(order.get("refunds", ())):
+        return "refund_unknown", f"refunded {_text(refunded, order)}", found
+    if there.refunded < refunded:
+        return "refund_missing", f"refunded {_text(refunded, order)}", found
+    if order["status"] == "cancelled" and (left := refundable(order)):
+        has_failed = any(refund["status"] == "failed" for refund in order.get("refunds", ()))
+        kind = "cancelled_refund_failed" if has_failed else "captured_on_cancelled"
+        return kind, "given back", f"{_text(left, order)} kept"
+    return None
+
+
+def _text(amount: int, order: Order) -> str:
+    return f"{money.to_text(amount, order['currency'])} {order['currency']}"
+
+
+def _standing(payment: ProviderPayment) -> str:
+    currency = payment.currency.upper()
+
+    def text(amount: int) -> str:
+        return money.to_text(amount, currency) if currency in money.DECIMALS else str(amount)
+
+    told = f"{payment.status}, {text(payment.amount)} {currency}"
+    if payment.captured:
+        told += f", captured {text(payment.captured)}, refunded {text(payment.refunded)}"
+    return told
