@@ -30,7 +30,7 @@ ASKED: tuple[Json, ...] = (
 def test_no_refund_is_lost_or_doubled_though_workers_are_killed_among_them(
     serve: ServiceStarter, private_mongo: Callable[[], MongoServer]
 ) -> None:
-    """Three refunds of every order at once, every fourth order cancelled, and the worker killed in between."""
+    """Three refunds of every order at once, every fourth order cancelled, the worker killed in between."""
     service = serve(mongo_uri=private_mongo().uri("orders"))
     service.database.client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=3)
     service.set_stock("apple", ON_HAND)
