@@ -23,8 +23,10 @@ from app.services.stocking import set_levels
 from app.storage import schema
 from app.storage.database import connect
 from app.storage.sandbox import SandboxBooks
+from tests.payment_events import SECRET
 from tests.real.books import Books
 from tests.real.doubles import Held, StoppedClock
+from tests.real.outside import Outside, Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +100,7 @@ def shop(database: OrderDatabase, settings: Settings, clock: StoppedClock, logge
     return replace(
         shop_over(database, settings),
         clock=clock,
-        payments=SandboxProvider(SandboxBooks(database), clock, slowness=0.01),
+        payments=SandboxProvider(SandboxBooks(database), clock, slowness=0.01, secret=SECRET),
     )
 
 
@@ -106,6 +108,18 @@ def shop(database: OrderDatabase, settings: Settings, clock: StoppedClock, logge
 def books(shop: Shop, database: OrderDatabase) -> Books:
     """What the auditor sees."""
     return Books(shop, database)
+
+
+@pytest.fixture
+def outside(database: OrderDatabase, shop: Shop) -> Outside:
+    """What others do at the provider."""
+    return Outside(database, shop)
+
+
+@pytest.fixture
+def told(database: OrderDatabase, shop: Shop) -> Told:
+    """What the provider tells."""
+    return Told(database, shop)
 
 
 @pytest.fixture

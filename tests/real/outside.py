@@ -1,0 +1,82 @@
+"""Payments as others leave them at the provider, and orders that have ended without them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from app.domain.order import Change
+from app.domain.payments import Repayment
+from app.services.ordering import cancellation
+from app.services.payment_events import events_due, receive, take_in
+from app.services.payment_steps import charge
+from app.services.saving import save
+from tests.payment_events import event, signed
+
+if TYPE_CHECKING:
+    from app.domain.order import Order
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+
+TOTAL = 1000
+
+
+class Outside:
+    """What others do at the provider."""
+
+    def __init__(self, database: OrderDatabase, shop: Shop) -> None:
+        self._payments = database["sandbox_payments"]
+        self._shop = shop
+
+    def make(self, order: Order, status: str, captured: int = 0, refunded: int = 0, **other: Any) -> None:
+        """Has the payment of the order so, whatever was there."""
+        self._payments.replace_one(
+            {"_id": order["id"]},
+            {
+                "status": status, "amount": TOTAL, "currency": "USD", "captured": captured,
+                "refunded": refunded, "at": self._shop.clock(), **other,
+            },
+            upsert=True,
+        )  # fmt: skip
+
+    def capture(self, order: Order) -> None:
+        """Takes the money."""
+        list(self._shop.payments.capture([charge(order)]))
+
+    def refund(self, order: Order, amount: int, name: str = "outside") -> None:
+        """Gives money back at the provider's own dashboard."""
+        list(self._shop.payments.refund([Repayment(charge(order), name, 1, amount)]))
+
+
+class Told:
+    """Has the provider tell things, and the workers take them in."""
+
+    def __init__(self, database: OrderDatabase, shop: Shop) -> None:
+        self._shop = shop
+        self._rows = database["payment_events"]
+
+    def tell(self, order_id: str | None, kind: str = "payment.captured", event_id: str | None = None) -> str:
+        """Posts an event; its id."""
+        call = signed(event(order_id, kind), event_id)
+        receive(self._shop, "sandbox", call.headers, call.body)
+        return f"sandbox:{call.headers['webhook-id']}"
+
+    def work(self) -> None:
+        """One tick of beat, and what the workers make of it."""
+        take_in(self._shop, events_due(self._shop))
+
+    def row(self, event_id: str) -> dict[str, Any]:
+        """The event as it is stored."""
+        (row,) = self._rows.find({"_id": event_id})
+        return row
+
+    def ends(self) -> Counter[str]:
+        """How many events have each status."""
+        return Counter(row["status"] for row in self._rows.find())
+
+
+def end(shop: Shop, order: Order, kind: str) -> Order:
+    """Ends the order with a closed payment, though the provider knows nothing of it."""
+    changes = [Change(kind), *cancellation(order, "payment_declined")]
+    save(shop, {order["id"]: changes}, {order["id"]: shop.orders.load([order["id"]])[0]})
+    return shop.orders.load([order["id"]])[0]
