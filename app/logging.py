@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 STDERR = 2
-# Libraries that would tell of every single thing they do.
+# Libraries that would tell of every single thing they do; Stripe's tells secrets, too.
 TALKATIVE = (
     "celery.app.trace",
     "celery.beat",
@@ -21,6 +21,7 @@ TALKATIVE = (
     "kombu",
     "amqp",
     "pymongo",
+    "stripe",
     "urllib3",
     "werkzeug",
 )

@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from deploy.local.mailbox import Mailbox
 from deploy.local.servers import Broker, MongoServer
 from deploy.local.stack import ROLES, Stack
+from tests.stripe_server import StripeServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,20 @@ def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The broker of the whole run, never to be stopped by a test."""
     with Broker(tmp_path_factory.mktemp("valkey")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def stripe_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StripeServer]:
+    """The Stripe of the whole run; see `stripe_server`."""
+    with StripeServer(tmp_path_factory.mktemp("stripe")) as server:
+        yield server
+
+
+@pytest.fixture
+def stripe_server(stripe_of_the_run: StripeServer) -> Iterator[StripeServer]:
+    """A Stripe that only fails as the test tells it to."""
+    yield stripe_of_the_run
+    stripe_of_the_run.fail_no_more()
 
 
 @pytest.fixture

@@ -115,6 +115,12 @@ async def add_fault(request: web.Request) -> web.Response:
     return web.Response()
 
 
+async def forget_faults(_: web.Request) -> web.Response:
+    """Nothing fails any more."""
+    faults.clear()
+    return web.Response()
+
+
 async def tell_calls(_: web.Request) -> web.Response:
     """How often each call was made."""
     return web.json_response(calls)
@@ -165,6 +171,7 @@ def application() -> web.Application:
     app.middlewares[:0] = [break_connections, keep_answers, count_and_fail]
     app.middlewares.append(speak_like_stripe)
     app.router.add_post("/_config/faults", add_fault)
+    app.router.add_delete("/_config/faults", forget_faults)
     app.router.add_get("/_config/calls", tell_calls)
     return app
 

@@ -69,6 +69,10 @@ class StripeServer(Server):
         """Makes the next calls of the path fail; see `tests.stripe_double.count_and_fail`."""
         self._post("/_config/faults", {"path": f"/v1/{path}", **fault})
 
+    def fail_no_more(self) -> None:
+        """Forgets the faults that have not come yet."""
+        self._http.delete("/_config/faults")
+
     def calls(self) -> Counter[str]:
         """How often each call was made, by method and path, ids left out."""
         return Counter(self._http.get("/_config/calls").json())
