@@ -22,6 +22,7 @@ from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
 from app.storage.payment_events import PaymentEvents
+from app.storage.personal_data import PersonalData
 from app.storage.purged_orders import PurgedOrders
 from app.storage.reconciliations import Reconciliations
 from app.storage.sandbox import SandboxBooks
@@ -59,6 +60,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         webhooks=WebhookSender(allow_private=settings.webhook_allow_private),
         shown=representation.order,
         feed=Feed(database),
+        personal_data=PersonalData(database),
         payment_events=PaymentEvents(database),
         purged=PurgedOrders(database),
         audit=Audit(database),

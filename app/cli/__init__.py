@@ -3,11 +3,12 @@
 from flask import Flask
 
 from app.cli.database import db
+from app.cli.erasure import erase_customer
 from app.cli.orders import orders
 from app.cli.stock import stock
 
 
 def register_commands(app: Flask) -> None:
-    """Adds the groups `db`, `orders` and `stock` to the app's command line."""
-    for group in (db, orders, stock):
-        app.cli.add_command(group)
+    """Adds the groups `db`, `orders` and `stock`, and the commands that stand alone."""
+    for command in (db, orders, stock, erase_customer):
+        app.cli.add_command(command)

@@ -22,8 +22,8 @@ class Misused(click.ClickException):
     exit_code = 2
 
 
-class OperatorGroup(AppGroup):
-    """A group whose commands refuse with one line and no traceback, be it bad input or a database down."""
+class _Operators(click.Command):
+    """Refuses with one line and no traceback, be it bad input or a database down."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command asked for."""
@@ -33,6 +33,14 @@ class OperatorGroup(AppGroup):
             raise Misused(f"{mistake.format_message()} Try --help.") from None
         except OrderServiceError as fact:
             raise click.ClickException(str(fact)) from None
+
+
+class OperatorGroup(_Operators, AppGroup):
+    """A group of commands for operators."""
+
+
+class OperatorCommand(_Operators):
+    """A command for operators in no group; it needs `with_appcontext`."""
 
 
 def shop() -> Shop:

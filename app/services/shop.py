@@ -19,6 +19,7 @@ from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
 from app.storage.payment_events import PaymentEvents
+from app.storage.personal_data import PersonalData
 from app.storage.purged_orders import PurgedOrders
 from app.storage.reconciliations import Reconciliations
 from app.storage.stock import Stock
@@ -51,6 +52,7 @@ class Shop:
     webhooks: WebhookSender
     shown: Callable[[Order], dict[str, Any]]
     feed: Feed
+    personal_data: PersonalData
     payment_events: PaymentEvents
     purged: PurgedOrders
     audit: Audit

@@ -97,6 +97,7 @@ _ORDER = _exactly(
     tracking=_TEXTS,
     cancellation=_TEXTS,
     deletedAt=_TIME,
+    erasedAt=_TIME,
     visible=_one_of(True),
     dueBy=_TIME,
     attempts=_COUNT,
