@@ -7,6 +7,7 @@ import redis
 from app.api import representation
 from app.config import Settings
 from app.domain import clock
+from app.domain.access import Caller
 from app.domain.payments import PaymentProvider
 from app.gateways.log import LogChannel
 from app.gateways.mail import MailChannel
@@ -83,6 +84,25 @@ def _payments(settings: Settings, database: mongodb.OrderDatabase) -> PaymentPro
         key, base = settings.stripe_api_key or "", settings.stripe_api_base
         return StripeProvider(key, clock.now, api_base=base, secret=secret)
     return SandboxProvider(SandboxBooks(database), clock.now, secret=secret)
+
+
+def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
+    """What tells a caller by his token; None where nobody is asked for one."""
+    if settings.auth == "off":
+        return None
+    # The workers ask nobody, and are not to carry the cryptography.
+    from app.gateways import issuer, keys, tokens  # noqa: PLC0415
+
+    find_key: tokens.FindKey
+    if settings.jwt_jwks_url:
+        find_key = issuer.IssuerKeys(settings.jwt_jwks_url).find
+    elif settings.jwt_public_key:
+        find_key = keys.only(keys.of_pem(settings.jwt_public_key.encode()))
+    else:
+        find_key = keys.only(keys.of_secret(settings.jwt_secret or ""))
+    return tokens.Tokens(
+        find_key, settings.jwt_issuer or "", settings.jwt_audience or "", settings.jwt_leeway
+    ).caller
 
 
 def _migrated(database: mongodb.OrderDatabase) -> str:

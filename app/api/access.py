@@ -1,24 +1,39 @@
-"""What every request gets: an id that ties all together, a log line, a count, and an answer it can read."""
+"""What every request gets: an id that ties all together, a log line, a count, an answer it can read, and
+entry only where it may go."""
 
 import re
 import secrets
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 from flask import Flask, Response, g, request
 
+from app.api.callers import require
+from app.api.declarations import OPEN, Declared
 from app.api.metrics import Metrics
 from app.api.problems import Problem
+from app.domain.access import ANYONE, Caller
+from app.domain.errors import NotFound, NotSignedIn
+
+if TYPE_CHECKING:
+    from app.services.shop import Shop
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asked for every few seconds by machines, so not worth a line each.
-_UNLOGGED = frozenset(("service.healthz", "service.readyz", "service.metrics"))
+METRICS = "service.metrics"
+_UNLOGGED = frozenset(("service.healthz", "service.readyz", METRICS))
+
+WhoCalls = Callable[[str], Caller]
 
 log = structlog.get_logger()
 
 
-def init_app(app: Flask, metrics: Metrics) -> None:
-    """Hooks into every request of the application."""
+def init_app(app: Flask, metrics: Metrics, who_calls: WhoCalls | None) -> None:
+    """Hooks into every request of the application; `who_calls` is None where everyone may call everything."""
+    shop: Shop = app.extensions["shop"]
+    metrics_port = str(shop.settings.metrics_port or "")
 
     def arrive() -> None:
         g.began = time.perf_counter()
@@ -26,6 +41,24 @@ def init_app(app: Flask, metrics: Metrics) -> None:
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    def admit() -> None:
+        """Lets through to a route who may call it, and shows him no orders but those that he may see."""
+        if request.endpoint is None:
+            return
+        if metrics_port and (request.environ["SERVER_PORT"] == metrics_port) != (request.endpoint == METRICS):
+            raise NotFound("There is nothing here.")
+        declared: Declared | None = getattr(app.view_functions[request.endpoint], "declared", None)
+        if declared is None:
+            raise NotFound("There is nothing here.")
+        g.shop, g.caller = shop, ANYONE
+        if who_calls is None or declared.scope is OPEN:
+            return
+        g.caller = who_calls(_token())
+        require(declared.scope)
+        owner = g.caller.owner(declared.scope)
+        if owner is not None:
+            g.shop = shop.of(owner)
 
     def leave(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.request_id
@@ -44,7 +77,16 @@ def init_app(app: Flask, metrics: Metrics) -> None:
         return response
 
     app.before_request(arrive)
+    app.before_request(admit)
     app.after_request(leave)
+
+
+def _token() -> str:
+    """The bearer token that the call came with (RFC 6750). Raises NotSignedIn."""
+    scheme, _, given = request.environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotSignedIn
+    return given.strip()
 
 
 def require_json_accepted() -> None:

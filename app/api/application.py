@@ -1,5 +1,7 @@
 """Puts the web application together out of its blueprints and hooks."""
 
+from collections.abc import Callable
+
 from flask import Flask
 
 from app.api import (
@@ -15,11 +17,12 @@ from app.api import (
     webhooks,
 )
 from app.api.metrics import Metrics
+from app.domain.access import Caller
 from app.services.shop import Shop
 
 
-def application(shop: Shop) -> Flask:
-    """The web application over a shop."""
+def application(shop: Shop, who_calls: Callable[[str], Caller] | None) -> Flask:
+    """The web application over a shop; `who_calls` tells callers by their tokens, where they need one."""
     app = Flask("app", static_folder=None)
     # A redirect to the right path would lose a body, so a path is right with or without a slash at its end.
     app.url_map.strict_slashes = False
@@ -28,7 +31,7 @@ def application(shop: Shop) -> Flask:
     app.extensions["shop"] = shop
     app.extensions["metrics"] = metrics = Metrics()
 
-    access.init_app(app, metrics)
+    access.init_app(app, metrics, who_calls)
     api = openapi.begin(app)
     problems.init_app(app)
     prefix = shop.settings.api_prefix

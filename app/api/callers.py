@@ -2,16 +2,28 @@
 
 from typing import cast
 
-from flask import current_app
+from flask import g
 
+from app.domain.access import Caller
+from app.domain.errors import NotAllowed
 from app.services.shop import Shop
 
 
 def shop() -> Shop:
-    """The shop of the application that handles the request."""
-    return cast("Shop", current_app.extensions["shop"])
+    """The shop that handles the request, as the caller may see it."""
+    return cast("Shop", g.shop)
 
 
 def caller() -> str:
     """The one who calls, as the order's log names him."""
-    return "anonymous"
+    return _who().subject
+
+
+def require(scope: str) -> None:
+    """Raises NotAllowed where the caller lacks a scope, be it the route's own or a further one."""
+    if scope not in _who().scopes:
+        raise NotAllowed(scope)
+
+
+def _who() -> Caller:
+    return cast("Caller", g.caller)

@@ -8,7 +8,7 @@ from app.api import answer_schemas, examples, headers, representation
 from app.api.access import require_json_accepted
 from app.api.answers import answer, empty, entity_tag
 from app.api.bodies import digest
-from app.api.callers import caller, shop
+from app.api.callers import caller, require, shop
 from app.api.declarations import declares
 from app.api.paging import LIKE_AN_ORDER, after, listing
 from app.api.parsing import Blueprint
@@ -24,6 +24,8 @@ CREATED = ETAG | {
     "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
 }
 NEXT = {"Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`.'}}
+# What customers do not say of their own orders.
+OF_THE_SHOP = ("shipped", "delivered")
 
 blueprint = Blueprint("orders", __name__, description="Orders and everything that happened to them.")
 blueprint.before_request(require_json_accepted)
@@ -119,7 +121,10 @@ def change(wanted: dict[str, Any], order_id: str) -> Response:
     """Ship, deliver or cancel an order
 
     Asking for the status that the order has changes nothing. Cancelling gives back money and stock.
+    Shipping and delivering need the scope `orders:admin`.
     """
+    if wanted["status"] in OF_THE_SHOP:
+        require("orders:admin")
     order = ordering.change_status(
         shop(),
         order_id,

@@ -38,6 +38,8 @@ PROBLEMS = {
     "bad_header": Kind(400, "A header cannot be understood"),
     "bad_signature": Kind(400, "The event does not prove where it comes from"),
     "idempotency_key_required": Kind(400, "An idempotency key is required"),
+    "unauthorized": Kind(401, "The call needs a token"),
+    "forbidden": Kind(403, "The caller may not do that"),
     "not_found": Kind(404, "There is no such thing"),
     "method_not_allowed": Kind(405, "The method is not allowed here"),
     "not_acceptable": Kind(406, "The answer cannot be had in that form"),
@@ -57,12 +59,16 @@ PROBLEMS = {
     "idempotency_key_reused": Kind(422, "The idempotency key belongs to another body"),
     "if_match_required": Kind(428, "If-Match is required"),
     "internal_error": Kind(500, "Something went wrong here"),
+    "issuer_unavailable": Kind(503, "Tokens cannot be verified now"),
     "database_unavailable": Kind(503, "The database cannot be reached"),
     "not_ready": Kind(503, "The service cannot take orders now"),
 }
 
 CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.InvalidInput: "invalid_input",
+    errors.NotSignedIn: "unauthorized",
+    errors.NotAllowed: "forbidden",
+    errors.IssuerUnavailable: "issuer_unavailable",
     errors.NotFound: "not_found",
     errors.IllegalTransition: "illegal_transition",
     errors.OrderInTransit: "order_in_transit",
@@ -143,9 +149,20 @@ def _expected(error: errors.OrderServiceError) -> Response:
             return problem(code, str(error), onHand=on_hand)
         case errors.RefundTooLarge(left=left, currency=currency):
             return problem(code, str(error), refundable=orjson.Fragment(to_text(left, currency)))
+        case errors.NotSignedIn(fault=fault):
+            told = f', error="invalid_token", error_description="{fault}"' if fault else ""
+            return problem(code, str(error), headers=_challenge(told))
+        case errors.NotAllowed(scope=scope):
+            told = f', error="insufficient_scope", scope="{scope}"'
+            return problem(code, str(error), headers=_challenge(told))
         case errors.DatabaseUnavailable():
             log.warning("database unavailable", exc_info=error)
     return problem(code, str(error))
+
+
+def _challenge(told: str) -> dict[str, str]:
+    """What RFC 6750 has a refusal say; without a token, not why."""
+    return {"WWW-Authenticate": f'Bearer realm="orders"{told}'}
 
 
 def _of_framework(error: HTTPException) -> Response:

@@ -28,6 +28,26 @@ class NotFound(OrderServiceError):
     """No such thing, or not one the caller may see."""
 
 
+class NotSignedIn(OrderServiceError):
+    """The call does not tell who calls; `fault` says what is wrong with its token, None where it has none."""
+
+    def __init__(self, fault: str | None = None) -> None:
+        super().__init__(fault or "Send a token: Authorization: Bearer ….")
+        self.fault = fault
+
+
+class NotAllowed(OrderServiceError):
+    """The caller may not do that; `scope` is the one that would let him."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"That needs the scope {scope}.")
+        self.scope = scope
+
+
+class IssuerUnavailable(OrderServiceError):
+    """The keys that tokens are verified with cannot be had, so nobody can be told from anybody else."""
+
+
 class IllegalTransition(OrderServiceError):
     """The order's status forbids the change; `allowed` lists the statuses a client may ask for now."""
 

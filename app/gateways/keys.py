@@ -3,7 +3,7 @@
 So no token can choose how it is verified, which is what algorithm confusion needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -30,6 +30,11 @@ class Key(NamedTuple):
 def of_secret(secret: str) -> Key:
     """The key that is a shared secret."""
     return Key("HS256", secret.encode())
+
+
+def only(key: Key) -> Callable[[str | None], Key]:
+    """Finds this key for every id, since there is no other."""
+    return lambda _kid: key
 
 
 def of_pem(pem: bytes) -> Key:

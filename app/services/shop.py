@@ -1,7 +1,7 @@
 """The collaborators that every service function is given, put together once at the composition root."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -57,6 +57,10 @@ class Shop:
     purged: PurgedOrders
     audit: Audit
     reconciliations: Reconciliations
+
+    def of(self, owner: str) -> "Shop":
+        """The same shop as one user sees it: nobody's orders are there but his own."""
+        return replace(self, orders=self.orders.of(owner))
 
     def due_by(self) -> datetime:
         """The time by which a step that is set in motion now should have been done."""

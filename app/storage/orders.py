@@ -6,6 +6,7 @@ Beside the order a document keeps what its journey needs, none of it part of the
 """
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain import steps
 from app.domain.clock import id_at
+from app.domain.errors import NotAllowed
 from app.domain.order import Order
 from app.storage.database import Document, Transaction, reachable
 from app.storage.gathering import Gather
@@ -57,13 +59,23 @@ class KeyTaken(Exception):
 class Orders:
     """Loads and appends to orders."""
 
+    _owner: str | None = None
+
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["orders"]
         self._inserts = GroupCommit(self._collection)
         self._reads = Gather(self._read)
 
+    def of(self, owner: str) -> "Orders":
+        """The same orders for one user, to whom those of others are as if they were not there."""
+        own = copy(self)
+        own._owner = owner
+        return own
+
     def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
-        """Stores a new order, durably, in one write. Raises KeyTaken."""
+        """Stores a new order, durably, in one write. Raises KeyTaken, NotAllowed for another's."""
+        if not self._is_ours(order):
+            raise NotAllowed("orders:admin")
         document = _document(order)
         document |= {"visible": True, "dueBy": due_by, "attempts": 0, "announced": 0}
         if idempotency:
@@ -82,7 +94,8 @@ class Orders:
         if not ObjectId.is_valid(order_id):
             return None
         with reachable():
-            return self._reads(order_id)
+            order = self._reads(order_id)
+        return order if order and self._is_ours(order) else None
 
     def with_tail(self, order_id: str) -> Order | None:
         """The order with the last event of its log, which is what a change needs."""
@@ -116,6 +129,10 @@ class Orders:
 
     def page(self, query: OrderQuery) -> list[Order]:
         """Up to `limit + 1` orders without their logs; the one too many says that there is more."""
+        if self._owner is not None:
+            if query.user_id not in (None, self._owner):
+                return []
+            query = query._replace(user_id=self._owner)
         order = DESCENDING if query.descending else ASCENDING
         with reachable():
             found = self._collection.find(conditions(query), _WITHOUT_LOG).sort("_id", order)
@@ -124,17 +141,15 @@ class Orders:
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the tails of their logs, the deleted ones too, since they may owe something."""
         with reachable():
-            found = self._collection.find(
-                {"_id": {"$in": object_ids(order_ids)}}, WITH_TAIL, session=transaction
-            )
+            condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
+            found = self._collection.find(condition, WITH_TAIL, session=transaction)
             return [order_of(document) for document in found]
 
     def load_with_logs(self, order_ids: Iterable[str]) -> list[Order]:
         """These orders with their whole logs, the deleted ones too."""
+        condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
         with reachable():
-            return [
-                order_of(found) for found in self._collection.find({"_id": {"$in": object_ids(order_ids)}})
-            ]
+            return [order_of(found) for found in self._collection.find(condition)]
 
     def refund_under_key(self, order_id: str, caller: str, key: str) -> RefundKey | None:
         """How a refund of the order was asked for under the key.
@@ -209,11 +224,20 @@ class Orders:
         orders = {key: order_of(document) for key, document in found.items()}
         return [orders.get(order_id.lower()) for order_id in order_ids]
 
+    @property
+    def _ours(self) -> Document:
+        return {} if self._owner is None else {"userId": self._owner}
+
+    def _is_ours(self, order: Order) -> bool:
+        return self._owner in (None, order["userId"])
+
     def _find_live(self, order_id: str, projection: Document) -> Order | None:
         if not ObjectId.is_valid(order_id):
             return None
         with reachable():
-            document = self._collection.find_one({"_id": ObjectId(order_id), **LIVE}, projection)
+            document = self._collection.find_one(
+                {"_id": ObjectId(order_id), **LIVE, **self._ours}, projection
+            )
         return order_of(document) if document else None
 
 

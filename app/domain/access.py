@@ -1,0 +1,48 @@
+"""Who may do what: the scopes that a caller can have, and whose orders they let him act on."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+SCOPES = {
+    "orders:read": "See one's own orders and their events",
+    "orders:write": "Place, cancel and delete one's own orders",
+    "orders:admin": "See and change all orders, ship them, give money back",
+    "stock:write": "See and change stock levels",
+    "webhooks:write": "See and change webhook endpoints and their deliveries",
+    "reconciliations:read": "See the reports of the reconciliations",
+}
+_ADMIN = "orders:admin"
+_OF_OWN_ORDERS = frozenset(("orders:read", "orders:write"))
+
+_SUBJECT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
+# What the log calls whoever is not told by a token.
+_NOBODY, _SERVICE = "anonymous", "system"
+
+
+class Caller(NamedTuple):
+    """Who calls, as the orders' logs name him, and what he may do."""
+
+    subject: str
+    scopes: frozenset[str]
+
+    def owner(self, scope: str) -> str | None:
+        """The user whose orders alone he may act on in a call that needs the scope; None for all orders."""
+        return self.subject if scope in _OF_OWN_ORDERS and _ADMIN not in self.scopes else None
+
+
+# Where nobody is asked for a token.
+ANYONE = Caller(_NOBODY, frozenset(SCOPES))
+
+
+def caller_of(claims: Mapping[str, Any]) -> Caller:
+    """The caller that a token tells of by `sub`, and by `scope` (RFC 8693) or `scp`. Raises ValueError."""
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject) or subject in (_NOBODY, _SERVICE):
+        raise ValueError("sub is no user")
+    given = claims.get("scope", claims.get("scp", ""))
+    names = given.split(" ") if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("scope is no list of scopes")
+    scopes = SCOPES.keys() & set(names)
+    return Caller(subject, frozenset(scopes | _OF_OWN_ORDERS if _ADMIN in scopes else scopes))
