@@ -22,6 +22,10 @@ class Misused(click.ClickException):
     exit_code = 2
 
 
+def _misused(mistake: click.UsageError) -> Misused:
+    return Misused(f"{mistake.format_message()} Try --help.")
+
+
 class _Operators(click.Command):
     """Refuses with one line and no traceback, be it bad input or a database down."""
 
@@ -30,7 +34,7 @@ class _Operators(click.Command):
         try:
             return super().invoke(ctx)
         except click.UsageError as mistake:
-            raise Misused(f"{mistake.format_message()} Try --help.") from None
+            raise _misused(mistake) from None
         except OrderServiceError as fact:
             raise click.ClickException(str(fact)) from None
 
@@ -41,6 +45,13 @@ class OperatorGroup(_Operators, AppGroup):
 
 class OperatorCommand(_Operators):
     """A command for operators in no group; it needs `with_appcontext`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the command line."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as mistake:
+            raise _misused(mistake) from None
 
 
 def shop() -> Shop:
