@@ -34,7 +34,7 @@ blueprint.before_request(require_json_accepted)
     201, webhook_schemas.EndpointWithSecret, headers=CREATED, example=webhook_schemas.WITH_SECRET
 )
 @declares(SCOPE, "too_many_endpoints")
-def add(wanted: dict[str, Any]) -> Response:
+def add_endpoint(wanted: dict[str, Any]) -> Response:
     """Have events told to a URL
 
     The secret to verify them with is in this answer alone.
@@ -126,7 +126,7 @@ def show_delivery(endpoint_id: str, delivery_id: str) -> Response:
 @blueprint.post("/webhook-endpoints/<endpoint_id>/deliveries/<delivery_id>/replay")
 @blueprint.response(202, webhook_schemas.DeliveryOut)
 @declares(SCOPE, "not_found", "endpoint_disabled")
-def replay(endpoint_id: str, delivery_id: str) -> Response:
+def replay_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Send a delivery again, whatever became of it
 
     With the same `webhook-id`, and the whole schedule of retries before it.
