@@ -11,8 +11,10 @@ import shlex
 import signal
 import sys
 import time
+from base64 import b64encode
 from contextlib import ExitStack
 from itertools import chain
+from secrets import token_bytes
 from typing import TYPE_CHECKING, NoReturn
 
 import redis
@@ -34,7 +36,7 @@ LOGS = HOME / "log"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFAULTS = {"AUTH": "off", "PORT": "3003", "LOG_LEVEL": "info"}
 WATCH_EVERY = 0.3
-FOR_THE_COMMAND_LINE = ("AUTH", "MONGO_URI", "REDIS_URL", "SMTP_URL")
+FOR_THE_COMMAND_LINE = ("AUTH", "MONGO_URI", "REDIS_URL", "SMTP_URL", "PAYMENT_WEBHOOK_SECRET")
 
 READY = """
 The order service is ready.
@@ -93,6 +95,8 @@ def _serve(parts: ExitStack) -> NoReturn:
         parts.callback(box.stop)
         settings["SMTP_URL"] = box.url
         mailbox = ".local/mail"
+
+    settings.setdefault("PAYMENT_WEBHOOK_SECRET", f"whsec_{b64encode(token_bytes(24)).decode()}")
 
     stack = parts.enter_context(Stack(HOME, settings))
     _say("Migrating …")

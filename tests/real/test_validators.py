@@ -147,6 +147,11 @@ def _webhook() -> dict[str, Any]:
     }
 
 
+def _payment_event() -> dict[str, Any]:
+    told = {"_id": str(ObjectId()), "type": "payment.captured", "receivedAt": AT}
+    return {**told, "attempts": 0, "status": "done"}
+
+
 RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "orders": lambda: _order(*CONFIRMED),
     "stock": _level,
@@ -155,6 +160,7 @@ RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "sandbox_payments": _payment,
     "webhook_endpoints": _endpoint,
     "webhook_deliveries": _webhook,
+    "payment_events": _payment_event,
     "stock_loads": lambda: {"_id": ObjectId(), "at": AT, "parts": [b"x"]},
 }
 # A field that must not have the value; None: that must not be missing.
@@ -250,6 +256,7 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("attempts.0.body", "x"),
         ("body", "x"),
     ],
+    "payment_events": [("type", None), ("receivedAt", "now"), ("status", "lost"), ("body", "x")],
     "stock_loads": [("parts", "x"), ("parts.0", 1), ("at", None)],
 }
 
