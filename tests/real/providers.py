@@ -48,6 +48,11 @@ class Outside:
         """What a step says in the end, asked again while nobody knows."""
         return _known(lambda: getattr(self.provider, step)([charge]))
 
+    def once(self, step: str, charge: Charge) -> Outcome:
+        """What a step says when it is asked a single time."""
+        ((outcome,),) = [list(group.values()) for group in getattr(self.provider, step)([charge])]
+        return outcome
+
     def repay(self, charge: Charge, amount: int, *, number: int = 1, attempt: int = 1) -> Outcome:
         """What becomes of a refund."""
         repayment = Repayment(charge, f"{charge.order_id}-{number}", attempt, amount)
@@ -92,7 +97,7 @@ def stripe(server: stripe_server.StripeServer, **options: Any) -> Outside:
         code="card_declined",
         unknown="sandbox_ok",
         secret=secret,
-        sign=_sign_as_stripe_does,
+        sign=sign_as_stripe_does,
         body=_stripe_event,
     )
 
@@ -115,7 +120,8 @@ def _sign_as_standard_webhooks_say(body: bytes, at: datetime, secret: str) -> di
     }
 
 
-def _sign_as_stripe_does(body: bytes, at: datetime, secret: str) -> dict[str, str]:
+def sign_as_stripe_does(body: bytes, at: datetime, secret: str) -> dict[str, str]:
+    """The header that Stripe would send along."""
     time = int(at.timestamp())
     signature = hmac.new(secret.encode(), b"%d.%s" % (time, body), hashlib.sha256).hexdigest()
     return {"Stripe-Signature": f"t={time},v1={signature}"}
