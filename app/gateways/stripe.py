@@ -85,6 +85,8 @@ class StripeProvider:
 
     def find(self, charge: Charge) -> ProviderPayment | None:
         """By the reference, or else among the intents made since the order."""
+        if not charge.reference and not charge.amount:
+            return None
         try:
             known = charge.reference
             intent = self._calls.retrieve(known) if known else self._calls.listed(charge)
