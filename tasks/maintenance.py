@@ -1,6 +1,9 @@
 """The tasks that beat starts; each finds its work in the database, so a tick may be missed or doubled."""
 
-from app.services import sweeping
+import structlog
+
+from app.domain.payments import ProviderUnavailable
+from app.services import reconciling, sweeping
 from app.services.loading import finish_loads
 from app.services.payment_events import events_due, purge_events
 from app.services.webhook_delivery import endpoints_due
@@ -8,6 +11,11 @@ from tasks.celery import app, shop
 from tasks.payment_events import MOST_PER_MESSAGE, take_in_events
 from tasks.steps import deliver_notifications, free_tasks, send, send_all
 from tasks.webhooks import send_webhooks
+
+# Seconds. Beat ticks each second, so a reconciliation has one process of a worker for a third of the time.
+_SLICE = 0.3
+
+log = structlog.get_logger()
 
 
 @app.task(name="maintenance.sweep")
@@ -50,6 +58,15 @@ def expire() -> None:
 def finish_stock_loads() -> None:
     """Finishes the loads of stock levels that were cut off."""
     finish_loads(shop())
+
+
+@app.task(name="maintenance.reconcile")
+def reconcile() -> None:
+    """Does a slice of the reconciliation that is under way or, by the schedule, is to begin."""
+    try:
+        reconciling.go_on(shop(), _SLICE)
+    except ProviderUnavailable as error:
+        log.warning("reconciliation will go on", reason=str(error))
 
 
 @app.task(name="maintenance.purge")

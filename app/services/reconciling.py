@@ -123,6 +123,11 @@ def list_differences(shop: Shop, report_id: str, limit: int, after: str | None) 
     return page_of(shop.reconciliations.differences(report_id, after, limit), limit, "id")
 
 
+def orders_to_check(shop: Shop, report: Report) -> int:
+    """How many orders the reconciliation goes through."""
+    return shop.audit.count(*first_and_last(report))
+
+
 def first_and_last(report: Report) -> tuple[str, str]:
     """Behind which order id a reconciliation begins, and with which it ends."""
     since = report.get("since")
