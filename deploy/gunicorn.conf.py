@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-bind = f"{os.environ.get('BIND_ADDRESS', '0.0.0.0')}:{os.environ.get('PORT') or '3003'}"  # noqa: S104 - in a container
+_ports = [os.environ.get("PORT") or "3003", *filter(None, [os.environ.get("METRICS_PORT")])]
+bind = [f"{os.environ.get('BIND_ADDRESS', '0.0.0.0')}:{port}" for port in _ports]  # noqa: S104 - in a container
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 worker_class = "gevent"
 worker_connections = 1000

@@ -7,8 +7,10 @@ from flask import Flask
 from flask_smorest import Api as SmorestApi
 
 from app.api.answer_schemas import Problem
+from app.api.declarations import OPEN
 from app.api.fields import Pairs
 from app.api.problems import PROBLEMS, RETRY_AFTER_SECONDS, TYPE
+from app.domain.access import SCOPES
 
 TITLE = "Order Service"
 VERSION = "1.0.0"
@@ -18,6 +20,7 @@ _ASSETS = "service.asset"
 _ALWAYS = ("internal_error",)
 _TAKING_JSON = ("malformed_json", "content_too_large", "unsupported_media_type", "invalid_input")
 _TAKING_A_QUERY = ("invalid_input",)
+_ASKING_FOR_A_TOKEN = ("unauthorized", "forbidden", "issuer_unavailable")
 _SPEAKING_JSON = ("not_acceptable", "database_unavailable")
 
 _REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
@@ -55,6 +58,19 @@ _PATH_PARAMETERS = {
     "delivery_id": "deliveryId",
     "provider": "provider",
 }
+_TOKEN = "token"  # noqa: S105 - its name in the description
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "\n".join(
+        [
+            "A token of the issuer. Its `sub` is the `userId`, its `scope` says what it is for:",
+            "",
+            *(f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items()),
+        ]
+    ),
+}
 _NOT_MODIFIED = {"description": "The client has this version already."}
 
 
@@ -79,13 +95,19 @@ def finish(app: Flask, api: Api) -> bytes:
     description["info"]["description"] = (
         "Takes orders, and takes them through payment, stock and notification."
     )
+    asks_for_tokens = app.extensions["shop"].settings.auth == "jwt"
+    if asks_for_tokens:
+        description["components"]["securitySchemes"] = {_TOKEN: _BEARER}
     for rule in app.url_map.iter_rules():
         declared = getattr(app.view_functions[rule.endpoint], "declared", None)
         if declared is None or rule.endpoint == _ASSETS:
             continue
         path = description["paths"][api.flask_plugin.flaskpath2openapi(rule.rule)]
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-            _complete(path[method.lower()], declared, rule.endpoint)
+            operation = path[method.lower()]
+            if asks_for_tokens and declared.scope is not OPEN:
+                operation["security"] = [{_TOKEN: [declared.scope]}]
+            _complete(operation, declared, rule.endpoint)
     description["paths"] = dict(_named_as_outside(*described) for described in description["paths"].items())
     # flask-smorest brings some of its own that nothing here refers to.
     del description["components"]["responses"]
@@ -115,6 +137,8 @@ def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
         codes += _TAKING_JSON
     if any(parameter["in"] == "query" for parameter in parameters):
         codes += _TAKING_A_QUERY
+    if "security" in operation:
+        codes += _ASKING_FOR_A_TOKEN
     if not endpoint.startswith("service."):
         codes += _SPEAKING_JSON
     for name in (*declared.headers, "X-Request-ID"):
@@ -142,6 +166,9 @@ def _add_problem(responses: dict[str, Any], code: str) -> None:
         if kind.status == 503:
             seconds = {"type": "integer", "examples": [RETRY_AFTER_SECONDS]}
             described["headers"] = {"Retry-After": {"schema": seconds}}
+        if kind.status in (401, 403):
+            challenge = {"type": "string", "examples": ['Bearer realm="orders"']}
+            described["headers"] = {"WWW-Authenticate": {"schema": challenge}}
         responses[str(kind.status)] = described
     described["description"] = " / ".join(filter(None, (described["description"], kind.title)))
     described["content"]["application/problem+json"]["examples"][code] = {"value": _example(code)}

@@ -60,7 +60,7 @@ class Shop:
 
     def of(self, owner: str) -> "Shop":
         """The same shop as one user sees it: nobody's orders are there but his own."""
-        return replace(self, orders=self.orders.of(owner))
+        return replace(self, orders=self.orders.of(owner), feed=self.feed.of(owner))
 
     def due_by(self) -> datetime:
         """The time by which a step that is set in motion now should have been done."""

@@ -9,6 +9,7 @@ may be missing on: what two writers both have, the second finds there.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from bson import ObjectId
@@ -42,9 +43,17 @@ class FeedPage(NamedTuple):
 class Feed:
     """Appends to the feed and reads it."""
 
+    _owner: str | None = None
+
     def __init__(self, database: Database[Document]) -> None:
         self._rows = database["feed"]
         self._orders = database["orders"]
+
+    def of(self, owner: str) -> "Feed":
+        """The same feed for one user, to whom the events of others are as if they were not there."""
+        own = copy(self)
+        own._owner = owner
+        return own
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Adds those of the entries that are not there yet, in this order; safe to repeat and to cut off.
@@ -70,12 +79,17 @@ class Feed:
         entries: list[tuple[int, Entry]] = []
         scanned, position = 0, after
         with reachable():
-            most = MOST_SCANNED if types else limit
-            for row in self._rows.find({"_id": {"$gt": after}}).sort("_id").limit(most + 1):
+            most = MOST_SCANNED if types or self._owner is not None else limit
+            rows: Iterable[Document] = self._rows.find({"_id": {"$gt": after}}).sort("_id").limit(most + 1)
+            ours = None
+            if self._owner is not None:
+                rows = list(rows)
+                ours = self._orders_in(rows, self._owner)
+            for row in rows:
                 if scanned == most or len(entries) == limit:
                     return FeedPage(entries, position, has_more=True)
                 scanned, position = scanned + 1, row["_id"]
-                if not types or row["type"] in types:
+                if (not types or row["type"] in types) and (ours is None or row["orderId"] in ours):
                     entries.append((position, _entry(row)))
         return FeedPage(entries, position, has_more=False)
 
@@ -99,6 +113,11 @@ class Feed:
         """
         with reachable():
             self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
+
+    def _orders_in(self, rows: Sequence[Document], owner: str) -> set[ObjectId]:
+        """The owner's orders among those that the rows are of."""
+        condition = {"_id": {"$in": list({row["orderId"] for row in rows})}, "userId": owner}
+        return {order["_id"] for order in self._orders.find(condition, {"_id": 1})}
 
     def _last(self) -> int:
         row = self._rows.find_one({}, {"_id": 1}, sort=[("_id", -1)])

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from app.api.problems import PROBLEMS
 from app.services.feeding import catch_up
 from tests.api.conftest import SAMPLE
+from tests.tokens import SETTINGS as TOKENS
 from tests.payment_events import event as payment_event
 from tests.payment_events import signed
 
@@ -45,9 +46,13 @@ CHECKS = [
 OPTIONAL_HEADERS = {"Idempotent-Replayed", "Preference-Applied", "Link"}
 
 
+def described(app: Flask) -> dict[str, Any]:
+    return app.test_client().get("/openapi.json").get_json()
+
+
 @pytest.fixture
 def description(app: Flask) -> dict[str, Any]:
-    return app.test_client().get("/openapi.json").get_json()
+    return described(app)
 
 
 def valid(value: Any, schema: dict[str, Any], description: dict[str, Any]) -> None:
@@ -82,8 +87,8 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
         if rule.endpoint != "service.asset"
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
-    described = app.test_client().get(f"{prefix}/openapi.json").get_json()
-    assert served == {(path, method) for path, method, _ in operations(described)}
+    description = app.test_client().get(f"{prefix}/openapi.json").get_json()
+    assert served == {(path, method) for path, method, _ in operations(description)}
 
 
 def test_every_operation_says_what_it_is_and_all_it_may_answer(description: dict[str, Any]) -> None:
@@ -100,6 +105,25 @@ def test_every_operation_says_what_it_is_and_all_it_may_answer(description: dict
                 assert list(response["content"]) == ["application/problem+json"], (path, method, status)
 
 
+@pytest.mark.parametrize("auth", ["off", "jwt"])
+def test_every_operation_says_which_scope_it_needs_where_tokens_are_asked_for(
+    make_app: Callable[..., Flask], auth: str
+) -> None:
+    app = make_app(**{**TOKENS, "AUTH": auth})
+    description = described(app)
+    OpenAPIV31SpecValidator(description).validate()
+    schemes = description["components"].get("securitySchemes", {})
+    assert [scheme["scheme"] for scheme in schemes.values()] == (["bearer"] if auth == "jwt" else [])
+    scopes = {
+        endpoint.partition(".")[2]: view.declared.scope for endpoint, view in app.view_functions.items()
+    }
+    for path, method, operation in operations(description):
+        scope = scopes[operation["operationId"]]
+        asked = auth == "jwt" and scope is not None
+        assert operation.get("security") == ([{"token": [scope]}] if asked else None), (path, method)
+        assert ({"401", "403"} <= set(operation["responses"])) is asked, (path, method)
+
+
 def test_every_example_is_valid(description: dict[str, Any]) -> None:
     for _, _, operation in operations(description):
         for holder in (operation.get("requestBody", {}), *operation["responses"].values()):
@@ -109,10 +133,10 @@ def test_every_example_is_valid(description: dict[str, Any]) -> None:
                     valid(example, media["schema"], description)
 
 
-def test_every_problem_that_a_route_can_have_is_described(description: dict[str, Any]) -> None:
+def test_every_problem_that_a_route_can_have_is_described(make_app: Callable[..., Flask]) -> None:
     shown = {
         code
-        for _, _, operation in operations(description)
+        for _, _, operation in operations(described(make_app(**TOKENS)))
         for response in operation["responses"].values()
         for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
     }
