@@ -202,6 +202,7 @@ def test_an_unknown_order_is_one_line(runner: FlaskCliRunner, command: str, orde
         ["db", "sideways"],
         ["orders", "show", "1", "2"],
         ["db", "upgrade", "-x"],
+        ["erase-customer"],
     ],
     ids=" ".join,
 )

@@ -17,10 +17,12 @@ from bson import ObjectId
 from app.domain.clock import id_at
 from app.services.sweeping import all_owed_steps
 from app.storage import database as storage
+from app.storage.feed import Feed
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.order_query import OrderQuery
 from app.storage.orders import Orders
+from app.storage.personal_data import PersonalData
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
 from tests.real.plans import END, MIDDLE, START, Explained, fill
@@ -136,6 +138,9 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "what is on hand": _stock(lambda stock, transaction: stock.on_hand(["product-1"], transaction)),
     "what orders hold": _stock(lambda stock, transaction: stock.held_by(SOME, transaction)),
     "overdue notifications": lambda database: Notifications(database).overdue(END, 50),
+    "the start of the feed": lambda database: Feed(database).page(0, 100, None),
+    "a part of the feed": lambda database: Feed(database).page(3_000, 100, None),
+    "a rare type in the feed": lambda database: Feed(database).page(0, 100, {"order.deleted"}),
     "a payment": lambda database: SandboxBooks(database).find(ONE),
     "payments since": lambda database: list(SandboxBooks(database).since(MIDDLE)),
 }
@@ -146,6 +151,7 @@ WRITES: dict[str, Callable[[storage.Database[Any]], object]] = {
     "purging orders": _orders(lambda orders: orders.purge(SOME)),
     "claiming notifications": lambda database: Notifications(database).claim([f"{ONE}:1:log"], START, END),
     "purging notifications": lambda database: Notifications(database).purge(SOME),
+    "purging the feed": lambda database: Feed(database).purge(SOME[:4]),
 }
 
 
@@ -164,3 +170,25 @@ def test_a_write_finds_what_it_changes_by_an_index(explained: Explained, name: s
     for plan in explained.plans(lambda: WRITES[name](explained.database)):
         assert plan.scales, plan
         assert plan.documents <= len(SOME), plan
+
+
+def test_catching_up_with_the_feed_reads_the_rows_of_its_orders_alone(explained: Explained) -> None:
+    """Of the rows it reads the index and no document."""
+    orders, rows = explained.plans(lambda: Feed(explained.database).unfed(id_at(MIDDLE), 50))
+    assert orders.scales, orders
+    assert orders.documents == orders.returned == 50, orders
+    assert rows.scales, rows
+    assert rows.documents == 0, rows
+    assert rows.keys <= 10 * 50, rows
+
+
+def test_a_customers_orders_are_found_for_erasure_by_the_indexes_there_are(explained: Explained) -> None:
+    """The live ones by the customer, the deleted ones among the deleted."""
+    orders = explained.database["orders"]
+    live, deleted = explained.plans(
+        lambda: PersonalData(explained.database).erase_from_orders("user-7", END, 500)
+    )
+    assert live.scales, live
+    assert live.documents <= orders.count_documents({"userId": "user-7"}), live
+    assert deleted.scales, deleted
+    assert deleted.documents <= orders.count_documents({"deletedAt": {"$exists": True}}), deleted
