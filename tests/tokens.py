@@ -67,7 +67,7 @@ def jwk(algorithm: str, kid: str | None = None, **facts: Any) -> dict[str, Any]:
 
 
 class Issuer:
-    """Serves a JWK set on a free port; `fetches` counts how often, `gate` holds the answers back while clear."""
+    """Serves a JWK set on a free port, and counts how often; `gate` holds the answers back while clear."""
 
     def __init__(self, *keys: dict[str, Any]) -> None:
         self.answer: tuple[int, bytes] = (200, json.dumps({"keys": keys}).encode())

@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
 from app.api.problems import PROBLEMS
 from app.services.feeding import catch_up
 from tests.api.conftest import SAMPLE
-from tests.tokens import SETTINGS as TOKENS
 from tests.payment_events import event as payment_event
 from tests.payment_events import signed
+from tests.tokens import SETTINGS as TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
