@@ -125,3 +125,17 @@ def test_every_setting_says_what_it_is_for() -> None:
     assert all(setting.doc.endswith(".") for setting in TABLE.values())
     environ = {name.upper(): setting.default for name, setting in TABLE.items() if setting.default}
     assert Settings.from_env({**environ, "AUTH": "off"}) == Settings.from_env({"AUTH": "off"})
+
+
+def test_stripe_takes_a_key_to_start_with() -> None:
+    stripe = {"AUTH": "off", "PAYMENT_PROVIDER": "stripe"}
+    assert Settings.from_env({**stripe, "STRIPE_API_KEY": "sk_test_1"}).payment_provider == "stripe"
+    with pytest.raises(ConfigError, match="STRIPE_API_KEY must be set") as caught:
+        Settings.from_env({**stripe, "PORT": "0"})
+    assert set(caught.value.faults) == {"PORT", "STRIPE_API_KEY"}
+
+
+def test_stripe_takes_its_extra_to_start_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.config.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"PAYMENT_PROVIDER .*order-service\[stripe\]"):
+        Settings.from_env({"AUTH": "off", "PAYMENT_PROVIDER": "stripe", "STRIPE_API_KEY": "sk_test_1"})
