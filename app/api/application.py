@@ -3,14 +3,18 @@
 from collections.abc import Callable
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.api import (
     access,
+    browsers,
     events,
+    limits,
     openapi,
     orders,
     payment_events,
     problems,
+    reconciliations,
     refunds,
     service,
     stock,
@@ -21,8 +25,13 @@ from app.domain.access import Caller
 from app.services.shop import Shop
 
 
-def application(shop: Shop, who_calls: Callable[[str], Caller] | None) -> Flask:
-    """The web application over a shop; `who_calls` tells callers by their tokens, where they need one."""
+def application(
+    shop: Shop, who_calls: Callable[[str], Caller] | None, count: limits.Count | None = None
+) -> Flask:
+    """The web application over a shop.
+
+    `who_calls` tells callers by their tokens, where they need one; `count` counts what they may do so often.
+    """
     app = Flask("app", static_folder=None)
     # A redirect to the right path would lose a body, so a path is right with or without a slash at its end.
     app.url_map.strict_slashes = False
@@ -31,7 +40,13 @@ def application(shop: Shop, who_calls: Callable[[str], Caller] | None) -> Flask:
     app.extensions["shop"] = shop
     app.extensions["metrics"] = metrics = Metrics()
 
+    if proxies := shop.settings.trusted_proxies:
+        # The host comes as it is, and by it alone nobody is to reach the port of the metrics.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1, x_host=0, x_prefix=1)  # type: ignore[method-assign]
     access.init_app(app, metrics, who_calls)
+    if count:
+        limits.init_app(app, count)
+    browsers.init_app(app)
     api = openapi.begin(app)
     problems.init_app(app)
     prefix = shop.settings.api_prefix
@@ -41,6 +56,7 @@ def application(shop: Shop, who_calls: Callable[[str], Caller] | None) -> Flask:
         events.blueprint,
         stock.blueprint,
         webhooks.blueprint,
+        reconciliations.blueprint,
         payment_events.blueprint,
         service.blueprint,
     ):

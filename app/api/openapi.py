@@ -18,10 +18,16 @@ VERSION = "1.0.0"
 # The files of the page that shows this description.
 _ASSETS = "service.asset"
 _ALWAYS = ("internal_error",)
-_TAKING_JSON = ("malformed_json", "content_too_large", "unsupported_media_type", "invalid_input")
+_TAKING_JSON = (
+    "malformed_json",
+    "request_timeout",
+    "content_too_large",
+    "unsupported_media_type",
+    "invalid_input",
+)
 _TAKING_A_QUERY = ("invalid_input",)
 _ASKING_FOR_A_TOKEN = ("unauthorized", "forbidden", "issuer_unavailable")
-_SPEAKING_JSON = ("not_acceptable", "database_unavailable")
+_SPEAKING_JSON = ("not_acceptable", "too_many_requests", "database_unavailable")
 
 _REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
 _IN: dict[str, dict[str, Any]] = {
@@ -56,6 +62,7 @@ _PATH_PARAMETERS = {
     "refund_id": "refundId",
     "endpoint_id": "id",
     "delivery_id": "deliveryId",
+    "report_id": "id",
     "provider": "provider",
 }
 _TOKEN = "token"  # noqa: S105 - its name in the description
@@ -163,7 +170,7 @@ def _add_problem(responses: dict[str, Any], code: str) -> None:
             "description": "",
             "content": {"application/problem+json": {"schema": schema, "examples": {}}},
         }
-        if kind.status == 503:
+        if kind.status in (429, 503):
             seconds = {"type": "integer", "examples": [RETRY_AFTER_SECONDS]}
             described["headers"] = {"Retry-After": {"schema": seconds}}
         if kind.status in (401, 403):

@@ -41,15 +41,16 @@ def after(cursor: str | None, form: str) -> str | None:
     return last
 
 
-def listing(name: str, items: list[object], last: str | None) -> Response:
-    """The answer that shows a page under a name; `last` is its last id while there is more behind it."""
+def listing(name: str, items: list[object], last: str | None, **beside: object) -> Response:
+    """The answer that shows a page under a name, and what goes beside it; `last` is its last id while there
+    is more behind it."""
     if last is None:
-        return answer({name: items})
+        return answer({**beside, name: items})
     cursor = cursor_behind(last)
     same = [pair for pair in request.args.items(multi=True) if pair[0] != "cursor"]
     query = urlencode([*same, ("cursor", cursor)])
     link = f'<{request.script_root}{request.path}?{query}>; rel="next"'
-    return answer({name: items, "nextCursor": cursor}, headers={"Link": link})
+    return answer({**beside, name: items, "nextCursor": cursor}, headers={"Link": link})
 
 
 def cursor_behind(last: str) -> str:
