@@ -16,6 +16,7 @@ from benchmarks.machine import described
 from benchmarks.pipeline import pipeline
 from benchmarks.plan import QUICK, Plan
 from benchmarks.stage import install_rivals, open_stage
+from benchmarks.webhooks import webhooks
 from deploy.local.process import Failed
 from deploy.local.stack import ROOT
 
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Stage, Plan], Iterator[Figure]]] = {
     "reads": reads,
     "lists": lists,
     "pipeline": pipeline,
+    "webhooks": webhooks,
 }
 FOLDER = ROOT / ".local/benchmarks"
 

@@ -54,12 +54,12 @@ def pipeline(stage: Stage, plan: Plan) -> Iterator[Figure]:
     """Work off a backlog, in turns; then the latency of single orders; then the memory of a Celery child."""
     with _lines(stage, plan) as lines:
         for line in lines:
-            _worked_off(stage, line, "warm", plan.backlog // 4)
+            worked_off(stage, line, "warm", plan.backlog // 4)
         seen: dict[str, list[Drained]] = defaultdict(list)
         for number in range(plan.rounds):
             for line in lines:
                 name = line.contender.name
-                seen[name].append(_worked_off(stage, line, f"{number}", plan.backlog))
+                seen[name].append(worked_off(stage, line, f"{number}", plan.backlog))
                 plan.say(
                     f"backlog: {name}, round {number + 1} of {plan.rounds}: {seen[name][-1].rate:,.0f}/s"
                 )
@@ -79,11 +79,7 @@ def pipeline(stage: Stage, plan: Plan) -> Iterator[Figure]:
 def _lines(stage: Stage, plan: Plan) -> Iterator[list[Line]]:
     with contextlib.ExitStack() as ending:
         service = ending.enter_context(stage.service("web", "relay", "worker", "beat"))
-        lines = [Line(service, ("relay", "worker"), notifications=2)]
-        for product in range(PRODUCTS):
-            httpx.put(
-                f"{service.url}/stock/product-{product:02d}", json={"onHand": ON_HAND}
-            ).raise_for_status()
+        lines = [line_of(service)]
         if plan.rivals:
             rival = ending.enter_context(stage.rival("bullmq", "fastify", RIVAL))
             levels = [{"_id": f"product-{product:02d}", "onHand": ON_HAND} for product in range(PRODUCTS)]
@@ -92,7 +88,14 @@ def _lines(stage: Stage, plan: Plan) -> Iterator[list[Line]]:
         yield lines
 
 
-def _worked_off(stage: Stage, line: Line, run: str, backlog: int) -> Drained:
+def line_of(service: Contender) -> Line:
+    """The service with all that the orders need in stock."""
+    for product in range(PRODUCTS):
+        httpx.put(f"{service.url}/stock/product-{product:02d}", json={"onHand": ON_HAND}).raise_for_status()
+    return Line(service, ("relay", "worker"), notifications=2)
+
+
+def worked_off(stage: Stage, line: Line, run: str, backlog: int) -> Drained:
     """A backlog, posted while the background stood still; the clock starts with the background."""
     one = line.contender
     before = one.database.orders.estimated_document_count()

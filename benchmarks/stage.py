@@ -78,6 +78,7 @@ class Stage:
             "AUTH": "off",
             "WEB_CONCURRENCY": f"{PROCESSES}",
             "WORKER_CONCURRENCY": f"{PROCESSES}",
+            "WEBHOOK_ALLOW_PRIVATE": "true",
         }
         with Stack(self.folder / database, settings) as stack:
             stack.migrate()

@@ -1,0 +1,136 @@
+"""How soon a thousand webhooks are with a receiver, and what endpoints cost that hear of nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from app.domain.clock import now
+from app.domain.webhooks import delivery_id
+from benchmarks.documents import seed
+from benchmarks.figures import Figure
+from benchmarks.pipeline import LOOK_EVERY, WHAT, Drained, line_of, worked_off
+from benchmarks.stage import SERVICE
+from deploy.local.process import Failed
+from deploy.local.servers import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.plan import Plan
+    from benchmarks.stage import Contender, Stage
+
+DELIVERIES = 1_000
+IDLE = 10
+GIVE_UP_AFTER = 120
+PATH = "/webhook-endpoints"
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+
+
+def webhooks(stage: Stage, plan: Plan) -> Iterator[Figure]:
+    """Deliver what is due to one endpoint; then work off orders with no endpoints, and with idle ones."""
+    with stage.service("web", "relay", "worker", "beat") as service, _receiver() as receiver:
+        seed(service.database, DELIVERIES)
+        took = []
+        for number in range(plan.rounds):
+            took.append(_delivered(service, receiver))
+            plan.say(
+                f"webhooks: {DELIVERIES:,} delivered, round {number + 1} of {plan.rounds}: {took[-1]:.1f} s"
+            )
+        yield Figure(f"{DELIVERIES:,} webhooks to a swift receiver", "s", SERVICE, tuple(took))
+    with stage.service("web", "relay", "worker", "beat") as service:
+        yield from _idle(stage, plan, service)
+
+
+def _idle(stage: Stage, plan: Plan, service: Contender) -> Iterator[Figure]:
+    line = line_of(service)
+    worked_off(stage, line, "warm", plan.backlog // 4)
+    seen: dict[str, list[Drained]] = defaultdict(list)
+    for number in range(plan.rounds):
+        for idle in (0, IDLE):
+            ids = [_added(service, "http://127.0.0.1:9/", "payment.refunded") for _ in range(idle)]
+            whose = f"{SERVICE}, {idle} idle endpoints"
+            seen[whose].append(worked_off(stage, line, f"{idle}-{number}", plan.backlog))
+            plan.say(f"webhooks: {whose}, round {number + 1} of {plan.rounds}: {seen[whose][-1].rate:,.0f}/s")
+            for endpoint_id in ids:
+                httpx.delete(f"{service.url}{PATH}/{endpoint_id}").raise_for_status()
+    for whose, drained in seen.items():
+        yield Figure(WHAT, "orders per s", whose, tuple(one.rate for one in drained))
+    for whose, drained in seen.items():
+        yield Figure(WHAT, "cpu us", whose, tuple(one.cpu for one in drained if one.cpu is not None))
+
+
+def _added(service: Contender, url: str, events: str) -> str:
+    answer = httpx.post(f"{service.url}{PATH}", json={"url": url, "events": [events]}).raise_for_status()
+    return str(answer.json()["id"])
+
+
+def _delivered(service: Contender, receiver: _Receiver) -> float:
+    """Seconds from the moment that they are all due, the wait for beat's tick included."""
+    endpoint_id, at = _added(service, receiver.url, "*"), now()
+    due = [_due(str(order["_id"]), endpoint_id, at) for order in service.database.orders.find({}, {"_id": 1})]
+    receiver.taken = 0
+    begin = time.perf_counter()
+    service.database.webhook_deliveries.insert_many(due)
+    while receiver.taken < len(due):
+        if time.perf_counter() - begin > GIVE_UP_AFTER:
+            raise Failed(f"of {len(due):,} webhooks {receiver.taken:,} came in {GIVE_UP_AFTER} s")
+        time.sleep(LOOK_EVERY)
+    took = time.perf_counter() - begin
+    httpx.delete(f"{service.url}{PATH}/{endpoint_id}").raise_for_status()
+    return took
+
+
+def _due(order_id: str, endpoint_id: str, at: Any) -> dict[str, Any]:
+    return {
+        "_id": delivery_id(order_id, 5, endpoint_id, at),
+        "endpointId": endpoint_id,
+        "orderId": order_id,
+        "sequence": 5,
+        "type": "order.confirmed",
+        "at": at,
+        "status": "pending",
+        "attempts": [],
+        "failures": 0,
+        "dueBy": at,
+    }
+
+
+class _Receiver:
+    """Answers every request with 204 and counts them, at next to no cost of its own."""
+
+    url = ""
+    taken = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request per connection."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        found = LENGTH.search(head)
+        await reader.readexactly(int(found[1]) if found else 0)
+        self.taken += 1
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+
+@contextlib.contextmanager
+def _receiver() -> Iterator[_Receiver]:
+    receiver, loop = _Receiver(), asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(receiver.answer, HOST, 0))
+    receiver.url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}/hooks"
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        loop.close()
