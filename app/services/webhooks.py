@@ -26,7 +26,7 @@ def add_endpoint(shop: Shop, url: str, events: Sequence[str]) -> Endpoint:
     endpoint = Endpoint(
         id=new_id(now),
         url=url,
-        events=list(events),
+        events=list(dict.fromkeys(events)),
         enabled=True,
         secrets=[Secret(secret=new_secret())],
         createdAt=now,
