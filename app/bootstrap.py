@@ -1,6 +1,7 @@
 """The composition root: the one place that decides what the service is made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import redis
 
@@ -31,6 +32,9 @@ from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
 from app.storage.webhook_deliveries import WebhookDeliveries
 from app.storage.webhook_endpoints import WebhookEndpoints
+
+if TYPE_CHECKING:
+    from app.gateways.rates import Quota
 
 
 def open_shop(settings: Settings) -> Shop:
@@ -103,6 +107,18 @@ def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
     return tokens.Tokens(
         find_key, settings.jwt_issuer or "", settings.jwt_audience or "", settings.jwt_leeway
     ).caller
+
+
+def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | None":
+    """What counts requests against the limits; None where there are none."""
+    limits = {"caller": settings.rate_limit, "address": settings.rate_limit_address}
+    given = {name: limit for name, limit in limits.items() if limit}
+    if not given:
+        return None
+    # Only who sets a limit needs what counts for it.
+    from app.gateways.rates import Rates  # noqa: PLC0415
+
+    return Rates(settings.rate_limit_redis_url or settings.redis_url, given).count
 
 
 def _migrated(database: mongodb.OrderDatabase) -> str:

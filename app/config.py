@@ -18,6 +18,7 @@ from app.setting_texts import (
     one_of,
     prefix,
     public_key,
+    rate,
     secret,
     url,
     whole,
@@ -95,6 +96,37 @@ class Settings:
             "redis://127.0.0.1:6379/0",
             "The broker: Redis, or a server that speaks like it.",
         ),
+    ]
+    rate_limit: Annotated[
+        str | None,
+        Setting(
+            rate,
+            None,
+            "How often one caller may call, such as `100/minute`. Where it is not set, as often as he likes.",
+        ),
+    ]
+    rate_limit_address: Annotated[
+        str | None,
+        Setting(rate, None, "The same for one client address, whoever calls from it."),
+    ]
+    rate_limit_redis_url: Annotated[
+        str | None,
+        Setting(
+            url("redis", "rediss", "redis+unix", "redis+sentinel"),
+            None,
+            "The Redis that counts for the limits. Where it is not set, the broker.",
+        ),
+    ]
+    trusted_proxies: Annotated[
+        int,
+        Setting(
+            whole(0, 9),
+            "0",
+            "How many proxies stand in front and are believed in what they forward; see docs/proxy.md.",
+        ),
+    ]
+    body_timeout: Annotated[
+        timedelta, Setting(duration, "20s", "How long a client may take to send a request's body.")
     ]
     api_prefix: Annotated[str, Setting(prefix, "/", "A path in front of all paths, such as `/api`.")]
     default_currency: Annotated[
@@ -198,6 +230,8 @@ class Settings:
 def _together(values: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with settings that hold only together."""
     faults = _token_faults(values) if values.get("auth") == "jwt" else {}
+    if _lacks_redis_for_limits(values):
+        faults["RATE_LIMIT_REDIS_URL"] = "must be set where REDIS_URL is no redis:// or rediss://"
     if values.get("payment_provider") == "stripe":
         if find_spec("stripe") is None:
             faults["PAYMENT_PROVIDER"] = (
@@ -206,6 +240,16 @@ def _together(values: Mapping[str, Any]) -> dict[str, str]:
         if not values.get("stripe_api_key"):
             faults["STRIPE_API_KEY"] = "must be set where PAYMENT_PROVIDER is stripe"
     return faults
+
+
+def _lacks_redis_for_limits(values: Mapping[str, Any]) -> bool:
+    is_limited = values.get("rate_limit") or values.get("rate_limit_address")
+    is_named = values.get("rate_limit_redis_url", "faulty")
+    return bool(
+        is_limited
+        and not is_named
+        and not values.get("redis_url", "redis://").startswith(("redis://", "rediss://"))
+    )
 
 
 def _token_faults(values: Mapping[str, Any]) -> dict[str, str]:

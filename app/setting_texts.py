@@ -88,6 +88,19 @@ def url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def rate(text: str) -> str:
+    # Only who sets a limit needs what reads it.
+    from limits import parse  # noqa: PLC0415
+
+    try:
+        limit = parse(text)
+    except ValueError as error:
+        raise ValueError("must be a rate such as 100/minute") from error
+    if limit.amount < 1:
+        raise ValueError("must allow one request or more")
+    return text
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not least <= int(text) <= most:

@@ -21,9 +21,11 @@ timeout = 30
 graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 25)
 
 limit_request_line = 8190
-limit_request_fields = 100
+limit_request_fields = 64
 limit_request_field_size = 8190
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+# What proxies forward is for the application alone to believe, by TRUSTED_PROXIES.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 
 accesslog = None  # the application logs each request, with its request id
 errorlog = "-"

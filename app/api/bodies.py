@@ -8,13 +8,16 @@ from typing import Any, NamedTuple, NoReturn
 
 import orjson
 from flask import Request
+from gevent import Timeout
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.api import pointers
+from app.api.callers import shop
 from app.api.problems import Problem
 from app.domain.errors import Fault
 
 MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
 
 
 def read_json(request: Request) -> Any:
@@ -35,24 +38,30 @@ def read_bytes(request: Request) -> bytes:
 
 
 def parse(raw: bytes) -> Any:
-    """The value of a JSON text. Raises Problem where it is not one, and names every part that is not JSON."""
+    """The value of a JSON text. Raises Problem where it is not one, and names every part that is not JSON,
+    or where it goes deeper than MAX_DEPTH.
+    """
     if not raw.strip():
         raise Problem("malformed_json", "The body is empty.")
+    flaws: tuple[Fault, ...] = ()
     try:
         text = raw.decode()
         try:
-            return _READ.decode(text)
+            value = _READ.decode(text)
         except json.JSONDecodeError:
             raise
         except (ValueError, InvalidOperation):
             value = _MARK.decode(text)
-            flaws = tuple(_flaws(value))
+            # Only where it is not too deep to go through.
+            flaws = () if _is_deep(value) else tuple(_flaws(value))
     except json.JSONDecodeError as error:
         raise Problem("malformed_json", f"{error.msg}: line {error.lineno}, column {error.colno}.") from error
     except UnicodeDecodeError as error:
         raise Problem("malformed_json", f"Byte {error.start} is not UTF-8.") from error
     except RecursionError as error:
-        raise Problem("malformed_json", "The body is nested too deeply.") from error
+        raise _too_deep() from error
+    if _is_deep(value):
+        raise _too_deep()
     if flaws:
         raise Problem("malformed_json", "The body holds what is not JSON.", *flaws)
     return value
@@ -71,10 +80,17 @@ def _raw(request: Request) -> bytes:
         length = MAX_BYTES + 1 if request.environ.get("wsgi.input_terminated") else 0
     elif length > MAX_BYTES:
         raise RequestEntityTooLarge
-    raw: bytes = stream.read(length)
+    # A client that sends drop by drop is not to keep what it has sent in memory for ever.
+    with Timeout(shop().settings.body_timeout.total_seconds(), _TooSlow):
+        raw: bytes = stream.read(length)
     if len(raw) > MAX_BYTES:
         raise RequestEntityTooLarge
     return raw
+
+
+class _TooSlow(Problem):
+    def __init__(self) -> None:
+        super().__init__("request_timeout", "The body did not come in time.")
 
 
 def _require_json(request: Request) -> None:
@@ -83,6 +99,24 @@ def _require_json(request: Request) -> None:
         raise Problem("unsupported_media_type", "Send the body as application/json.")
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise Problem("unsupported_media_type", "Send the body in UTF-8.")
+
+
+def _too_deep() -> Problem:
+    return Problem("malformed_json", f"The body is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 class _Flaw(NamedTuple):

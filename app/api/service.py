@@ -1,13 +1,16 @@
 """The routes of the service itself: health, metrics, and the API's own description."""
 
+import secrets
 from http import HTTPStatus
 from pathlib import Path
 
 import flask_swagger_ui
-from flask import Response, current_app, render_template, send_from_directory
+import orjson
+from flask import Response, current_app, render_template, request, send_from_directory
 
 from app.api import answer_schemas
 from app.api.answers import answer
+from app.api.browsers import page_policy
 from app.api.callers import shop
 from app.api.declarations import OPEN, declares
 from app.api.parsing import Blueprint
@@ -55,7 +58,12 @@ def metrics() -> Response:
 @declares(OPEN)
 def openapi_json() -> Response:
     """Describe this API in OpenAPI 3.1"""
-    return Response(current_app.extensions["description"], content_type="application/json")
+    description = current_app.extensions["description"]
+    if request.script_root:
+        # A proxy has the whole API under a path of its own.
+        servers = [{"url": request.script_root}]
+        description = orjson.dumps({**orjson.loads(description), "servers": servers})
+    return Response(description, content_type="application/json")
 
 
 @blueprint.get("/docs")
@@ -63,7 +71,10 @@ def openapi_json() -> Response:
 @declares(OPEN)
 def docs() -> Response:
     """Show this API on a page to try it out"""
-    return Response(render_template("docs.html"), content_type="text/html; charset=utf-8")
+    nonce = secrets.token_urlsafe(16)
+    page = render_template("docs.html", nonce=nonce)
+    policy = {"Content-Security-Policy": page_policy(nonce)}
+    return Response(page, headers=policy, content_type="text/html; charset=utf-8")
 
 
 @declares(OPEN)
