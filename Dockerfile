@@ -1,17 +1,19 @@
 # One image, Stripe included, for web, relay, worker, beat and release: the command chooses, see the Procfile.
-FROM python:3.11-slim-bookworm AS packages
+FROM python:3.11.14-slim-bookworm AS base
+
+FROM base AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements/stripe.txt /tmp/stripe.txt
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --only-binary :all: --require-hashes --requirement /tmp/stripe.txt
 
-FROM python:3.11-slim-bookworm
+FROM base
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RUN groupadd --gid 10001 service && useradd --uid 10001 --gid service --no-create-home --shell /usr/sbin/nologin service
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /srv
 COPY wsgi.py ./
-COPY deploy/gunicorn.conf.py deploy/healthcheck.py deploy/
+COPY deploy/__init__.py deploy/gunicorn.conf.py deploy/healthcheck.py deploy/replica_set.py deploy/
 COPY migrations migrations
 COPY tasks tasks
 COPY app app
