@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.api.problems import PROBLEMS
+from app.services import reconciling
 from app.services.feeding import catch_up
 from tests.api.conftest import SAMPLE
 from tests.payment_events import event as payment_event
@@ -80,7 +81,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
     app = make_app(API_PREFIX=prefix)
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
     names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<refund_id>": "{refundId}"}
-    names["<provider>"] = "{provider}"
+    names |= {"<provider>": "{provider}", "<report_id>": "{id}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -230,6 +231,10 @@ def test_what_is_served_is_what_is_described(
     cursor = call("get", "/events", query_string={"limit": 1}).get_json()["nextCursor"]
     call("get", "/events", query_string={"after": cursor, "types": "stock.*"})
     call("get", "/events", query_string={"after": cursor})
+    report = f"/reconciliations/{reconciling.begin(app.extensions['shop'])['id']}"
+    call("get", "/reconciliations")
+    call("get", "/reconciliations/{id}", report)
+    call("get", "/reconciliations/{id}", "/reconciliations/none")
     call("get", "/stock")
     call("get", level, "/stock/product-id")
     call("get", level, "/stock/none")
