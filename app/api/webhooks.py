@@ -135,7 +135,7 @@ def replay_delivery(endpoint_id: str, delivery_id: str) -> Response:
 
 
 def _endpoint(found: Endpoint) -> dict[str, Any]:
-    shown: dict[str, Any] = {name: found[name] for name in ("id", "url", "events", "enabled")}  # type: ignore[literal-required]
+    shown: dict[str, Any] = {name: found[name] for name in ("id", "url", "events", "enabled")}
     if "disabledReason" in found:
         shown["disabledReason"] = found["disabledReason"]
     return {**shown, "createdAt": to_text(found["createdAt"]), "updatedAt": to_text(found["updatedAt"])}
@@ -147,7 +147,7 @@ def _with_secret(found: Endpoint) -> dict[str, Any]:
 
 def _delivery(found: Delivery) -> dict[str, Any]:
     names = ("id", "endpointId", "type", "orderId", "sequence", "status", "reason")
-    shown: dict[str, Any] = {name: found[name] for name in names if name in found}
+    shown: dict[str, Any] = {name: found[name] for name in names if name in found}  # type: ignore[literal-required]
     shown["at"] = to_text(found["at"])
     shown["attempts"] = [_attempt(attempt) for attempt in found["attempts"]]
     # While somebody is trying, the time stands for the end of that.
