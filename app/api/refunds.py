@@ -36,7 +36,7 @@ blueprint.before_request(require_json_accepted)
     "idempotency_key_reused",
     headers=("Idempotency-Key",),
 )
-def ask(draft: Any, order_id: str) -> Response:
+def ask_refund(draft: Any, order_id: str) -> Response:
     """Give captured money back, all that is left or a part
 
     The amount is reserved at once; the money goes back in the background.
@@ -54,7 +54,7 @@ def ask(draft: Any, order_id: str) -> Response:
 @blueprint.get("/orders/<order_id>/refunds")
 @blueprint.response(200, RefundsOut)
 @declares("orders:read", "not_found")
-def list_all(order_id: str) -> Response:
+def list_refunds(order_id: str) -> Response:
     """List an order's refunds, oldest first"""
     order = refunding.list_refunds(shop(), order_id)
     return answer({"refunds": [representation.refund(refund, order) for refund in order.get("refunds", ())]})
@@ -63,7 +63,7 @@ def list_all(order_id: str) -> Response:
 @blueprint.get("/orders/<order_id>/refunds/<refund_id>")
 @blueprint.response(200, RefundOut, example=REFUND_EXAMPLE)
 @declares("orders:read", "not_found")
-def show(order_id: str, refund_id: str) -> Response:
+def show_refund(order_id: str, refund_id: str) -> Response:
     """Show a refund"""
     return _shown(refunding.get_refund(shop(), order_id, refund_id))
 
@@ -71,7 +71,7 @@ def show(order_id: str, refund_id: str) -> Response:
 @blueprint.post("/orders/<order_id>/refunds/<refund_id>/retry")
 @blueprint.response(202, RefundOut, example=REFUND_EXAMPLE)
 @declares("orders:admin", "not_found", "refund_not_failed", "refund_too_large", "invalid_input")
-def retry(order_id: str, refund_id: str) -> Response:
+def retry_refund(order_id: str, refund_id: str) -> Response:
     """Try a failed refund again"""
     return _shown(refunding.retry_refund(shop(), order_id, refund_id, actor=caller()), 202)
 
