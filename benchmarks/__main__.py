@@ -15,6 +15,7 @@ from benchmarks.lists import lists
 from benchmarks.machine import described
 from benchmarks.pipeline import pipeline
 from benchmarks.plan import QUICK, Plan
+from benchmarks.reconcile import reconcile
 from benchmarks.stage import install_rivals, open_stage
 from benchmarks.webhooks import webhooks
 from deploy.local.process import Failed
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Stage, Plan], Iterator[Figure]]] = {
     "reads": reads,
     "lists": lists,
     "pipeline": pipeline,
+    "reconcile": reconcile,
     "webhooks": webhooks,
 }
 FOLDER = ROOT / ".local/benchmarks"

@@ -14,10 +14,16 @@ from app.domain.reconciliation import KINDS, SCOPES, Noted, Report
 from app.services import reconciling
 from app.setting_texts import duration
 
-# Seconds of work, and of rest after it, so that the service has the machine for itself half of the time.
+# Seconds of work, and of rest after it, so that those who place orders meanwhile hardly feel it.
 _SLICE = 0.2
-_REST = 0.2
+_REST = 0.5
 _PAGE = 500
+
+
+class BrokenOff(click.ClickException):
+    """The reconciliation did not come to its end, so nobody knows what is left."""
+
+    exit_code = 3
 
 
 class Since(click.ParamType):
@@ -51,7 +57,7 @@ def reconcile(ctx: click.Context, scope: str | None, repair: bool, since: dateti
     except (KeyboardInterrupt, ProviderUnavailable) as cut:
         reason = str(cut) or "It was interrupted."
         reconciling.break_off(shop(), report["id"], reason)
-        raise click.ClickException(f"{reason} Report {report['id']} says how far it came.") from None
+        raise BrokenOff(f"{reason} Report {report['id']} says how far it came.") from None
     ctx.exit(1 if _tell(reconciling.get_report(shop(), report["id"])) else 0)
 
 

@@ -51,6 +51,31 @@ def _of_order(order: Order, payments: list[ProviderPayment]) -> Iterator[Differe
         if here["status"] in _PAID and order["totalAmount"]:
             yield Difference("payment_missing", ids, here["status"], "no payment", order["version"])
     elif found := _fault(order, own):
+        kind, expected = found
+        told = {**ids, "reference": own.reference}
+        yield Difference(kind, told, expected, _standing(own), order["version"])
+
+
+def holds_money(payment: ProviderPayment) -> int:
+    """How much of somebody's money is reserved or taken by the payment, in minor units."""
+    if payment.status in _TAKEN:
+        return payment.captured - payment.refunded
+    return payment.amount if payment.status == "authorized" else 0
+
+
+def _of_order(order: Order, payments: list[ProviderPayment]) -> Iterator[Difference]:
+    here, ids = order["payment"], {"orderId": order["id"]}
+    own = _own(order, payments)
+    for payment in payments:
+        if payment is not own and holds_money(payment):
+            told = {**ids, "reference": payment.reference}
+            yield Difference("payment_doubled", told, "one payment", _standing(payment), order["version"])
+    if here.get("method") == ADOPTED_METHOD:
+        return
+    if own is None:
+        if here["status"] in _PAID and order["totalAmount"]:
+            yield Difference("payment_missing", ids, here["status"], "no payment", order["version"])
+    elif found := _fault(order, own):
         kind, expected, there = found
         told = {**ids, "reference": own.reference}
         yield Difference(kind, told, expected, there, order["version"])
@@ -64,42 +89,40 @@ def _own(order: Order, payments: list[ProviderPayment]) -> ProviderPayment | Non
     return max(payments, key=holds_money, default=None)
 
 
-def _fault(order: Order, there: ProviderPayment) -> tuple[str, str, str] | None:
-    """The one kind of difference that comes first, with what was expected and found."""
-    here, found = order["payment"], _standing(there)
+def _fault(order: Order, there: ProviderPayment) -> tuple[str, str] | None:
+    """The one kind of difference that comes first, and what was expected."""
+    here = order["payment"]
     is_open = there.status not in _CLOSED
     if is_open and there.currency.upper() != order["currency"]:
-        return "payment_currency_differs", order["currency"], there.currency
+        return "payment_currency_differs", order["currency"]
     if is_open and there.amount != order["totalAmount"]:
-        return "payment_amount_differs", _text(order["totalAmount"], order), _text(there.amount, order)
+        return "payment_amount_differs", _text(order["totalAmount"], order)
     if here["status"] in ("captured", "partially_refunded", "refunded"):
         return _fault_of_captured(order, there)
     has_ended = order["status"] != "pending"
     if there.status == "authorized":
         if has_ended:
-            return "authorization_open", "closed", found
-        return ("payment_ahead", here["status"], found) if here["status"] == "pending" else None
+            return "authorization_open", "closed"
+        return ("payment_ahead", here["status"]) if here["status"] == "pending" else None
     if there.status in _TAKEN and there.captured > there.refunded:
-        kind = "captured_on_cancelled" if has_ended else "payment_ahead"
-        return kind, "given back" if has_ended else here["status"], found
+        return ("captured_on_cancelled", "given back") if has_ended else ("payment_ahead", here["status"])
     if here["status"] == "authorized" and there.status in _CLOSED and not has_ended:
-        return "authorization_lost", "authorized", found
+        return "authorization_lost", "authorized"
     return None
 
 
-def _fault_of_captured(order: Order, there: ProviderPayment) -> tuple[str, str, str] | None:
-    here, found = order["payment"], _standing(there)
-    captured, refunded = here["capturedAmount"], here["refundedAmount"]
+def _fault_of_captured(order: Order, there: ProviderPayment) -> tuple[str, str] | None:
+    captured, refunded = order["payment"]["capturedAmount"], order["payment"]["refundedAmount"]
     if there.status not in _TAKEN or there.captured != captured:
-        return "captured_differs", f"captured {_text(captured, order)}", found
+        return "captured_differs", f"captured {_text(captured, order)}"
     if there.refunded > refunded + reserved(order.get("refunds", ())):
-        return "refund_unknown", f"refunded {_text(refunded, order)}", found
+        return "refund_unknown", f"refunded {_text(refunded, order)}"
     if there.refunded < refunded:
-        return "refund_missing", f"refunded {_text(refunded, order)}", found
+        return "refund_missing", f"refunded {_text(refunded, order)}"
     if order["status"] == "cancelled" and (left := refundable(order)):
         has_failed = any(refund["status"] == "failed" for refund in order.get("refunds", ()))
         kind = "cancelled_refund_failed" if has_failed else "captured_on_cancelled"
-        return kind, "given back", f"{_text(left, order)} kept"
+        return kind, f"{_text(left, order)} given back"
     return None
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from bson import ObjectId
@@ -206,9 +208,9 @@ class _Dossiers:
             self._of(row["orderId"]).deliveries.append(Told(row["sequence"], row["type"], row["_id"]))
 
     def put_feed(self, rows: Iterable[Document]) -> None:
-        for row in rows:
-            told = Told(row["sequence"], row["type"], str(row["_id"]))
-            self._of(str(row["orderId"])).feed.append(told)
+        for key, fed in groupby(rows, itemgetter("orderId")):
+            told = [Told(row["sequence"], row["type"], str(row["_id"])) for row in fed]
+            self._of(str(key)).feed += told
 
     def _of(self, order_id: str) -> Dossier:
         dossier = self._by_id.get(order_id)
