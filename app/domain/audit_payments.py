@@ -56,31 +56,6 @@ def _of_order(order: Order, payments: list[ProviderPayment]) -> Iterator[Differe
         yield Difference(kind, told, expected, _standing(own), order["version"])
 
 
-def holds_money(payment: ProviderPayment) -> int:
-    """How much of somebody's money is reserved or taken by the payment, in minor units."""
-    if payment.status in _TAKEN:
-        return payment.captured - payment.refunded
-    return payment.amount if payment.status == "authorized" else 0
-
-
-def _of_order(order: Order, payments: list[ProviderPayment]) -> Iterator[Difference]:
-    here, ids = order["payment"], {"orderId": order["id"]}
-    own = _own(order, payments)
-    for payment in payments:
-        if payment is not own and holds_money(payment):
-            told = {**ids, "reference": payment.reference}
-            yield Difference("payment_doubled", told, "one payment", _standing(payment), order["version"])
-    if here.get("method") == ADOPTED_METHOD:
-        return
-    if own is None:
-        if here["status"] in _PAID and order["totalAmount"]:
-            yield Difference("payment_missing", ids, here["status"], "no payment", order["version"])
-    elif found := _fault(order, own):
-        kind, expected, there = found
-        told = {**ids, "reference": own.reference}
-        yield Difference(kind, told, expected, there, order["version"])
-
-
 def _own(order: Order, payments: list[ProviderPayment]) -> ProviderPayment | None:
     """The payment that the order means; where it knows no reference yet, the one with the most money."""
     if "reference" in order["payment"]:
