@@ -65,6 +65,7 @@ def test_nothing_of_an_erased_customer_can_be_read_anywhere(
     service.set_stock("tracked", 8)
     bystander = service.confirmed(draft(userId="somebody else", email="bystander@example.org"))
     ids = _live(service, planted)
+    service.come_to_rest(ids)
     eventually(lambda: _feed_length(service) == sum(_versions(service).values()))
     before = _books(service)
     assert planted.found_in(_dump(service)) == planted.words

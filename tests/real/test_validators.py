@@ -152,12 +152,22 @@ def _payment_event() -> dict[str, Any]:
     return {**told, "attempts": 0, "status": "done"}
 
 
+def _fed() -> dict[str, Any]:
+    return {
+        "_id": 1 + int(str(ObjectId())[-12:], 16),
+        "orderId": ObjectId(),
+        "sequence": 1,
+        "type": "order.created",
+    }
+
+
 RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "orders": lambda: _order(*CONFIRMED),
     "stock": _level,
     "stock_movements": _movement,
     "notifications": _notification,
     "sandbox_payments": _payment,
+    "feed": _fed,
     "webhook_endpoints": _endpoint,
     "webhook_deliveries": _webhook,
     "payment_events": _payment_event,
@@ -256,6 +266,7 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("attempts.0.body", "x"),
         ("body", "x"),
     ],
+    "feed": [("orderId", "x"), ("orderId", None), ("sequence", 0), ("type", "order.lost"), ("order", {})],
     "payment_events": [("type", None), ("receivedAt", "now"), ("status", "lost"), ("body", "x")],
     "stock_loads": [("parts", "x"), ("parts.0", 1), ("at", None)],
 }
