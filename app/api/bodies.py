@@ -19,6 +19,8 @@ from app.domain.errors import Fault
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 
+_NESTING = (dict, list)
+
 
 def read_json(request: Request) -> Any:
     """The JSON value in the body.
@@ -53,14 +55,14 @@ def parse(raw: bytes) -> Any:
         except (ValueError, InvalidOperation):
             value = _MARK.decode(text)
             # Only where it is not too deep to go through.
-            flaws = () if _is_deep(value) else tuple(_flaws(value))
+            flaws = () if _is_deep(raw, value) else tuple(_flaws(value))
     except json.JSONDecodeError as error:
         raise Problem("malformed_json", f"{error.msg}: line {error.lineno}, column {error.colno}.") from error
     except UnicodeDecodeError as error:
         raise Problem("malformed_json", f"Byte {error.start} is not UTF-8.") from error
     except RecursionError as error:
         raise _too_deep() from error
-    if _is_deep(value):
+    if _is_deep(raw, value):
         raise _too_deep()
     if flaws:
         raise Problem("malformed_json", "The body holds what is not JSON.", *flaws)
@@ -105,18 +107,19 @@ def _too_deep() -> Problem:
     return Problem("malformed_json", f"The body is nested more than {MAX_DEPTH} levels deep.")
 
 
-def _is_deep(value: Any) -> bool:
+def _is_deep(raw: bytes, value: Any) -> bool:
+    # Hardly a body has brackets enough.
+    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return False
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _NESTING
         ]
-        if not level:
-            return False
-    return True
+    return bool(level)
 
 
 class _Flaw(NamedTuple):

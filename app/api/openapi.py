@@ -55,6 +55,18 @@ _IN: dict[str, dict[str, Any]] = {
         "example": '"v3"',
     },
 }
+_LIMITS = {
+    "RateLimit-Policy": {
+        "description": "The limits, where there are any: `q` requests in `w` seconds.",
+        "schema": {"type": "string"},
+        "example": '"caller";q=100;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of them: `r` requests for the next `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"caller";r=99;t=42',
+    },
+}
 # What the views call them, and what they are called outside.
 _PATH_PARAMETERS = {
     "order_id": "id",
@@ -156,8 +168,9 @@ def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
     for code in PROBLEMS:
         if code in codes:
             _add_problem(responses, code)
+    told = {"X-Request-ID": _REQUEST_ID} | ({} if endpoint.startswith("service.") else _LIMITS)
     for response in responses.values():
-        response.setdefault("headers", {})["X-Request-ID"] = _REQUEST_ID
+        response.setdefault("headers", {}).update(told)
     operation["responses"] = dict(sorted(responses.items()))
 
 

@@ -44,7 +44,7 @@ CHECKS = [
     response_schema_conformance,
     status_code_conformance,
 ]
-OPTIONAL_HEADERS = {"Idempotent-Replayed", "Preference-Applied", "Link"}
+OPTIONAL_HEADERS = {"Idempotent-Replayed", "Preference-Applied", "Link", "RateLimit", "RateLimit-Policy"}
 
 
 def described(app: Flask) -> dict[str, Any]:
