@@ -13,6 +13,7 @@ from app.api.problems import PROBLEMS, TYPE
 from app.api.schemas import OrderIn, OrdersQuery
 from app.cli import register_commands
 from app.config import TABLE
+from app.domain.access import SCOPES
 from app.domain.order import CANCELLATION_REASONS, MOVES, PAYMENT, PUBLIC, STATUS, STOCK, TRANSITIONS
 from app.domain.refunds import is_pending, to_restock
 from app.domain.steps import ANNOUNCE, STEPS
@@ -30,6 +31,7 @@ DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").
 TEXTS = {document: document.read_text() for document in DOCUMENTS}
 README, CONTRACT = TEXTS[ROOT / "README.md"], TEXTS[ROOT / "docs/contract.md"]
 PROBLEMS_TOLD = TEXTS[ROOT / "docs/problems.md"]
+ACCESS = TEXTS[ROOT / "docs/access.md"]
 EVENTS, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/architecture.md"]
 EVERYTHING = "\n".join(TEXTS.values())
 
@@ -156,6 +158,11 @@ def test_every_problem_is_listed() -> None:
     listed = {code(kind)[0]: int(status) for status, kind, _ in table(PROBLEMS_TOLD, "`code` is stable")}
     assert listed == {name: kind.status for name, kind in PROBLEMS.items()}
     assert f"`{TYPE}`" in CONTRACT
+
+
+def test_every_scope_is_listed() -> None:
+    """With what it allows."""
+    assert {code(scope)[0]: allows for scope, allows in table(ACCESS, "## Scopes")} == SCOPES
 
 
 def test_the_contract_tells_every_field_and_parameter() -> None:
