@@ -20,6 +20,7 @@ from app.gateways.sandbox import SandboxProvider
 from app.services.ordering import place_order
 from app.services.processing import perform
 from app.services.stocking import set_levels
+from app.services.webhooks import add_endpoint
 from app.storage import schema
 from app.storage.database import connect
 from app.storage.sandbox import SandboxBooks
@@ -27,12 +28,14 @@ from tests.payment_events import SECRET
 from tests.real.books import Books
 from tests.real.doubles import Held, StoppedClock
 from tests.real.outside import Outside, Told
+from tests.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from app.domain.order import Order
+    from app.domain.webhooks import Endpoint
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
     from deploy.local.servers import MongoServer
@@ -236,3 +239,16 @@ def relaying(relay_module: Any, queues: Queues) -> Iterator[Callable[[Shop], Cal
     yield start
     for stop in stops:
         stop()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks that takes everything unless told otherwise."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def endpoint(shop: Shop, receiver: Receiver) -> Endpoint:
+    """The receiver, told of everything; for a shop that may reach it."""
+    return add_endpoint(shop, receiver.url(), ["*"])

@@ -18,7 +18,6 @@ from app.gateways.webhooks import WebhookSender, new_secret
 from tests.receiver import HOST, Receiver, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from app.gateways.guard import Resolve
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
 MESSAGE: dict[str, Any] = {"type": "order.created", "data": {"name": "Zoë"}}
 PUBLIC = "93.184.216.34"
 SOON = 0.5
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """One that takes everything unless told otherwise."""
-    with Receiver() as receiver:
-        yield receiver
 
 
 def sender(*, resolve: Resolve = guard.resolve, seconds: float = 15.0) -> WebhookSender:

@@ -1,0 +1,32 @@
+"""What tests of webhooks have in common: orders that are announced, and what was recorded of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.services import webhooks
+from app.services.notifying import announce
+from tests.real.doubles import Crash
+
+if TYPE_CHECKING:
+    from app.domain.order import Order
+    from app.domain.webhooks import Endpoint
+    from app.services.shop import Shop
+    from tests.real.conftest import Place
+
+
+def records(shop: Shop, endpoint: Endpoint) -> list[Any]:
+    """What was recorded for the endpoint, oldest first."""
+    return webhooks.list_deliveries(shop, endpoint["id"], None, 100, None).items[::-1]
+
+
+def announced(shop: Shop, place: Place, number: int = 1) -> list[Order]:
+    """So many new orders, announced."""
+    orders = [place() for _ in range(number)]
+    announce(shop, [order["id"] for order in orders])
+    return orders
+
+
+def crash() -> None:
+    """Dies."""
+    raise Crash
