@@ -99,9 +99,9 @@ def test_a_cursor_of_another_listing_is_refused(client: FlaskClient, shop: Shop)
     _reconciled(shop)
     report_id = _reconciled(shop)
     cursor = client.get("/reconciliations?limit=1").get_json()["nextCursor"]
-    for path in (f"/reconciliations/{report_id}", "/reconciliations?limit=2&x=1", "/stock"):
+    for path in (f"/reconciliations/{report_id}", "/stock"):
         answer = client.get(path, query_string={"cursor": cursor})
-        assert answer.get_json()["code"] in ("bad_cursor", "invalid_input"), path
+        assert answer.get_json()["code"] == "bad_cursor", path
     assert client.get("/reconciliations?cursor=x").get_json()["code"] == "bad_cursor"
     assert client.get("/reconciliations?limit=0").status_code == 422
 
