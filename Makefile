@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev run test lint format types bench lock clean
+.PHONY: help dev run test lint format types bench lock audit clean
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -25,7 +25,7 @@ format: dev ## Put the code into the one form
 	@$(BIN)/ruff format .
 
 types: dev ## The types of all that is shipped
-	@$(BIN)/mypy app tasks migrations deploy wsgi.py
+	@$(BIN)/mypy app tasks migrations deploy requirements wsgi.py
 
 bench: dev ## Speed, each figure beside its floor on this machine
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -38,6 +38,9 @@ lock: dev ## Resolve the requirements anew (ARGS=--upgrade for later versions)
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in -c runtime.txt -o stripe.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in local.in -c runtime.txt -o local.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in local.in test.in lint.in -c local.txt -c stripe.txt -o dev.txt
+
+audit: dev ## Licences and known vulnerabilities of what is locked (ARGS=--offline)
+	@$(BIN)/python -m requirements.audit $(ARGS)
 
 clean: ## Remove what was built and what the local service stored
 	@rm -rf .venv .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What is needed (`*.in`), the locks of it (`*.txt`), and the audit of them."""
