@@ -1,12 +1,14 @@
 """Tells callers by their bearer tokens (JWT, RFC 7519), each verified with the one algorithm of its key."""
 
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 import jwt
+import orjson
 
 from app.domain.access import Caller, caller_of
 from app.domain.errors import NotSignedIn
@@ -17,7 +19,7 @@ INVALID = "The token is not valid."
 EXPIRED = "The token has expired."
 
 # A signature costs about as much as a tenth of a request, and callers come again with the same token.
-_KEPT = 2048
+_KEPT = 4096
 _KEPT_SECONDS = 60
 
 FindKey = Callable[[str | None], Key | None]
@@ -47,7 +49,7 @@ class Tokens:
     def _verify(self, token: str, _minute: float) -> tuple[Caller, int]:
         """The caller, and when the token expires (in seconds since 1970)."""
         try:
-            key = self._find_key(jwt.get_unverified_header(token).get("kid"))
+            key = self._find_key(_key_id(token))
             if key is None:
                 raise NotSignedIn(INVALID)
             claims = jwt.decode(
@@ -64,6 +66,16 @@ class Tokens:
             raise NotSignedIn(EXPIRED) from error
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise NotSignedIn(INVALID) from error
+
+
+def _key_id(token: str) -> str | None:
+    """The key that the token says it was signed with. Raises ValueError."""
+    # The library reads the whole token for that, which takes as long as an RSA signature.
+    header = orjson.loads(urlsafe_b64decode(token.partition(".")[0] + "=="))
+    kid = header.get("kid") if isinstance(header, dict) else None
+    if not isinstance(kid, str | None):
+        raise ValueError("kid is no name")
+    return kid
 
 
 def mint(secret: str, claims: dict[str, Any]) -> str:
