@@ -1,6 +1,6 @@
 """The settings: read from the environment once, all of them checked before anything starts.
 
-`TABLE` is the one list of them. What the README says of the settings is made from it.
+`TABLE` is the one list of them. What docs/settings.md says of them is checked against it.
 """
 
 import os

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {document: document.read_text() for document in DOCUMENTS}
 README, CONTRACT = TEXTS[ROOT / "README.md"], TEXTS[ROOT / "docs/contract.md"]
+SETTINGS = TEXTS[ROOT / "docs/settings.md"]
 PROBLEMS_TOLD = TEXTS[ROOT / "docs/problems.md"]
 ACCESS = TEXTS[ROOT / "docs/access.md"]
 EVENTS, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/architecture.md"]
@@ -73,24 +74,23 @@ def links(text: str) -> Iterator[tuple[str, str]]:
             yield path, anchor
 
 
-def test_the_readme_lists_every_setting_as_it_is() -> None:
+def test_every_setting_is_listed_as_it_is() -> None:
     """In the order of the one list of them; a default that is no value shows as none."""
     expected = [
         f"| `{name.upper()}` | {f'`{setting.default}`' if setting.default else ''} | {setting.doc} |"
         for name, setting in TABLE.items()
     ]
-    section = README.partition("## Settings")[2]
-    assert [line for line in section.splitlines() if line.startswith("| `")][: len(expected)] == expected
+    assert [line for line in SETTINGS.splitlines() if line.startswith("| `")][: len(expected)] == expected
 
 
-def test_the_readme_lists_every_variable_of_single_processes() -> None:
+def test_every_variable_of_single_processes_is_listed() -> None:
     """Those that the Procfile and gunicorn's configuration read beside the settings, with their defaults."""
     server = (ROOT / "deploy/gunicorn.conf.py").read_text()
     read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "Procfile").read_text()))
     read |= dict.fromkeys(re.findall(r"environ(?:\.get\(|\[)['\"](\w+)", server), "")
     read = {name: default for name, default in read.items() if name.lower() not in TABLE}
     listed = {
-        code(name)[0]: code(default) for name, default, _ in table(README, "belong to single processes")
+        code(name)[0]: code(default) for name, default, _ in table(SETTINGS, "belong to single processes")
     }
     assert listed.keys() == read.keys()
     for name, default in read.items():
