@@ -35,6 +35,17 @@ def free_port() -> int:
             return port
 
 
+def direct(address: str) -> MongoClient[dict[str, Any]]:
+    """A client of this one mongod, whatever its set is like."""
+    return MongoClient(
+        address,
+        directConnection=True,
+        serverSelectionTimeoutMS=200,
+        connectTimeoutMS=1000,
+        socketTimeoutMS=5000,
+    )
+
+
 class Server(abc.ABC):
     """A server on a loopback port of its own that keeps its port and its data over restarts."""
 
@@ -96,11 +107,12 @@ class Server(abc.ABC):
         self.stop(grace=2.5)
 
 
-class MongoServer(Server):
-    """A mongod that is a replica set of one, since transactions and change streams need a set."""
+class Mongod(Server):
+    """A mongod that can be a member of a replica set."""
 
     name = "mongod"
     needs = "it needs OpenSSL 3, or give MONGO_URI to use another"
+    cache_gigabytes = 0.5
 
     def _command(self) -> list[str]:
         return [
@@ -111,7 +123,7 @@ class MongoServer(Server):
             f"--replSet={REPLICA_SET}",
             "--nounixsocket",
             "--quiet",
-            "--wiredTigerCacheSizeGB=0.5",
+            f"--wiredTigerCacheSizeGB={self.cache_gigabytes}",
             "--oplogSize=512",
             "--setParameter=diagnosticDataCollectionEnabled=false",
             "--setParameter=shutdownTimeoutMillisForSignaledShutdown=0",
@@ -122,13 +134,24 @@ class MongoServer(Server):
         """Where it listens, as host:port."""
         return f"{HOST}:{self.port}"
 
+    def _answers(self) -> bool:
+        try:
+            with direct(self.address) as client:
+                return bool(client.admin.command("ping")["ok"])
+        except PyMongoError:
+            return False
+
+
+class MongoServer(Mongod):
+    """A mongod that is a replica set of one, since transactions and change streams need a set."""
+
     def uri(self, database: str) -> str:
         """The MONGO_URI of one database on this server."""
         return f"mongodb://{self.address}/{database}?replicaSet={REPLICA_SET}"
 
     def _answers(self) -> bool:
         try:
-            with _direct(self.address) as client:
+            with direct(self.address) as client:
                 self._be_a_set_of_one(client)
                 return bool(client.admin.command("hello")["isWritablePrimary"])
         except PyMongoError:
@@ -186,13 +209,3 @@ def _packaged(module: str, pattern: str, package: str) -> Path:
         for binary in sorted(Path(place).glob(pattern)):
             return binary
     raise Failed(f"the package {package} is not installed, or has no build for this machine")
-
-
-def _direct(address: str) -> MongoClient[dict[str, Any]]:
-    return MongoClient(
-        address,
-        directConnection=True,
-        serverSelectionTimeoutMS=200,
-        connectTimeoutMS=1000,
-        socketTimeoutMS=5000,
-    )
