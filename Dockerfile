@@ -13,7 +13,7 @@ RUN groupadd --gid 10001 service && useradd --uid 10001 --gid service --no-creat
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /srv
 COPY wsgi.py ./
-COPY deploy/__init__.py deploy/gunicorn.conf.py deploy/healthcheck.py deploy/replica_set.py deploy/
+COPY deploy/*.py deploy/
 COPY migrations migrations
 COPY tasks tasks
 COPY app app
