@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.contest import posts, reads
+from benchmarks.costs import costs
 from benchmarks.figures import as_json, table
 from benchmarks.lists import lists
 from benchmarks.machine import described
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Stage, Plan], Iterator[Figure]]] = {
     "reads": reads,
     "lists": lists,
     "pipeline": pipeline,
+    "costs": costs,
     "reconcile": reconcile,
     "webhooks": webhooks,
 }
