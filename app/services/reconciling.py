@@ -176,19 +176,23 @@ def _stage_after(stage: str | None, scopes: Sequence[Scope]) -> str:
 
 
 def _gather(shop: Shop, report: Report) -> Iterator[Done]:
-    """Lays the provider's payments down by their orders. Where they do not come oldest first, there is no
-    going on in the middle."""
+    """Lays the provider's payments down by their orders.
+
+    It can be gone on with at a time that is behind the first. Where they do not come oldest first, it cannot.
+    """
     first, last = first_and_last(report)
     begin = newest = report.get("place") or max(_EPOCH, report.get("since", _EPOCH) - _SKEW)
     listed, in_order = shop.payments.list_since(newest), True
     while batch := list(islice(listed, BATCH)):
+        ours = [one for one in batch if _ORDER_ID.fullmatch(one.order_id)]
         strange = [one for one in batch if not _ORDER_ID.fullmatch(one.order_id)]
         _suspect(shop, report, map(audit_payments.orphaned, filter(audit_payments.holds_money, strange)))
-        shop.audit.gather(report["id"], [one for one in batch if first < one.order_id <= last])
+        shop.audit.gather(report["id"], [one for one in ours if first < one.order_id <= last])
         times = [newest, *(one.at for one in batch)]
         in_order = in_order and times == sorted(times)
         newest = times[-1]
-        yield Done(newest if in_order else begin, can_stop=in_order)
+        if len(batch) == BATCH:
+            yield Done(newest if in_order else begin, can_stop=in_order and newest > begin)
     yield Done(None)
 
 

@@ -24,7 +24,7 @@ _COMPARED: Document = dict.fromkeys(
     1,
 )
 _COMPARED |= {"events.type": 1, "events.at": 1}
-_TYPED: Document = {"type": 1}
+_TOLD: Document = {"orderId": 1, "sequence": 1, "type": 1}
 
 
 class Levels(NamedTuple):
@@ -65,7 +65,7 @@ class Audit:
                 dossiers.put_movements(self._movements(_between(after, last, "orderId")))
             if "orders" in scopes:
                 keys = _between(f"{after};", f"{last};", "_id")
-                dossiers.put_notifications(self._database["notifications"].find(keys, _TYPED))
+                dossiers.put_notifications(self._database["notifications"].find(keys, _TOLD))
                 self._put_told(dossiers, _between(after, last, "orderId"))
                 dossiers.put_feed(self._feed(_between(ObjectId(after), ObjectId(last), "orderId")))
         return dossiers.all(), last
@@ -81,7 +81,7 @@ class Audit:
             if "orders" in scopes:
                 for order_id in order_ids:
                     keyed = _between(f"{order_id}:", f"{order_id};", "_id")
-                    dossiers.put_notifications(self._database["notifications"].find(keyed, _TYPED))
+                    dossiers.put_notifications(self._database["notifications"].find(keyed, _TOLD))
                 self._put_told(dossiers, among)
                 dossiers.put_feed(self._feed({"orderId": keys}))
         return {dossier.order_id: dossier for dossier in dossiers.all()}
@@ -173,8 +173,7 @@ class Audit:
         return self._database["feed"].find(condition)
 
     def _put_told(self, dossiers: "_Dossiers", condition: Document) -> None:
-        shown = {"orderId": 1, "sequence": 1, "type": 1}
-        dossiers.put_deliveries(self._database["webhook_deliveries"].find(condition, shown))
+        dossiers.put_deliveries(self._database["webhook_deliveries"].find(condition, _TOLD))
 
 
 class _Dossiers:
@@ -200,8 +199,7 @@ class _Dossiers:
 
     def put_notifications(self, rows: Iterable[Document]) -> None:
         for row in rows:
-            order_id, sequence, _ = row["_id"].split(":", 2)
-            self._of(order_id).notifications.append(Told(int(sequence), row["type"], row["_id"]))
+            self._of(row["orderId"]).notifications.append(Told(row["sequence"], row["type"], row["_id"]))
 
     def put_deliveries(self, rows: Iterable[Document]) -> None:
         for row in rows:

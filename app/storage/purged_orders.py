@@ -31,8 +31,9 @@ class PurgedOrders:
 
     def among(self, order_ids: Collection[str]) -> set[str]:
         """Those of the ids that are of purged orders."""
-        if not order_ids:
+        keys = [ObjectId(order_id) for order_id in order_ids if ObjectId.is_valid(order_id)]
+        if not keys:
             return set()
         with reachable():
-            found = self._collection.find({"_id": {"$in": [ObjectId(order_id) for order_id in order_ids]}})
+            found = self._collection.find({"_id": {"$in": keys}})
             return {str(document["_id"]) for document in found}

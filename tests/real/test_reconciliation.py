@@ -8,39 +8,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bson import ObjectId
 
+from app.domain.clock import new_id
 from app.domain.reconciliation import KINDS
 from app.services import reconciling
 from app.services.repairing import REPAIRS
+from app.services.stocking import set_levels
 from tests.real.faults import MoreOnTheBooks, Planter
 from tests.real.healthy import Healthy
+from tests.real.reconciled import differences, reconciled, whose
 
 if TYPE_CHECKING:
-    from app.domain.reconciliation import Noted, Report
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
     from tests.real.doubles import StoppedClock
 
 MINUTE = timedelta(minutes=1)
-TABLE = Path("docs/reconciliation.md")
-
-
-@pytest.fixture
-def provider(shop: Shop) -> MoreOnTheBooks:
-    """A provider with payments beside those of the sandbox."""
-    return MoreOnTheBooks(shop.payments)
+TABLE = Path(__file__).parents[2] / "docs/reconciliation.md"
 
 
 @pytest.fixture
 def shop(shop: Shop) -> Shop:
-    """A shop that has such a provider."""
+    """A shop whose provider has payments beside those of the sandbox."""
     provider: Any = MoreOnTheBooks(shop.payments)
     return replace(shop, payments=provider)
 
 
 @pytest.fixture
-def healthy(shop: Shop, database: OrderDatabase, clock: StoppedClock, monkeypatch: Any) -> Healthy:
-    """Books with nothing in them yet, which nobody changes, so that a second look can come at once."""
+def healthy(
+    shop: Shop, database: OrderDatabase, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> Healthy:
+    """Books with nothing in them yet; since nobody changes them, a second look can come at once."""
     monkeypatch.setattr(reconciling, "GRACE", 0)
     return Healthy(shop, database, clock)
 
@@ -73,22 +72,99 @@ def test_each_fault_among_two_thousand_orders_is_found_and_repaired_where_that_i
     assert again["checked"]["orders"] == report["checked"]["orders"]
 
 
-def reconciled(shop: Shop, **how: Any) -> Report:
-    """The report of a reconciliation done at a stretch."""
-    report_id = reconciling.begin(shop, **how)["id"]
+def test_without_being_asked_to_nothing_is_repaired(healthy: Healthy, shop: Shop) -> None:
+    """A second look finds the same."""
+    healthy.fill(hundreds=1)
+    planted = Planter(healthy, shop.payments).plant(REPAIRS)  # type: ignore[arg-type]
+    healthy.clock.advance(2 * MINUTE)
+    for _ in range(2):
+        report = reconciled(shop)
+        assert {one["kind"]: whose(one) for one in differences(shop, report)} == planted
+        assert report["repaired"] == 0
+
+
+@pytest.mark.parametrize("scope", ["payments", "stock", "orders"])
+def test_a_scope_looks_for_its_own_kinds_alone(healthy: Healthy, shop: Shop, scope: Any) -> None:
+    healthy.fill(hundreds=1)
+    kinds = ("payment_missing", "payment_orphaned", "movement_missing", "level_differs", "document_differs")
+    Planter(healthy, shop.payments).plant(kinds)  # type: ignore[arg-type]
+    healthy.clock.advance(2 * MINUTE)
+    report = reconciled(shop, scopes=[scope])
+    assert report["found"] == {kind: 1 for kind in kinds if KINDS[kind].scope == scope}
+    assert report["scopes"] == [scope]
+
+
+def test_what_is_repaired_is_what_is_safe() -> None:
+    assert REPAIRS.keys() == {kind for kind, what in KINDS.items() if what.safe}
+
+
+def test_the_kinds_are_those_of_the_documentation() -> None:
+    """In the same order, and in the same words."""
+    rows = []
+    for name, kind in KINDS.items():
+        by = "`--repair`" if kind.safe else "a person"
+        rows.append(f"| `{name}` | {kind.scope} | {kind.means} | {kind.repair} | {by} |")
+    table = TABLE.read_text().partition("| kind | ")[2].splitlines()[2:]
+    assert table == rows
+
+
+def test_an_order_that_is_under_way_is_not_judged(healthy: Healthy, shop: Shop, clock: StoppedClock) -> None:
+    """A payment and a movement are missing; but it has changed a moment ago."""
+    healthy.fill(hundreds=1)
+    planted = Planter(healthy, shop.payments).plant(["payment_missing", "movement_missing"])  # type: ignore[arg-type]
+    for order_id in planted.values():
+        healthy.database["orders"].update_one(
+            {"_id": ObjectId(order_id)}, {"$set": {"updatedAt": clock(), "events.4.at": clock()}}
+        )
+    assert reconciled(shop, scopes=["payments", "stock"])["found"] == {}
+    clock.advance(2 * MINUTE)
+    assert reconciled(shop, scopes=["payments", "stock"])["found"] == dict.fromkeys(planted, 1)
+
+
+def test_what_has_moved_on_before_the_second_look_is_no_difference(healthy: Healthy, shop: Shop) -> None:
+    """Even where it still looks like one: the next reconciliation will tell."""
+    healthy.fill(hundreds=1)
+    planted = Planter(healthy, shop.payments).plant(["payment_missing", "level_differs"])  # type: ignore[arg-type]
+    healthy.clock.advance(2 * MINUTE)
+    report_id = reconciling.begin(shop)["id"]
+    while reconciling.get_report(shop, report_id)["stage"] != "second look":
+        assert not reconciling.advance(shop, report_id, 0)
+    assert len(shop.reconciliations.suspected(report_id, 3)) == 2
+    assert reconciling.list_differences(shop, report_id, 100, None).items == []
+    moved_on = {"_id": ObjectId(planted["payment_missing"])}
+    healthy.database["orders"].update_one(
+        moved_on, {"$inc": {"version": 1}}, bypass_document_validation=True
+    )
+    set_levels(shop, {"product-3": 7})
+    healthy.database["stock"].update_one({"_id": "product-3"}, {"$inc": {"onHand": -1}})
     while not reconciling.advance(shop, report_id, 5):
         pass
-    return reconciling.get_report(shop, report_id)
+    assert reconciling.get_report(shop, report_id)["found"] == {}
 
 
-def differences(shop: Shop, report: Report) -> list[Noted]:
-    """What the report says, all of it."""
-    page = reconciling.list_differences(shop, report["id"], 100, None)
-    assert page.next is None
-    return page.items
+def test_an_order_that_cannot_be_read_is_reported_and_spoils_it_for_no_other(
+    healthy: Healthy, shop: Shop
+) -> None:
+    healthy.fill(hundreds=1)
+    (order_id, *_) = healthy.ids["confirmed"]
+    healthy.database["orders"].update_one(
+        {"_id": ObjectId(order_id)}, {"$unset": {"payment": ""}}, bypass_document_validation=True
+    )
+    planted = Planter(healthy, shop.payments).plant(["forgotten"])  # type: ignore[arg-type]
+    healthy.clock.advance(2 * MINUTE)
+    found = {one["kind"]: whose(one) for one in differences(shop, reconciled(shop))}
+    assert found == {**planted, "document_differs": order_id}
 
 
-def whose(difference: Noted) -> str:
-    """The order or else the product that does not agree."""
-    ids = difference["ids"]
-    return ids.get("orderId") or ids["productId"]
+def test_payments_that_name_no_order_of_ours_are_reported_where_there_is_money_on_them(
+    healthy: Healthy, shop: Shop
+) -> None:
+    at = shop.clock()
+    for number, order_id in enumerate(("", "66ffbd20", new_id(at - MINUTE))):
+        shop.payments.add(order_id, at, f"payment {number}")  # type: ignore[attr-defined]
+    more = shop.payments.more  # type: ignore[attr-defined]
+    more["closed"] = more["payment 0"]._replace(reference="closed", status="voided", captured=0)
+    healthy.clock.advance(MINUTE)
+    found = differences(shop, reconciled(shop))
+    assert {one["kind"] for one in found} == {"payment_orphaned"}
+    assert sorted(one["ids"]["reference"] for one in found) == ["payment 0", "payment 1", "payment 2"]
