@@ -3,17 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import redis
-
 from app.api import representation
 from app.config import Settings
 from app.domain import clock
 from app.domain.access import Caller
 from app.domain.payments import PaymentProvider
+from app.gateways.broker import Broker
 from app.gateways.log import LogChannel
 from app.gateways.mail import MailChannel
 from app.gateways.sandbox import SandboxProvider
 from app.gateways.webhooks import WebhookSender
+from app.metrics import Metrics
 from app.services.shop import Shop
 from app.storage import database as mongodb
 from app.storage.audit import Audit
@@ -30,8 +30,10 @@ from app.storage.reconciliations import Reconciliations
 from app.storage.sandbox import SandboxBooks
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
+from app.storage.vitals import Vitals
 from app.storage.webhook_deliveries import WebhookDeliveries
 from app.storage.webhook_endpoints import WebhookEndpoints
+from app.tracing import Tracer
 
 if TYPE_CHECKING:
     from app.gateways.rates import Quota
@@ -47,7 +49,7 @@ def open_shop(settings: Settings) -> Shop:
 
 def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
     """The service over a database that is connected already."""
-    broker = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5)
+    broker = Broker(settings.redis_url)
     mail = [MailChannel(settings.smtp_url, settings.mail_from)] if settings.smtp_url else []
     return Shop(
         settings=settings,
@@ -70,11 +72,15 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         purged=PurgedOrders(database),
         audit=Audit(database),
         reconciliations=Reconciliations(database),
+        vitals=Vitals(database),
+        broker=broker,
+        metrics=Metrics(),
+        tracer=_tracer(settings),
         transact=lambda work: mongodb.transact(database, work),
         probes={
             "database": lambda: "ok" if mongodb.is_reachable(database) else "unreachable",
             "migrations": lambda: _migrated(database),
-            "broker": lambda: _answers(broker.ping),
+            "broker": lambda: "ok" if broker.answers() else "unreachable",
         },
     )
 
@@ -88,6 +94,15 @@ def _payments(settings: Settings, database: mongodb.OrderDatabase) -> PaymentPro
         key, base = settings.stripe_api_key or "", settings.stripe_api_base
         return StripeProvider(key, clock.now, api_base=base, secret=secret)
     return SandboxProvider(SandboxBooks(database), clock.now, secret=secret)
+
+
+def _tracer(settings: Settings) -> Tracer:
+    if not settings.tracing:
+        return Tracer()
+    # It is an extra, and of no small size.
+    from app.gateways.traces import Traces  # noqa: PLC0415
+
+    return Traces()
 
 
 def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
@@ -123,11 +138,3 @@ def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | N
 
 def _migrated(database: mongodb.OrderDatabase) -> str:
     return "ok" if mongodb.is_reachable(database) and not pending(database) else "pending"
-
-
-def _answers(ping: Callable[[], object]) -> str:
-    try:
-        ping()
-    except redis.RedisError:
-        return "unreachable"
-    return "ok"

@@ -78,7 +78,7 @@ class Settings:
         Setting(
             whole(1, 65535),
             None,
-            "A port of web's for `/metrics` alone, which is then nowhere else.",
+            "A port for `/metrics` alone: web's, then nowhere else, and that of relay, workers and beat.",
         ),
     ]
     mongo_uri: Annotated[
@@ -205,6 +205,9 @@ class Settings:
         str,
         Setting(one_of("debug", "info", "warning", "error", "critical"), "info", "The least that is logged."),
     ]
+    tracing: Annotated[
+        bool, Setting(boolean, "false", "Whether traces are sent, by OpenTelemetry's own variables `OTEL_…`.")
+    ]
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -232,6 +235,8 @@ def _together(values: Mapping[str, Any]) -> dict[str, str]:
     faults = _token_faults(values) if values.get("auth") == "jwt" else {}
     if _lacks_redis_for_limits(values):
         faults["RATE_LIMIT_REDIS_URL"] = "must be set where REDIS_URL is no redis:// or rediss://"
+    if values.get("tracing") and find_spec("opentelemetry") is None:
+        faults["TRACING"] = "is true, which needs the extra: pip install 'order-service[otel]'"
     if values.get("payment_provider") == "stripe":
         if find_spec("stripe") is None:
             faults["PAYMENT_PROVIDER"] = (

@@ -1,7 +1,7 @@
-"""Brings about what refunds, webhooks, payment events, the feed and reconciliations are stored in.
+"""Brings about what refunds, webhooks, payment events, the feed, reconciliations and counts are stored in.
 
 A product may come back by more than one refund of an order, so a movement is told apart by its refund too:
-the index that forbade this makes way.
+the index that forbade this makes way. So does one of orders by status, for one that can also count them.
 """
 
 from contextlib import suppress
@@ -14,12 +14,13 @@ from app.storage import schema
 from app.storage.database import Document
 from app.storage.migrations import Progress
 
-NARROWER_INDEX = "orderId_1_productId_1_kind_1"
+REPLACED = {"stock_movements": "orderId_1_productId_1_kind_1", "orders": "status_1__id_1"}
 
 
 def upgrade(database: Database[Document], settings: Settings, progress: Progress) -> list[str]:
-    """The new index is there before the old one goes, so that no movement is ever written twice."""
+    """The new indexes are there before the old ones go, so that no movement is ever written twice."""
     schema.apply(database)
-    with suppress(OperationFailure):
-        database["stock_movements"].drop_index(NARROWER_INDEX)
+    for name, index in REPLACED.items():
+        with suppress(OperationFailure):
+            database[name].drop_index(index)
     return []

@@ -3,6 +3,8 @@
 import redis
 from redis.exceptions import RedisError
 
+from app.gateways.broker import lease_key
+
 _SECONDS = 10.0
 
 
@@ -11,7 +13,7 @@ class Lease:
 
     def __init__(self, redis_url: str, name: str) -> None:
         client = redis.Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=2)
-        self._lock = client.lock(f"lease:{name}", timeout=_SECONDS, blocking=False, thread_local=False)
+        self._lock = client.lock(lease_key(name), timeout=_SECONDS, blocking=False, thread_local=False)
 
     def hold(self) -> bool:
         """Takes the lease or renews it; False while another holds it, or Redis is down."""

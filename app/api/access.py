@@ -12,7 +12,6 @@ from flask import Flask, Response, g, request
 
 from app.api.callers import require
 from app.api.declarations import OPEN, Declared
-from app.api.metrics import Metrics
 from app.api.problems import Problem
 from app.domain.access import ANYONE, Caller
 from app.domain.errors import NotFound, NotSignedIn
@@ -30,17 +29,16 @@ WhoCalls = Callable[[str], Caller]
 log = structlog.get_logger()
 
 
-def init_app(app: Flask, metrics: Metrics, who_calls: WhoCalls | None) -> None:
+def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
     """Hooks into every request of the application; `who_calls` is None where everyone may call everything."""
     shop: Shop = app.extensions["shop"]
     metrics_port = str(shop.settings.metrics_port or "")
 
     def arrive() -> None:
         g.began = time.perf_counter()
-        given = request.environ.get("HTTP_X_REQUEST_ID", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        g.request_id, g.trace = _request_id(), shop.tracer.arrive(request.environ)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        structlog.contextvars.bind_contextvars(request_id=g.request_id, **_trace())
 
     def admit() -> None:
         """Lets through to a route who may call it, and shows him no orders but those that he may see."""
@@ -64,7 +62,9 @@ def init_app(app: Flask, metrics: Metrics, who_calls: WhoCalls | None) -> None:
         response.headers["X-Request-ID"] = g.request_id
         took = time.perf_counter() - g.began
         route = request.url_rule.rule if request.url_rule else "unmatched"
-        metrics.observe(request.method, route, response.status_code, took)
+        shop.metrics.answered(request.method, route, response.status_code, took)
+        if g.trace:
+            g.trace.leave(request.method, route, response.status_code)
         if request.endpoint not in _UNLOGGED:
             log.info(
                 "request",
@@ -79,6 +79,15 @@ def init_app(app: Flask, metrics: Metrics, who_calls: WhoCalls | None) -> None:
     app.before_request(arrive)
     app.before_request(admit)
     app.after_request(leave)
+
+
+def _request_id() -> str:
+    given = request.environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _trace() -> dict[str, str]:
+    return {"trace_id": g.trace.trace_id} if g.trace else {}
 
 
 def _token() -> str:

@@ -20,9 +20,9 @@ from app.api import (
     stock,
     webhooks,
 )
-from app.api.metrics import Metrics
 from app.domain.access import Caller
 from app.services.shop import Shop
+from app.services.vitals import Vitals
 
 
 def application(
@@ -38,12 +38,12 @@ def application(
     app.url_map.merge_slashes = False
     app.url_map.converters["product"] = stock.ProductConverter
     app.extensions["shop"] = shop
-    app.extensions["metrics"] = metrics = Metrics()
+    app.extensions["vitals"] = Vitals(shop)
 
     if proxies := shop.settings.trusted_proxies:
         # The host comes as it is, and by it alone nobody is to reach the port of the metrics.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1, x_host=0, x_prefix=1)  # type: ignore[method-assign]
-    access.init_app(app, metrics, who_calls)
+    access.init_app(app, who_calls)
     if count:
         limits.init_app(app, count)
     browsers.init_app(app)

@@ -6,6 +6,7 @@ from flask import g
 
 from app.domain.access import Caller
 from app.domain.errors import NotAllowed
+from app.domain.order import Origin
 from app.services.shop import Shop
 
 
@@ -17,6 +18,14 @@ def shop() -> Shop:
 def caller() -> str:
     """The one who calls, as the order's log names him."""
     return _who().subject
+
+
+def origin() -> Origin:
+    """What is to be known of the request wherever the order goes that it makes."""
+    told = Origin(requestId=g.request_id)
+    if g.trace:
+        told["traceparent"] = g.trace.traceparent
+    return told
 
 
 def require(scope: str) -> None:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import structlog
 from flask import Response, g, request
 
 from app.api import answer_schemas, examples, headers, representation
 from app.api.access import require_json_accepted
 from app.api.answers import answer, empty, entity_tag
 from app.api.bodies import digest
-from app.api.callers import caller, require, shop
+from app.api.callers import caller, origin, require, shop
 from app.api.declarations import declares
 from app.api.paging import LIKE_AN_ORDER, after, listing
 from app.api.parsing import Blueprint
@@ -55,7 +56,9 @@ def place(draft: Any) -> Response:
         key=key,
         digest=digest(g.body) if key else "",
         waits=seconds is not None,
+        origin=origin(),
     )
+    structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
     order = ordering.first_answer(shop(), placed, seconds)
     told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
     if placed.replayed:

@@ -49,8 +49,8 @@ def readyz() -> Response:
 @declares(OPEN)
 def metrics() -> Response:
     """Tell Prometheus what was measured, across the worker processes"""
-    measured = current_app.extensions["metrics"]
-    return Response(measured.text(), HTTPStatus.OK, content_type=measured.content_type)
+    counted, state = shop().metrics, current_app.extensions["vitals"].state()
+    return Response(counted.text(state), HTTPStatus.OK, content_type=counted.content_type)
 
 
 @blueprint.get("/openapi.json")

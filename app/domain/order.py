@@ -118,6 +118,13 @@ class Personal(TypedDict, total=False):
     metadata: dict[str, str]
 
 
+class Origin(TypedDict):
+    """The request that made an order: its id, and the W3C trace context in which its journey goes on."""
+
+    requestId: str
+    traceparent: NotRequired[str]
+
+
 class Order(TypedDict):
     """The present state, and the log or its tail. `totalAmount` is in minor units; `version` is the
     sequence of the last event and `publicVersion` of the last public one; `announced` is the sequence up to
@@ -140,6 +147,7 @@ class Order(TypedDict):
     announced: NotRequired[int]
     dueBy: NotRequired[datetime]
     attempts: NotRequired[int]
+    origin: NotRequired[Origin]
     reference: NotRequired[str]
     personal: NotRequired[Personal]
     refunds: NotRequired[list[refunds.Refund]]

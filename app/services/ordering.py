@@ -21,6 +21,7 @@ from app.domain.order import (
     Change,
     Line,
     Order,
+    Origin,
     Personal,
     advance,
     allowed_to_clients,
@@ -69,7 +70,14 @@ class Page(NamedTuple):
 
 
 def place_order(
-    shop: Shop, draft: Draft, *, actor: str, key: str | None, digest: str, waits: bool = False
+    shop: Shop,
+    draft: Draft,
+    *,
+    actor: str,
+    key: str | None,
+    digest: str,
+    waits: bool = False,
+    origin: Origin | None = None,
 ) -> Placed:
     """Accepts an order: durable, with its `order.created` event, in one write.
 
@@ -85,6 +93,8 @@ def place_order(
     while True:
         at = shop.clock()
         order = create(new_id(at), at, actor, stated, _personal(draft))
+        if origin:
+            order["origin"] = origin
         try:
             shop.orders.add(order, shop.due_by(), Idempotency(actor, key, digest, answered) if key else None)
         except KeyTaken:

@@ -10,7 +10,9 @@ from app.domain.clock import Clock
 from app.domain.notifications import Channel
 from app.domain.order import Order
 from app.domain.payments import PaymentProvider
+from app.gateways.broker import Broker
 from app.gateways.webhooks import WebhookSender
+from app.metrics import Metrics
 from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
 from app.storage.database import Transaction
@@ -24,8 +26,10 @@ from app.storage.purged_orders import PurgedOrders
 from app.storage.reconciliations import Reconciliations
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
+from app.storage.vitals import Vitals
 from app.storage.webhook_deliveries import WebhookDeliveries
 from app.storage.webhook_endpoints import WebhookEndpoints
+from app.tracing import Tracer
 
 T = TypeVar("T")
 
@@ -57,6 +61,10 @@ class Shop:
     purged: PurgedOrders
     audit: Audit
     reconciliations: Reconciliations
+    vitals: Vitals
+    broker: Broker
+    metrics: Metrics
+    tracer: Tracer
 
     def of(self, owner: str) -> "Shop":
         """The same shop as one user sees it: nobody's orders are there but his own."""

@@ -30,7 +30,8 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "orders": (
         Index(("visible", "_id"), only=_LISTED),
         Index(("userId", "_id"), only=_LISTED),
-        Index(("status", "_id"), only=_LISTED),
+        # With what makes it partial in front, so that orders are counted without being read.
+        Index(("visible", "status", "_id"), only=_LISTED),
         Index(("payment.status", "_id"), only=_LISTED),
         Index(("products.productId", "_id"), only=_LISTED),
         Index(("reference", "_id"), only={**_LISTED, **_where("reference")}),
@@ -61,6 +62,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "purged_orders": (),
     "reconciliations": (Index(("status", "_id")), Index(("endedAt",), only=_where("endedAt"))),
     "reconciliation_differences": (),
+    "tallies": (),
 }
 
 

@@ -102,6 +102,7 @@ _ORDER = _exactly(
     dueBy=_TIME,
     attempts=_COUNT,
     announced=_COUNT,
+    origin=_exactly({"requestId": _TEXT}, traceparent=_TEXT),
     idempotency=_exactly({"caller": _TEXT, "key": _TEXT, "digest": _HASH}, answered=_ORDINAL),
     refundKeys=_list(_exactly({"caller": _TEXT, "key": _TEXT, "digest": _HASH, "refund_id": _TEXT})),
 )
@@ -255,6 +256,10 @@ _DIFFERENCE = _exactly(
     }
 )
 
+_TALLY = _exactly(
+    {"_id": _TEXT, "orders": _COUNTS, "at": _TIME, "seconds": {"bsonType": "number", "minimum": 0}}
+)
+
 VALIDATORS: dict[str, Schema] = {
     "orders": {"$jsonSchema": _ORDER, "$expr": _BOOKS_BALANCE},
     "stock": {"$jsonSchema": _LEVEL},
@@ -267,6 +272,7 @@ VALIDATORS: dict[str, Schema] = {
     "payment_events": {"$jsonSchema": _PAYMENT_EVENT},
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
     "purged_orders": {"$jsonSchema": _exactly({"_id": _KEY, "at": _TIME})},
+    "tallies": {"$jsonSchema": _TALLY},
     "reconciliations": {"$jsonSchema": _RECONCILIATION},
     "reconciliation_differences": {"$jsonSchema": _DIFFERENCE},
 }

@@ -1,0 +1,64 @@
+"""Traces, as those who work see them: one of each order, from its POST to what was told of it last.
+
+Here is what happens where nothing is traced, which is nothing. `app/gateways/traces.py` has OpenTelemetry's.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from app.domain.order import Order
+
+
+class Arrived(Protocol):
+    """A request under way; `traceparent` (W3C) is where what it sets in motion goes on."""
+
+    traceparent: str
+    trace_id: str
+
+    def leave(self, method: str, route: str, status: int) -> None:
+        """Ends it; a route that is none's own is `unmatched`."""
+
+
+class Tracer:
+    """Traces nothing, at no cost."""
+
+    def arrive(self, environ: Mapping[str, str]) -> Arrived | None:
+        """Begins a request in the trace of the client, if it names one; None where nothing is traced."""
+        return None
+
+    @contextmanager
+    def publishing(self, task: str) -> Iterator[dict[str, str]]:
+        """The publishing of a message; the headers that it should carry."""
+        yield {}
+
+    @contextmanager
+    def working(self, task: str, traceparent: str | None) -> Iterator[str | None]:
+        """The work of a task; the id of its trace."""
+        yield None
+
+    @contextmanager
+    def orders(
+        self, name: str, orders: Sequence[Order], *, outward: bool = False
+    ) -> Iterator[dict[str, str]]:
+        """Work on many orders at once, shown in the trace of each; the traceparents by order id, if any."""
+        yield {}
+
+    def close(self) -> None:
+        """Hands over what is not handed over yet."""
+
+
+def trace_id(traceparent: str) -> str:
+    """The id of the trace that a traceparent names."""
+    return traceparent.split("-")[1]
+
+
+def about(order: Order) -> dict[str, str]:
+    """What a log line says of an order: its id, that of the request that made it, that of its trace."""
+    origin = order.get("origin", {})
+    told = {"order_id": order["id"]}
+    if "requestId" in origin:
+        told["request_id"] = origin["requestId"]
+    if "traceparent" in origin:
+        told["trace_id"] = trace_id(origin["traceparent"])
+    return told
