@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CANCELABLE = ("requires_payment_method", "requires_confirmation", "requires_action", "requires_capture")
 EXPECTED = {"confirm": ("requires_confirmation",), "capture": ("requires_capture",), "cancel": CANCELABLE}
-NOT_BEGUN = (409, 429)
+NOT_BEGUN = (401, 403, 409, 429)
 
 # By key, the digest of its request and the first answer to it, which is None while it is being made.
 kept: dict[str, tuple[str, tuple[int, bytes] | None]] = {}

@@ -36,6 +36,10 @@ class StripeServer(Server):
         self.url = f"http://{HOST}:{self.port}"
         self._http = httpx.Client(base_url=self.url, auth=(API_KEY, ""), trust_env=False, timeout=30)
 
+    def __exit__(self, *ended: object) -> None:
+        self._http.close()
+        super().__exit__(*ended)
+
     def card(self, number: str) -> str:
         """A payment method of that card."""
         card = {"number": number, "exp_month": 12, "exp_year": 2040, "cvc": "123"}

@@ -147,9 +147,10 @@ class StripeCalls:
 
 
 def is_refused(error: stripe.StripeError) -> bool:
-    """Whether Stripe has answered, and would answer the same again: a 4xx but a lock or a rate."""
+    """Whether Stripe has answered of this payment, and would answer the same again: a 4xx, but for a lock, a
+    rate, or a key that it does not take, which is ours to put right and no customer's fault."""
     status = error.http_status or 0
-    return 400 <= status < 500 and status != 409 and not isinstance(error, stripe.RateLimitError)
+    return 400 <= status < 500 and status not in (401, 403, 409, 429)
 
 
 def fault(error: stripe.StripeError) -> dict[str, Any]:
