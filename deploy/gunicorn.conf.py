@@ -10,13 +10,13 @@ from typing import Any
 _ports = [os.environ.get("PORT") or "3003", *filter(None, [os.environ.get("METRICS_PORT")])]
 bind = [f"{os.environ.get('BIND_ADDRESS', '0.0.0.0')}:{port}" for port in _ports]  # noqa: S104 - in a container
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
-worker_class = "gevent"
+worker_class = "deploy.worker.Worker"
 worker_connections = 1000
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats, not on a disk
 backlog = 2048
 
 # Longer than a load balancer keeps an idle connection, so that the balancer is the one who closes it.
-keepalive = 75
+keepalive = int(os.environ.get("KEEPALIVE") or 75)
 timeout = 30
 graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 25)
 

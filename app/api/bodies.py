@@ -82,9 +82,15 @@ def _raw(request: Request) -> bytes:
         length = MAX_BYTES + 1 if request.environ.get("wsgi.input_terminated") else 0
     elif length > MAX_BYTES:
         raise RequestEntityTooLarge
-    # A client that sends drop by drop is not to keep what it has sent in memory for ever.
-    with Timeout(shop().settings.body_timeout.total_seconds(), _TooSlow):
-        raw: bytes = stream.read(length)
+    try:
+        # A client that sends drop by drop is not to keep what it has sent in memory for ever.
+        with Timeout(shop().settings.body_timeout.total_seconds(), _TooSlow):
+            raw: bytes = stream.read(length)
+    except Problem:
+        raise
+    except Exception as error:
+        # Each server has errors of its own for what it cannot read.
+        raise Problem("bad_request", "The body breaks off, or its chunks are none.") from error
     if len(raw) > MAX_BYTES:
         raise RequestEntityTooLarge
     return raw
