@@ -74,7 +74,6 @@ def test_a_shared_secret_will_do() -> None:
         ({"scope": None, "scp": "orders:read"}, {"orders:read"}),
         ({"scope": "orders:admin"}, {"orders:admin", "orders:read", "orders:write"}),
         ({"aud": ["else", AUDIENCE]}, {"orders:read", "orders:write"}),
-        ({"exp": int(time.time()) - LEEWAY // 2}, {"orders:read", "orders:write"}),
         ({"sub": "x" * 128}, {"orders:read", "orders:write"}),
     ],
 )
@@ -96,8 +95,8 @@ def test_a_token_allows_what_its_scopes_say(changes: dict[str, Any], scopes: set
         {"exp": "soon"},
         {"exp": float("inf")},
         {"exp": [1]},
-        {"nbf": int(time.time()) + 60},
-        {"iat": int(time.time()) + 60},
+        {"nbf": int(time.time()) + 36_000},
+        {"iat": int(time.time()) + 36_000},
         {"iat": "now"},
         {"sub": None},
         {"sub": ""},
@@ -114,6 +113,12 @@ def test_a_token_allows_what_its_scopes_say(changes: dict[str, Any], scopes: set
 def test_a_token_that_says_something_wrong_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(NotSignedIn, match=INVALID):
         BY_SECRET.caller(sealed(HS256, claims(**changes), RIGHTLY))
+
+
+def test_a_clock_may_be_a_little_off() -> None:
+    now = int(time.time())
+    for changes in ({"exp": now - LEEWAY // 2}, {"nbf": now + LEEWAY // 2}, {"iat": now + LEEWAY // 2}):
+        assert BY_SECRET.caller(token(**changes)) == ANN
 
 
 def test_a_token_that_has_expired_is_refused_as_that() -> None:
