@@ -4,6 +4,7 @@
 """
 
 import os
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -237,6 +238,8 @@ def _together(values: Mapping[str, Any]) -> dict[str, str]:
         faults["RATE_LIMIT_REDIS_URL"] = "must be set where REDIS_URL is no redis:// or rediss://"
     if values.get("tracing") and find_spec("opentelemetry") is None:
         faults["TRACING"] = "is true, which needs the extra: pip install 'order-service[otel]'"
+    if values.get("payment_provider") == "sandbox" and not _is_base64(values.get("payment_webhook_secret")):
+        faults |= {"PAYMENT_WEBHOOK_SECRET": "must be whsec_ and base64, as Standard Webhooks has it"}
     if values.get("payment_provider") == "stripe":
         if find_spec("stripe") is None:
             faults["PAYMENT_PROVIDER"] = (
@@ -245,6 +248,16 @@ def _together(values: Mapping[str, Any]) -> dict[str, str]:
         if not values.get("stripe_api_key"):
             faults["STRIPE_API_KEY"] = "must be set where PAYMENT_PROVIDER is stripe"
     return faults
+
+
+def _is_base64(secret: str | None) -> bool:
+    """Whether it is one of Standard Webhooks' secrets, or there is none."""
+    if secret is None:
+        return True
+    try:
+        return len(b64decode(secret.removeprefix("whsec_") + "==", validate=False)) > 0
+    except ValueError:
+        return False
 
 
 def _lacks_redis_for_limits(values: Mapping[str, Any]) -> bool:

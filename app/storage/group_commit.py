@@ -43,6 +43,8 @@ def _blame(number: int, error: BulkWriteError) -> Outcomes:
     unconfirmed = error.details.get("writeConcernErrors")
     outcomes: Outcomes = [ConnectionFailure("the insert was not confirmed") if unconfirmed else None] * number
     for fault in error.details["writeErrors"]:
+        # The whole document, which may end up in a log by the error's text.
+        fault.pop("op", None)
         kind = DuplicateKeyError if fault["code"] == _DUPLICATE_KEY else WriteError
         outcomes[fault["index"]] = kind(fault["errmsg"], fault["code"], fault)
     return outcomes

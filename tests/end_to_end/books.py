@@ -22,11 +22,14 @@ Document = dict[str, Any]
 # What the provider may have on its books for an order, by the payment status that the order has at rest.
 PROVIDER_SAYS = {
     "captured": ("captured",),
+    "partially_refunded": ("captured",),
     "refunded": ("refunded",),
     "declined": ("declined",),
     "voided": ("voided", "declined"),
 }
-MONEY_MOVED = ("captured", "refunded")
+MONEY_MOVED = ("captured", "partially_refunded", "refunded")
+# Once for each write that ends refunds.
+REPEATABLE = ("payment.partially_refunded",)
 LIVE_STATUSES = ("confirmed", "shipped", "delivered")
 MOVED_BY_STOCK_STATUS = {"decremented": ("decrement",), "restocked": ("decrement", "restock")}
 
@@ -64,13 +67,16 @@ def _of_log(order: Document) -> Iterator[str]:
     if order["status"] == "pending":
         yield "still pending"
     events: Any = order["events"]
-    repeated = [kind for kind, number in Counter(event["type"] for event in events).items() if number > 1]
+    told = Counter((event["type"], event["data"].get("refundId")) for event in events)
+    repeated = [kind for kind, number in told.items() if number > 1 and kind[0] not in REPEATABLE]
     if repeated:
         yield f"twice in its log: {repeated}"
     if bad := first_bad_sequence(order["id"], events):
         yield f"its log does not verify at {bad}"
     folded: Any = fold(order["id"], events)
-    if any(folded[part] != order[part] for part in ("status", "payment", "stock", "version")):
+    if any(folded[part] != order[part] for part in ("status", "payment", "stock", "version")) or (
+        folded.get("refunds") != order.get("refunds")
+    ):
         yield "its state is not what its log says"
 
 
@@ -79,7 +85,9 @@ def _of_money(order: Document, payment: Document | None) -> Iterator[str]:
     if status not in PROVIDER_SAYS:
         yield f"its payment is left {status}"
         return
-    if (order["status"] in LIVE_STATUSES) != (status == "captured"):
+    if status != "captured" and order["status"] in LIVE_STATUSES and not order.get("refunds"):
+        yield f"its payment is {status}"
+    if status == "captured" and order["status"] not in LIVE_STATUSES:
         yield f"its payment is {status}"
     if payment is None:
         yield "the provider has never heard of it"
@@ -87,7 +95,9 @@ def _of_money(order: Document, payment: Document | None) -> Iterator[str]:
     if payment["status"] not in PROVIDER_SAYS[status]:
         yield f"its payment is {status}, which is {payment['status']} at the provider"
     captured = order["totalAmount"] if status in MONEY_MOVED else 0
-    refunded = order["totalAmount"] if status == "refunded" else 0
+    refunded = sum(refund["amount"] for refund in order.get("refunds", ()) if refund["status"] == "succeeded")
+    if (order["payment"]["capturedAmount"], order["payment"]["refundedAmount"]) != (captured, refunded):
+        yield f"it says captured and refunded otherwise than its refunds: {order['payment']}"
     if (payment["captured"], payment["refunded"]) != (captured, refunded):
         yield f"captured {payment['captured']} and refunded {payment['refunded']} at the provider"
 

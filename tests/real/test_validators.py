@@ -2,177 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import ObjectId
 from pymongo.errors import WriteError
 
-from app.domain.order import Change, Personal, advance, create
 from app.storage import schema
 from app.storage.database import connect
 from app.storage.validators import VALIDATORS
+from tests.real.stored import AT, RIGHT, ROADS, order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from deploy.local.servers import MongoServer
 
-AT = datetime(2024, 10, 4, 10, tzinfo=UTC)
 REFUSED = 121
-CONFIRMED = (
-    Change("payment.authorized", {"reference": "r"}),
-    Change("stock.decremented"),
-    Change("payment.captured", {"capturedAmount": 1250}),
-    Change("order.confirmed"),
-)
-CANCELLED = Change("order.cancelled", {"cancellation": {"reason": "requested", "detail": "changed my mind"}})
-ROADS: dict[str, tuple[Change, ...]] = {
-    "pending": (),
-    "confirmed": CONFIRMED,
-    "delivered": (
-        *CONFIRMED,
-        Change("order.shipped", {"tracking": {"carrier": "DHL", "number": "1"}}),
-        Change("order.delivered"),
-    ),
-    "refunded": (
-        *CONFIRMED,
-        CANCELLED,
-        Change("payment.partially_refunded", {"refundedAmount": 250}),
-        Change("payment.refunded", {"refundedAmount": 1250}),
-        Change("stock.restocked"),
-    ),
-    "declined": (
-        Change("payment.declined", {"failure": {"code": "card_declined", "message": "No."}}),
-        CANCELLED,
-        Change("stock.released"),
-    ),
-    "out of stock": (
-        Change("payment.authorized", {"reference": "r"}),
-        Change("stock.insufficient", {"shortages": [{"productId": "p", "requested": 2, "available": 0}]}),
-        CANCELLED,
-        Change("payment.voided"),
-    ),
-    "deleted": (*CONFIRMED, CANCELLED, Change("order.deleted", {"deletedAt": AT})),
-}
-
-
-def _order(*changes: Change) -> dict[str, Any]:
-    data = {
-        "userId": "u",
-        "products": [{"productId": "p", "quantity": 2, "unitPrice": 625}],
-        "totalAmount": 1250,
-        "currency": "USD",
-        "paymentMethod": "sandbox_ok",
-        "reference": "r-1",
-    }
-    personal = Personal(
-        salt="s", email="a@example.org", shippingAddress={"city": "Bonn"}, metadata={"gift.wrap": "$yes"}
-    )
-    order = advance(create(str(ObjectId()), AT, "client", data, personal), AT, "system", changes)
-    document: dict[str, Any] = {
-        **copy.deepcopy(order),
-        "_id": ObjectId(order["id"]),
-        "dueBy": AT,
-        "attempts": 3,
-    }
-    document |= {"announced": 1, "idempotency": {"caller": "c", "key": str(ObjectId()), "digest": "0" * 64}}
-    if "deletedAt" not in order:
-        document["visible"] = True
-    del document["id"]
-    return document
-
-
-def _level() -> dict[str, Any]:
-    return {"_id": str(ObjectId()), "onHand": 3, "version": 1, "updatedAt": AT}
-
-
-def _movement() -> dict[str, Any]:
-    row = {"_id": ObjectId(), "productId": "p", "quantity": -2, "kind": "decrement", "at": AT}
-    return {**row, "orderId": str(ObjectId()), "reason": "damaged"}
-
-
-def _notification() -> dict[str, Any]:
-    order_id = str(ObjectId())
-    return {
-        "_id": f"{order_id}:1:mail",
-        "orderId": order_id,
-        "sequence": 1,
-        "channel": "mail",
-        "type": "order.created",
-        "at": AT,
-        "attempts": 0,
-        "status": "pending",
-        "dueBy": AT,
-    }
-
-
-def _payment() -> dict[str, Any]:
-    money = {"amount": 1250, "currency": "USD", "captured": 1250, "refunded": 0}
-    return {"_id": str(ObjectId()), "status": "captured", "at": AT, "calls": 1, **money}
-
-
-def _endpoint() -> dict[str, Any]:
-    return {
-        "_id": ObjectId(),
-        "url": "https://example.com/",
-        "events": ["order.*"],
-        "enabled": False,
-        "secrets": [{"secret": "whsec_new"}, {"secret": "whsec_old", "until": AT}],
-        "createdAt": AT,
-        "updatedAt": AT,
-        "disabledReason": "gone",
-    }
-
-
-def _webhook() -> dict[str, Any]:
-    return {
-        "_id": str(ObjectId()),
-        "endpointId": str(ObjectId()),
-        "orderId": str(ObjectId()),
-        "sequence": 1,
-        "type": "order.created",
-        "at": AT,
-        "status": "pending",
-        "attempts": [
-            {"at": AT, "milliseconds": 0, "statusCode": 503},
-            {"at": AT, "milliseconds": 9, "error": "timeout"},
-        ],
-        "failures": 2,
-        "dueBy": AT,
-        "claim": "c",
-        "reason": "attempts_exhausted",
-    }
-
-
-def _payment_event() -> dict[str, Any]:
-    told = {"_id": str(ObjectId()), "type": "payment.captured", "receivedAt": AT}
-    return {**told, "attempts": 0, "status": "done"}
-
-
-def _fed() -> dict[str, Any]:
-    return {
-        "_id": 1 + int(str(ObjectId())[-12:], 16),
-        "orderId": ObjectId(),
-        "sequence": 1,
-        "type": "order.created",
-    }
-
-
-RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
-    "orders": lambda: _order(*CONFIRMED),
-    "stock": _level,
-    "stock_movements": _movement,
-    "notifications": _notification,
-    "sandbox_payments": _payment,
-    "feed": _fed,
-    "webhook_endpoints": _endpoint,
-    "webhook_deliveries": _webhook,
-    "payment_events": _payment_event,
-    "stock_loads": lambda: {"_id": ObjectId(), "at": AT, "parts": [b"x"]},
-}
 # A field that must not have the value; None: that must not be missing.
 WRONG: dict[str, list[tuple[str, Any]]] = {
     "orders": [
@@ -269,6 +115,18 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
     "feed": [("orderId", "x"), ("orderId", None), ("sequence", 0), ("type", "order.lost"), ("order", {})],
     "payment_events": [("type", None), ("receivedAt", "now"), ("status", "lost"), ("body", "x")],
     "stock_loads": [("parts", "x"), ("parts.0", 1), ("at", None)],
+    "purged_orders": [("at", None), ("at", "now"), ("order", {})],
+    "tallies": [("orders", None), ("orders.pending", -1), ("seconds", -1), ("at", None)],
+    "reconciliations": [
+        ("scopes", []),
+        ("scopes.0", "weather"),
+        ("status", "lost"),
+        ("startedAt", None),
+        ("checked.orders", -1),
+        ("repaired", -1),
+        ("body", "x"),
+    ],
+    "reconciliation_differences": [("kind", "lost"), ("ids", None), ("repaired", "yes"), ("order", {})],
 }
 
 
@@ -290,7 +148,7 @@ def test_every_collection_with_a_validator_is_tried() -> None:
 @pytest.mark.parametrize("road", ROADS)
 def test_an_order_in_any_state_is_stored(validated: Any, road: str) -> None:
     """With every optional field."""
-    validated["orders"].insert_one(_order(*ROADS[road]))
+    validated["orders"].insert_one(order(*ROADS[road]))
 
 
 @pytest.mark.parametrize("collection", RIGHT)
