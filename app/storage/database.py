@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import pymongo
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
@@ -11,6 +12,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     ExecutionTimeout,
+    OperationFailure,
     PyMongoError,
     WriteConcernError,
 )
@@ -26,6 +28,34 @@ OrderDatabase = Database[Document]
 T = TypeVar("T")
 
 _OUTAGES = (ConnectionFailure, WriteConcernError, ExecutionTimeout)
+# What a server says that is becoming or ceasing to be the primary, or has just been: another will answer.
+PASSING = frozenset(
+    (
+        6,  # HostUnreachable
+        7,  # HostNotFound
+        43,  # CursorNotFound
+        89,  # NetworkTimeout
+        91,  # ShutdownInProgress
+        133,  # FailedToSatisfyReadPreference
+        134,  # ReadConcernMajorityNotAvailableYet
+        175,  # QueryPlanKilled
+        189,  # PrimarySteppedDown
+        237,  # CursorKilled
+        262,  # ExceededTimeLimit
+        9001,  # SocketException
+        10107,  # NotWritablePrimary
+        11600,  # InterruptedAtShutdown
+        11601,  # Interrupted
+        11602,  # InterruptedDueToReplStateChange
+        13435,  # NotPrimaryNoSecondaryOk
+        13436,  # NotPrimaryOrSecondary
+    )
+)
+
+# Seconds: how soon a server that says nothing is missed, together with the time to connect, and how long a
+# transaction may take with all of its repetitions.
+_HEARTBEAT = 2.0
+_TRANSACTION = 15.0
 
 DEFAULT_DATABASE = "orders"
 
@@ -35,8 +65,9 @@ def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
 
     A write is acknowledged when a majority has it in the journal; a read sees only what a majority has.
     So nothing acknowledged is lost in a failover, and no worker acts on an order that may be rolled back. A
-    server that is connected and says nothing for `patience` seconds counts as gone; None waits for ever, as
-    the building of an index may need.
+    server that is connected and says nothing for `patience` seconds counts as gone, and a majority that has
+    not got the write after half of them as one that may never get it; None waits for ever, as the building of
+    an index may need. A server that does not answer heartbeats either is given up sooner.
     """
     client: MongoClient[Document] = MongoClient(
         uri,
@@ -46,7 +77,9 @@ def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
         tz_aware=True,
         serverSelectionTimeoutMS=3_000,
         connectTimeoutMS=3_000,
-        socketTimeoutMS=None if patience is None else int(patience * 1000),
+        heartbeatFrequencyMS=int(_HEARTBEAT * 1000),
+        socketTimeoutMS=int(patience * 1000) if patience else None,
+        wTimeoutMS=int(patience * 500) if patience else None,
         connect=False,
         appname="order-service",
     )
@@ -68,9 +101,12 @@ def reachable() -> Iterator[None]:
 
 
 def transact(database: Database[Document], work: Callable[[Transaction], T]) -> T:
-    """Runs the work in one transaction, from the start again after a write conflict or a new primary."""
+    """Runs the work in one transaction, from the start again after a write conflict or a new primary.
+
+    The driver alone would go on so for two minutes, with a caller who waits.
+    """
     try:
-        with database.client.start_session() as session:
+        with pymongo.timeout(_TRANSACTION), database.client.start_session() as session:
             return session.with_transaction(
                 work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
             )
@@ -82,7 +118,9 @@ def transact(database: Database[Document], work: Callable[[Transaction], T]) -> 
 
 def _is_outage(error: PyMongoError) -> bool:
     if isinstance(error, BulkWriteError):
-        return not error.details.get("writeErrors")
+        return all(fault["code"] in PASSING for fault in error.details.get("writeErrors", ()))
+    if isinstance(error, OperationFailure) and error.code in PASSING:
+        return True
     return isinstance(error, _OUTAGES) or error.has_error_label("RetryableWriteError")
 
 
