@@ -79,7 +79,7 @@ def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
         connectTimeoutMS=3_000,
         heartbeatFrequencyMS=int(_HEARTBEAT * 1000),
         socketTimeoutMS=int(patience * 1000) if patience else None,
-        wTimeoutMS=int(patience * 500) if patience else None,
+        wTimeoutMS=int(patience * 500) if patience else 0,
         connect=False,
         appname="order-service",
     )
