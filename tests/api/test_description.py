@@ -219,8 +219,13 @@ def test_what_is_served_is_what_is_described(
     call("post", refunds, "/orders/none/refunds")
     call("get", refunds, f"{path}/refunds")
     call("get", f"{refunds}/{{refundId}}", f"{path}/refunds/{path.rpartition('/')[2]}-1")
-    for number in (1, 2):
-        retry = f"{path}/refunds/{path.rpartition('/')[2]}-{number}/retry"
+    untracked = {"products": [{"productId": "fig", "quantity": 1}], "paymentMethod": "sandbox_refund_fails_once"}
+    failing = call("post", "/orders", json={**SAMPLE, **untracked}).headers["Location"]
+    settle(failing.rpartition("/")[2])
+    call("post", refunds, f"{failing}/refunds", json={})
+    settle(failing.rpartition("/")[2])
+    for _ in range(2):
+        retry = f"{failing}/refunds/{failing.rpartition('/')[2]}-1/retry"
         call("post", f"{refunds}/{{refundId}}/retry", retry)
     call(
         "put",
