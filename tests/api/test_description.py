@@ -219,8 +219,9 @@ def test_what_is_served_is_what_is_described(
     call("post", refunds, "/orders/none/refunds")
     call("get", refunds, f"{path}/refunds")
     call("get", f"{refunds}/{{refundId}}", f"{path}/refunds/{path.rpartition('/')[2]}-1")
-    untracked = {"products": [{"productId": "fig", "quantity": 1}], "paymentMethod": "sandbox_refund_fails_once"}
-    failing = call("post", "/orders", json={**SAMPLE, **untracked}).headers["Location"]
+    figs = [{"productId": "fig", "quantity": 1}]
+    failing = {**SAMPLE, "products": figs, "paymentMethod": "sandbox_refund_fails_once"}
+    failing = call("post", "/orders", json=failing).headers["Location"]
     settle(failing.rpartition("/")[2])
     call("post", refunds, f"{failing}/refunds", json={})
     settle(failing.rpartition("/")[2])
