@@ -127,6 +127,17 @@ def test_compose_starts_in_an_order_that_can_be_waited_for(name: str) -> None:
             assert SERVICES[other]["restart"].startswith("on-failure")
 
 
+def test_the_proxy_of_compose_finds_web_and_is_found() -> None:
+    """And is the one proxy that web believes."""
+    nginx, web = SERVICES["nginx"], SERVICES["web"]
+    assert nginx["volumes"] == ["./nginx.conf:/etc/nginx/nginx.conf:ro"]
+    configuration = (DEPLOY / "nginx.conf").read_text()
+    assert re.findall(r"(?m)^ +server (\S+);", configuration) == [f"web:{TABLE['port'].default}"]
+    assert nginx["ports"][0].rpartition(":")[2] in re.findall(r"(?m)^ +listen (\d+);", configuration)
+    assert set(nginx["networks"]) & set(web["networks"])
+    assert web["environment"]["TRUSTED_PROXIES"] == "1"
+
+
 def test_compose_hands_on_no_variable_that_nobody_reads() -> None:
     """And has an example of every one that it asks for."""
     text = (DEPLOY / "compose.yaml").read_text()
