@@ -49,6 +49,7 @@ COUNTED = {
     ),
     "relay_messages_total": Metric("counter", "Messages published, by their task.", ("task",), "relay"),
     "order_events_total": Metric("counter", "Events of orders that the relay has read.", ("type",), "relay"),
+    "beat_messages_total": Metric("counter", "Tasks that beat has started.", ("task",), "beat"),
     "task_duration_seconds": Metric("histogram", "Time that a task took.", ("task",), "worker", _SLOW),
     "task_failures_total": Metric("counter", "Tasks that a fault has ended.", ("task",), "worker"),
     "task_ids_total": Metric(

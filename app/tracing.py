@@ -5,27 +5,29 @@ Here is what happens where nothing is traced, which is nothing. `app/gateways/tr
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from app.domain.order import Order
 
 
-class Arrived(Protocol):
-    """A request under way; `traceparent` (W3C) is where what it sets in motion goes on."""
+class Arrived:
+    """A request under way; `traceparent` (W3C) is where what it sets in motion goes on, if it is traced."""
 
-    traceparent: str
-    trace_id: str
+    traceparent = ""
+    trace_id = ""
 
     def leave(self, method: str, route: str, status: int) -> None:
-        """Ends it; a route that is none's own is `unmatched`."""
+        """Ends it."""
+
+
+_UNTRACED = Arrived()
 
 
 class Tracer:
     """Traces nothing, at no cost."""
 
-    def arrive(self, environ: Mapping[str, str]) -> Arrived | None:
-        """Begins a request in the trace of the client, if it names one; None where nothing is traced."""
-        return None
+    def arrive(self, environ: Mapping[str, str]) -> Arrived:
+        """Begins a request in the trace of the client, if it names one."""
+        return _UNTRACED
 
     @contextmanager
     def publishing(self, task: str) -> Iterator[dict[str, str]]:

@@ -5,6 +5,7 @@ and a busy one handles more orders per message the further it is behind.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 from app.domain.steps import set_in_motion
@@ -21,7 +22,7 @@ class _Generation:
 
     def __init__(self, place: Any) -> None:
         self.place = place
-        self.owed: dict[str, dict[str, None]] = {}
+        self.owed: dict[str, dict[str, datetime | None]] = {}
 
 
 class Backlog:
@@ -45,7 +46,12 @@ class Backlog:
             for name in set_in_motion(change.event_types):
                 waiting = newest.owed.setdefault(name, {})
                 if len(waiting) < MOST_WAITING:
-                    waiting[change.order_id] = None
+                    waiting.setdefault(change.order_id, change.at)
+
+    def waiting_since(self) -> datetime | None:
+        """When the oldest change happened that is not published; None where all are."""
+        oldest = [next(iter(ids.values())) for one in self._generations for ids in one.owed.values()]
+        return min((at for at in oldest if at), default=None)
 
     def publish(self, is_free: Callable[[str], bool], send: Callable[[str, list[str]], None]) -> None:
         """Sends one batch of every step whose queue is free."""

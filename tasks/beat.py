@@ -5,8 +5,10 @@ from typing import Any
 import structlog
 from celery.beat import Scheduler
 
+from app.metrics import Metrics
 from tasks.celery import settings
 from tasks.lease import Lease
+from tasks.observed import share_counts, show_counts
 from tasks.schedule import SCHEDULE
 
 _STANDBY = 1.0
@@ -20,6 +22,9 @@ class LeasedScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._lease = Lease(settings.redis_url, "beat")
         self._works = False
+        share_counts(settings.metrics_port)
+        self._metrics = Metrics()
+        show_counts(settings.metrics_port)
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -34,6 +39,11 @@ class LeasedScheduler(Scheduler):
         if not works:
             log.info("beat works")
         return min(super().tick(*args, **kwargs), _STANDBY)
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Sends one task."""
+        super().apply_entry(entry, producer)
+        self._metrics.count("beat_messages_total", entry.name)
 
     def close(self) -> None:
         """Gives the lease up."""

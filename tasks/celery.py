@@ -5,15 +5,20 @@ from functools import cache
 
 from billiard import pool  # type: ignore[import-untyped]
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+)
 from kombu.entity import Queue
 
 from app.bootstrap import open_shop
 from app.config import ConfigError, Settings
+from app.gateways.broker import QUEUES
 from app.logging import configure
 from app.services.shop import Shop
-
-QUEUES = ("payments", "stock", "notifications", "maintenance")
+from tasks.observed import ObservedTask, share_counts, show_counts
 
 
 @setup_logging.connect
@@ -31,6 +36,18 @@ def end_promptly(**_: object) -> None:
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 
+@worker_init.connect
+def share(**_: object) -> None:
+    """Before the worker forks."""
+    share_counts(settings.metrics_port)
+
+
+@worker_ready.connect
+def show(**_: object) -> None:
+    """After it has forked, since a thread of its own would not come along."""
+    show_counts(settings.metrics_port)
+
+
 @cache
 def shop() -> Shop:
     """This process's shop, opened at first use, which is after the worker has forked."""
@@ -46,7 +63,9 @@ try:
     settings = Settings.from_env()
 except ConfigError as faults:
     sys.exit(str(faults))
-app = Celery("orders", broker=settings.redis_url, include=("tasks.steps", "tasks.maintenance"))
+app = Celery(
+    "orders", broker=settings.redis_url, task_cls=ObservedTask, include=("tasks.steps", "tasks.maintenance")
+)
 app.conf.update(
     beat_scheduler="tasks.beat:LeasedScheduler",
     broker_connection_max_retries=None,

@@ -14,6 +14,7 @@ from app.storage.feed import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from app.services.shop import Shop
     from app.storage.changes import Changed
@@ -45,11 +46,16 @@ class Feeder:
         self._taken = self._fed = 0
         self._ending = threading.Event()
         self._fault: Exception | None = None
+        self._waiting_since: datetime | None = None
         self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
 
     def has_room(self) -> bool:
         """Whether more changes should be given now."""
         return self._taken - self._fed < _MOST_WAITING
+
+    def waiting_since(self) -> datetime | None:
+        """When the oldest change happened that is being fed; None where all are fed."""
+        return self._waiting_since
 
     def feed(self, changes: Sequence[Changed]) -> None:
         """Feeds these changes, soon. Raises what ended the feeding."""
@@ -94,10 +100,12 @@ class Feeder:
         while not self._given.empty():
             given.append(self._given.get())
         changes = [change for some in given if isinstance(some, list) for change in some]
+        self._waiting_since = next((change.at for change in changes if change.at), None)
         entries = list(_entries(changes))
         for start in range(0, len(entries), _MOST_AT_ONCE):
             self._shop.feed.append(entries[start : start + _MOST_AT_ONCE])
         self._fed += len(changes)
+        self._waiting_since = None
         places = [some for some in given if isinstance(some, _Place)]
         if places:
             self._shop.changes.remember(places[-1].token)

@@ -8,6 +8,9 @@ that is harmless too.
 
 import signal
 import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
 from threading import Event
 from typing import Any
 
@@ -18,11 +21,12 @@ from app.domain.errors import DatabaseUnavailable
 from app.logging import configure
 from app.services.shop import Shop
 from app.services.sweeping import all_owed_steps
-from app.storage.changes import PlaceLost
+from app.storage.changes import Changed, PlaceLost
 from tasks.backlog import Backlog
 from tasks.celery import settings, shop
 from tasks.feeder import Feeder
 from tasks.lease import Lease
+from tasks.observed import share_counts, show_counts
 from tasks.steps import free_tasks, send, send_all
 
 log = structlog.get_logger()
@@ -38,6 +42,8 @@ _PAUSE = 1.0
 def main() -> None:
     """Relays until SIGTERM or SIGINT."""
     configure(settings.log_level)
+    share_counts(settings.metrics_port)
+    show_counts(settings.metrics_port)
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -53,6 +59,7 @@ def main() -> None:
             log.warning("relay interrupted, will go on", reason=str(error))
             stopping.wait(_PAUSE)
     lease.release()
+    shop().tracer.close()
     log.info("relay ends")
 
 
@@ -73,6 +80,11 @@ def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
     remembered = shop.changes.place()
     place = remembered or _publish_all(shop)
     backlog, renewed = Backlog(place), time.monotonic()
+
+    def publish(name: str, ids: list[str]) -> None:
+        send(name, ids)
+        shop.metrics.count("relay_messages_total", name)
+
     with Feeder(shop, catches_up=not remembered) as feeder, shop.changes.follow(place) as follower:
         if not remembered:
             feeder.remember(place)
@@ -81,16 +93,28 @@ def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
                 changes = follower.take(_BUSY if backlog else _SILENCE)
                 backlog.add(changes)
                 feeder.feed(changes)
+                _count(shop, changes)
             else:
                 stopping.wait(_BUSY)
+            shop.metrics.show("relay_lag_seconds", _seconds_since(backlog.waiting_since(), shop))
+            shop.metrics.show("relay_feed_lag_seconds", _seconds_since(feeder.waiting_since(), shop))
             if backlog:
-                backlog.publish(free_tasks(), send)
+                backlog.publish(free_tasks(), publish)
             if time.monotonic() - renewed > _RENEWAL:
                 renewed = time.monotonic()
                 _settle(backlog, feeder)
                 if not lease.hold():
                     return
         _settle(backlog, feeder)
+
+
+def _count(shop: Shop, changes: Iterable[Changed]) -> None:
+    for kind, number in Counter(kind for change in changes for kind in change.event_types).items():
+        shop.metrics.count("order_events_total", kind, by=number)
+
+
+def _seconds_since(moment: datetime | None, shop: Shop) -> float:
+    return max(0.0, (shop.clock() - moment).total_seconds()) if moment else 0.0
 
 
 def _settle(backlog: Backlog, feeder: Feeder) -> None:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from kombu.exceptions import OperationalError
 
 from app.domain import steps
+from app.gateways.broker import QUEUES
 from app.services.notifying import announce, deliver
 from app.services.processing import perform
 from app.services.sweeping import BATCH
-from tasks.celery import QUEUES, app, queue_of, shop
+from tasks.celery import app, queue_of, shop
+from tasks.observed import publishing
 from tasks.webhooks import send_webhooks
 
 # A queue with fewer messages waiting than this is given more.
@@ -34,7 +36,8 @@ def free_tasks() -> Callable[[str], bool]:
 
 def send(name: str, ids: list[str]) -> None:
     """Publishes a task for these ids; a duplicate is harmless."""
-    app.send_task(name, args=(ids,))
+    with publishing(name, ids) as options:
+        app.send_task(name, args=(ids,), **options)
 
 
 def send_all(owed: Mapping[str, Sequence[str]]) -> None:

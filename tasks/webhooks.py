@@ -19,9 +19,14 @@ def lanes() -> Lanes:
 
 @worker_process_shutdown.connect
 def end_lanes(**_: object) -> None:
-    """Lets attempts under way come to their end; those that take longer are made again by another process."""
+    """Lets attempts under way come to their end; those that take longer are made again by another process.
+
+    Then the traces are handed over that wait, since such a process ends without ado.
+    """
     if lanes.cache_info().currsize:
         lanes().close(_LAST_SECONDS)
+    if shop.cache_info().currsize:
+        shop().tracer.close()
 
 
 @app.task(name="notifications.send_webhooks")

@@ -63,8 +63,7 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
         took = time.perf_counter() - g.began
         route = request.url_rule.rule if request.url_rule else "unmatched"
         shop.metrics.answered(request.method, route, response.status_code, took)
-        if g.trace:
-            g.trace.leave(request.method, route, response.status_code)
+        g.trace.leave(request.method, route, response.status_code)
         if request.endpoint not in _UNLOGGED:
             log.info(
                 "request",
@@ -87,7 +86,7 @@ def _request_id() -> str:
 
 
 def _trace() -> dict[str, str]:
-    return {"trace_id": g.trace.trace_id} if g.trace else {}
+    return {"trace_id": g.trace.trace_id} if g.trace.trace_id else {}
 
 
 def _token() -> str:

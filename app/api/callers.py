@@ -23,7 +23,7 @@ def caller() -> str:
 def origin() -> Origin:
     """What is to be known of the request wherever the order goes that it makes."""
     told = Origin(requestId=g.request_id)
-    if g.trace:
+    if g.trace.traceparent:
         told["traceparent"] = g.trace.traceparent
     return told
 

@@ -6,6 +6,7 @@ import structlog
 
 from app.domain.notifications import Delivery, Notification
 from app.domain.order import PUBLIC, Order
+from app.tracing import about
 
 log = structlog.get_logger(__name__)
 
@@ -22,11 +23,8 @@ class LogChannel:
 
     def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
         """Always sent."""
-        for notification, _ in notifications:
+        for notification, order in notifications:
             log.info(
-                "notification",
-                order_id=notification["orderId"],
-                type=notification["type"],
-                sequence=notification["sequence"],
+                "notification", type=notification["type"], sequence=notification["sequence"], **about(order)
             )
         return [Delivery("sent")] * len(notifications)

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, sent over OTLP; its own variables (`OTEL_…`) say where to, and how many of them."""
+"""Traces by OpenTelemetry, sent over OTLP; its own variables (`OTEL_…`) say where to, and how many."""
 
 import os
 import socket
@@ -15,14 +15,14 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.domain.order import Order
-from app.tracing import Tracer, trace_id
+from app.tracing import Arrived, Tracer, trace_id
 
 _SERVICE = "order-service"
 _SERVER_ERROR = 500
 _W3C = TraceContextTextMapPropagator()
 
 
-class Request:
+class Request(Arrived):
     """A request under way."""
 
     def __init__(self, span: Span) -> None:

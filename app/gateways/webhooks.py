@@ -68,7 +68,13 @@ class WebhookSender:
         return None if all(map(is_public, addresses)) else "leads to an address that is not public"
 
     def send(
-        self, url: str, signing: Sequence[str], message_id: str, at: datetime, message: Mapping[str, Any]
+        self,
+        url: str,
+        signing: Sequence[str],
+        message_id: str,
+        at: datetime,
+        message: Mapping[str, Any],
+        traceparent: str | None = None,
     ) -> Answer:
         """Posts the message, signed with each of the secrets as of that time; raises nothing expected."""
         target = target_of(url)
@@ -76,7 +82,10 @@ class WebhookSender:
             return Answer(None, "bad_url")
         body = orjson.dumps(message)
         try:
-            return self._post(target, _headers(target, signing, message_id, at, body), body)
+            headers = _headers(target, signing, message_id, at, body)
+            if traceparent:
+                headers["traceparent"] = traceparent
+            return self._post(target, headers, body)
         except tuple(_ERRORS) as error:
             if isinstance(error.__cause__, ssl.SSLError):
                 return Answer(None, "untrusted")

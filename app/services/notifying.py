@@ -9,9 +9,11 @@ import structlog
 from app.domain.backoff import backoff
 from app.domain.notifications import Channel, Delivery, Notification
 from app.domain.order import PUBLIC, Order
+from app.domain.steps import ANNOUNCE
 from app.services.past import as_of
 from app.services.shop import Shop
 from app.services.webhook_delivery import record_deliveries
+from app.tracing import about
 
 log = structlog.get_logger()
 
@@ -56,11 +58,14 @@ def announce(shop: Shop, order_ids: Sequence[str]) -> Announced:
         for channel in _channels(shop, order, event["type"])
     ]
     instant = {channel.name: channel for channel in shop.channels if channel.instant}
-    recorded = shop.notifications.record(wanted, sent=instant)
-    endpoints = record_deliveries(shop, news)
-    shop.duties.mark_announced(orders)
+    with shop.tracer.orders(ANNOUNCE, orders):
+        recorded = shop.notifications.record(wanted, sent=instant)
+        endpoints = record_deliveries(shop, news)
+        shop.duties.mark_announced(orders)
     for name, channel in instant.items():
-        channel.deliver([(made, by_id[made["orderId"]]) for made in recorded if made["channel"] == name])
+        told = [(made, by_id[made["orderId"]]) for made in recorded if made["channel"] == name]
+        for delivery in channel.deliver(told):
+            shop.metrics.count("deliveries_total", name, delivery.status)
     return Announced([made["id"] for made in recorded if made["channel"] not in instant], endpoints)
 
 
@@ -73,13 +78,15 @@ def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
     for channel in shop.channels:
         batch = [(n, order) for n in claimed if n["channel"] == channel.name and (order := past[n["id"]])]
         if batch:
-            outcomes = channel.deliver(batch)
-            for (notification, _), delivery in zip(batch, outcomes, strict=True):
-                _note(shop, notification, delivery)
+            with shop.tracer.orders(channel.name, [order for _, order in batch], outward=True):
+                outcomes = channel.deliver(batch)
+            for (notification, order), delivery in zip(batch, outcomes, strict=True):
+                _note(shop, notification, delivery, about(order))
     served = {channel.name for channel in shop.channels}
     for notification in claimed:
         if past[notification["id"]] is None or notification["channel"] not in served:
-            _note(shop, notification, Delivery("failed", "the order or the channel is gone"))
+            gone = Delivery("failed", "the order or the channel is gone")
+            _note(shop, notification, gone, {"order_id": notification["orderId"]})
 
 
 def _channels(shop: Shop, order: Order, event_type: str) -> list[Channel]:
@@ -88,16 +95,21 @@ def _channels(shop: Shop, order: Order, event_type: str) -> list[Channel]:
     return [channel for channel in wanting if not channel.instant] or wanting
 
 
-def _note(shop: Shop, notification: Notification, delivery: Delivery) -> None:
+def _note(shop: Shop, notification: Notification, delivery: Delivery, told: dict[str, str]) -> None:
     now = shop.clock()
+    told = {"notification": notification["id"], "type": notification["type"], **told}
+    if delivery.detail:
+        told["detail"] = delivery.detail
     if delivery.status == "try_again" and notification["attempts"] < _MOST_ATTEMPTS:
         wait = backoff(notification["attempts"], base=5, longest=3600)
         shop.notifications.postpone(notification["id"], now + wait, delivery.detail)
-        log.warning(
-            "notification will be tried again", notification=notification["id"], detail=delivery.detail
-        )
+        shop.metrics.count("deliveries_total", notification["channel"], "try_again")
+        log.warning("notification will be tried again", **told)
         return
     status = "sent" if delivery.status == "sent" else "failed"
     shop.notifications.close(notification["id"], status, now, delivery.detail)
+    shop.metrics.count("deliveries_total", notification["channel"], status)
     if status == "failed":
-        log.error("notification failed", notification=notification["id"], detail=delivery.detail)
+        log.error("notification failed", **told)
+    else:
+        log.info("notification sent", **told)

@@ -3,6 +3,7 @@
 import structlog
 
 from app.domain.order import Order, fold
+from app.tracing import about
 
 log = structlog.get_logger()
 
@@ -14,8 +15,10 @@ def as_of(order: Order | None, sequence: int) -> Order | None:
     try:
         past = fold(order["id"], order["events"][:sequence])
     except Exception:
-        log.exception("order cannot be folded", order_id=order["id"], sequence=sequence)
+        log.exception("order cannot be folded", sequence=sequence, **about(order))
         return None
     if "personal" in order:
         past["personal"] = order["personal"]
+    if "origin" in order:
+        past["origin"] = order["origin"]
     return past

@@ -58,7 +58,9 @@ def receive(shop: Shop, provider: str, headers: Mapping[str, str], body: bytes) 
         event["orderId"] = told.order_id
     if told.reference is not None:
         event["reference"] = told.reference
-    if shop.payment_events.record(event):
+    is_new = shop.payment_events.record(event)
+    shop.metrics.count("payment_events_total", "received" if is_new else "repeated")
+    if is_new:
         log.info("payment event", event_id=event["id"], type=event["type"])
 
 
@@ -105,7 +107,7 @@ def _worked_on(shop: Shop, event: ReceivedEvent) -> _End:
     except DatabaseUnavailable:
         raise
     except Exception:
-        log.exception("payment event failed", event_id=event["id"])
+        log.exception("payment event failed", event_id=event["id"], order_id=event.get("orderId"))
         return _End(WAITING, "a fault of ours")
     return _End(WAITING if outcome == WAITING and not late else "done", outcome)
 
@@ -118,6 +120,7 @@ def _order_of(shop: Shop, event: ReceivedEvent) -> str:
 
 def _note(shop: Shop, event: ReceivedEvent, end: _End) -> None:
     now = shop.clock()
+    shop.metrics.count("payment_events_total", end.status)
     if end.status == WAITING:
         wait = backoff(event["attempts"], longest=_LONGEST_WAIT)
         shop.payment_events.postpone(event["id"], now + wait, end.detail)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from app.domain.order import Change, Order
 from app.domain.payments import Charge, Outcome, Outcomes, Repayment
 from app.domain.refunds import is_pending, next_id
+from app.domain.steps import AUTHORIZE, CAPTURE, REFUND, VOID, Step
 from app.services.ordering import cancellation
 from app.services.saving import save, try_later
 from app.services.shop import Shop
@@ -16,17 +17,17 @@ Changes = Callable[[Order, Outcome], list[Change]]
 
 def authorize(shop: Shop, due: list[Order]) -> list[str]:
     """Reserves the money."""
-    return _settle(shop, due, shop.payments.authorize(_charges(due)), _AUTHORIZATION)
+    return _settle(shop, AUTHORIZE, due, shop.payments.authorize(_charges(due)), _AUTHORIZATION)
 
 
 def capture(shop: Shop, due: list[Order]) -> list[str]:
     """Takes the money."""
-    return _settle(shop, due, shop.payments.capture(_charges(due)), _CAPTURE)
+    return _settle(shop, CAPTURE, due, shop.payments.capture(_charges(due)), _CAPTURE)
 
 
 def void(shop: Shop, due: list[Order]) -> list[str]:
     """Lets the money go that was reserved for an order that has ended."""
-    return _settle(shop, due, shop.payments.void(_charges(due)), _VOID)
+    return _settle(shop, VOID, due, shop.payments.void(_charges(due)), _VOID)
 
 
 def refund(shop: Shop, due: list[Order]) -> list[str]:
@@ -49,7 +50,7 @@ def refund(shop: Shop, due: list[Order]) -> list[str]:
                 unknown[order["id"]] = order
         orders = {order["id"]: order for order in due if order["id"] in ended}
         moved += save(shop, {key: repaid(orders[key], ends) for key, ends in ended.items()}, orders)
-        try_later(shop, list(unknown.values()))
+        try_later(shop, REFUND, list(unknown.values()))
     return moved
 
 
@@ -88,7 +89,9 @@ def _charges(orders: Sequence[Order]) -> list[Charge]:
     return [charge(order) for order in orders]
 
 
-def _settle(shop: Shop, due: list[Order], groups: Outcomes, table: dict[str, Changes]) -> list[str]:
+def _settle(
+    shop: Shop, step: Step, due: list[Order], groups: Outcomes, table: dict[str, Changes]
+) -> list[str]:
     """Turns each outcome into the changes that the table names for it; what is not in it is tried again."""
     orders = {order["id"]: order for order in due}
     moved: list[str] = []
@@ -98,7 +101,7 @@ def _settle(shop: Shop, due: list[Order], groups: Outcomes, table: dict[str, Cha
             for order_id, outcome in outcomes.items()
             if outcome.status in table
         }
-        try_later(shop, [orders[order_id] for order_id in outcomes if not changes.get(order_id)])
+        try_later(shop, step, [orders[order_id] for order_id in outcomes if not changes.get(order_id)])
         moved += save(shop, {order_id: made for order_id, made in changes.items() if made}, orders)
     return moved
 

@@ -24,6 +24,7 @@ from app.domain.steps import (
 from app.services import payment_steps, stock_steps
 from app.services.saving import try_later
 from app.services.shop import Shop
+from app.tracing import about
 
 log = structlog.get_logger()
 
@@ -43,7 +44,8 @@ def perform(shop: Shop, step: Step, order_ids: Sequence[str]) -> None:
         due = [order for order in shop.orders.load(left) if step.is_due(order)]
         if not due:
             return
-        left = _attempt(shop, step, due)
+        with shop.tracer.orders(step.name, due):
+            left = _attempt(shop, step, due)
     if left:
         log.warning("step left to the sweep", step=step.name, order_ids=left)
 
@@ -57,8 +59,8 @@ def _attempt(shop: Shop, step: Step, due: list[Order]) -> list[str]:
     except Exception:
         if len(due) > 1:
             return [moved for order in due for moved in _attempt(shop, step, [order])]
-        log.exception("step failed", step=step.name, order_id=due[0]["id"])
-        try_later(shop, due)
+        log.exception("step failed", step=step.name, **about(due[0]))
+        try_later(shop, step, due)
         return []
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.backoff import backoff
 from app.domain.order import Change, Order, advance
+from app.domain.steps import Step
 from app.services.shop import Shop
 from app.storage.database import Transaction
 
@@ -25,8 +26,9 @@ def save(
     return shop.orders.append_all(pairs, shop.due_by(), transaction)
 
 
-def try_later(shop: Shop, orders: Sequence[Order]) -> None:
+def try_later(shop: Shop, step: Step, orders: Sequence[Order]) -> None:
     """Makes the step due again after a wait that grows with every attempt."""
     if orders:
+        shop.metrics.count("step_retries_total", step.name, by=len(orders))
         now = shop.clock()
         shop.duties.postpone({order["id"]: now + backoff(order.get("attempts", 0)) for order in orders})

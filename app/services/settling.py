@@ -18,6 +18,7 @@ from app.services.payment_steps import charge
 from app.services.processing import perform
 from app.services.saving import save
 from app.services.shop import Shop
+from app.tracing import about
 
 log = structlog.get_logger()
 
@@ -61,12 +62,12 @@ def settle(shop: Shop, order: Order, reference: str | None = None) -> str:
         if found is None:
             return AGREED if order["payment"]["status"] in ("pending", *_CLOSED) else LEFT
         if (found.amount, found.currency) != (order["totalAmount"], order["currency"]):
-            log.error("payment is not what the order asks", order_id=order["id"], reference=found.reference)
+            log.error("payment is not what the order asks", reference=found.reference, **about(order))
             return LEFT
         if order["payment"]["status"] in _CLOSED and (closing := _closing(shop, order, found)):
             if closing in (WAITING, LEFT):
                 return closing
-            log.warning("late payment undone", order_id=order["id"], what=closing)
+            log.warning("late payment undone", what=closing, **about(order))
             done.append(closing)
             continue
         name, changes = _due_change(order, found)
@@ -105,7 +106,7 @@ def _closing(shop: Shop, order: Order, found: ProviderPayment) -> str | None:
     refund_id = f"{order['id']}-late-{found.refunded}"
     outcome = _outcome(shop.payments.refund([Repayment(asked, refund_id, 1, rest)]), refund_id)
     if outcome.status == "failed":
-        log.error("late payment cannot be given back", order_id=order["id"], code=outcome.code)
+        log.error("late payment cannot be given back", code=outcome.code, **about(order))
         return LEFT
     return f"gave back {rest}" if outcome.status == "refunded" else WAITING
 

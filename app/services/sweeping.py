@@ -11,6 +11,7 @@ from app.domain.order import Order, advance
 from app.services.ordering import cancellation
 from app.services.saving import ACTOR
 from app.services.shop import Shop
+from app.tracing import about
 
 log = structlog.get_logger()
 
@@ -26,6 +27,8 @@ def overdue_steps(shop: Shop) -> Owed:
     """The steps that should have been done by now, to be sent again; each gets its time anew."""
     orders = shop.duties.overdue(shop.clock(), BATCH)
     owed = _owed(orders)
+    for name, order_ids in owed.items():
+        shop.metrics.count("steps_sent_again_total", name, by=len(order_ids))
     shop.duties.settle(order for order in orders if not steps.due(order))
     shop.duties.allow_until([order["id"] for order in orders if steps.due(order)], shop.due_by())
     return owed
@@ -94,7 +97,7 @@ def _expire(shop: Shop, orders: list[Order], now: datetime) -> int:
     except Exception:
         if len(orders) > 1:
             return sum(_expire(shop, [order], now) for order in orders)
-        log.exception("order cannot be expired", order_id=orders[0]["id"])
+        log.exception("order cannot be expired", **about(orders[0]))
         return 0
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from app.domain.chain import Event
 from app.domain.clock import to_text
@@ -23,6 +24,7 @@ from app.domain.webhooks import (
 )
 from app.services.past import as_of
 from app.services.shop import Shop
+from app.tracing import about
 
 log = structlog.get_logger()
 
@@ -74,63 +76,89 @@ def deliver_next(shop: Shop, endpoint_id: str) -> bool | None:
     claimed = shop.webhook_deliveries.claim(endpoint_id, now, now + _CLAIM)
     if claimed is None:
         return None
-    began = time.monotonic()
-    message = _message(shop, claimed)
-    answer = Answer(None, "order_gone") if message is None else _send(shop, endpoint, claimed, message)
-    attempt = Attempt(at=now, milliseconds=round((time.monotonic() - began) * 1000))
+    order = _order(shop, claimed)
+    with bound_contextvars(**(about(order) if order else {})):
+        return _attempt(shop, endpoint, claimed, order)
+
+
+def _attempt(shop: Shop, endpoint: Endpoint, claimed: Delivery, order: Order | None) -> bool:
+    now, began = shop.clock(), time.monotonic()
+    is_gone = order is None and "orderId" in claimed
+    answer = Answer(None, "order_gone") if is_gone else _send(shop, endpoint, claimed, order)
+    seconds = time.monotonic() - began
+    attempt = Attempt(at=now, milliseconds=round(seconds * 1000))
     if answer.status_code is not None:
         attempt["statusCode"] = answer.status_code
     else:
         attempt["error"] = answer.error
-    if message is None:
+    if is_gone:
         shop.webhook_deliveries.close(claimed, attempt, "failed", "order_gone")
+        shop.metrics.count("deliveries_total", "webhook", "failed")
         return True
-    return _note(shop, endpoint, claimed, answer, attempt)
+    outcome = _note(shop, endpoint, claimed, answer, attempt)
+    shop.metrics.time("webhook_duration_seconds", seconds=seconds)
+    shop.metrics.count("deliveries_total", "webhook", outcome)
+    return outcome == "sent"
 
 
-def _message(shop: Shop, delivery: Delivery) -> dict[str, Any] | None:
-    """What the endpoint is told; None where the order is gone."""
+def _order(shop: Shop, delivery: Delivery) -> Order | None:
+    """The order as it was at the event; None where it is gone, or the delivery is of none."""
+    orders = shop.orders.load_with_logs([delivery["orderId"]]) if "orderId" in delivery else []
+    return as_of(orders[0], delivery["sequence"]) if orders else None
+
+
+def _message(shop: Shop, delivery: Delivery, order: Order | None) -> dict[str, Any]:
+    """What the endpoint is told."""
     told = {"type": delivery["type"], "timestamp": to_text(delivery["at"])}
-    if "orderId" not in delivery:
+    if order is None:
         return {**told, "data": {"endpointId": delivery["endpointId"]}}
-    orders = shop.orders.load_with_logs([delivery["orderId"]])
-    past = as_of(orders[0] if orders else None, delivery["sequence"])
-    if past is None:
-        return None
-    return {**told, "data": {"order": shop.shown(past), "sequence": delivery["sequence"]}}
+    return {**told, "data": {"order": shop.shown(order), "sequence": delivery["sequence"]}}
 
 
-def _send(shop: Shop, endpoint: Endpoint, delivery: Delivery, message: dict[str, Any]) -> Answer:
+def _send(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> Answer:
     now = shop.clock()
     try:
-        return shop.webhooks.send(
-            endpoint["url"], signing(endpoint["secrets"], now), delivery["id"], now, message
-        )
+        with shop.tracer.orders("webhook", [order] if order else [], outward=True) as traces:
+            return shop.webhooks.send(
+                endpoint["url"],
+                signing(endpoint["secrets"], now),
+                delivery["id"],
+                now,
+                _message(shop, delivery, order),
+                traces.get(delivery.get("orderId", "")),
+            )
     except Exception:
         # Our own fault: tried again by the same schedule, and no other delivery waits for it.
         log.exception("webhook cannot be sent", delivery=delivery["id"], endpoint=endpoint["id"])
         return Answer(None, "internal")
 
 
-def _note(shop: Shop, endpoint: Endpoint, claimed: Delivery, answer: Answer, attempt: Attempt) -> bool:
-    told = {"delivery": claimed["id"], "endpoint": endpoint["id"], **attempt, "at": to_text(attempt["at"])}
+def _note(shop: Shop, endpoint: Endpoint, claimed: Delivery, answer: Answer, attempt: Attempt) -> str:
+    told = {
+        "delivery": claimed["id"],
+        "endpoint": endpoint["id"],
+        "type": claimed["type"],
+        **attempt,
+        "at": to_text(attempt["at"]),
+    }
     now = shop.clock()
     match meaning(answer):
         case "taken":
             shop.webhook_deliveries.close(claimed, attempt, "delivered")
-            return True
+            log.info("webhook sent", **told)
+            return "sent"
         case "gone":
             disabled = shop.webhook_endpoints.disable_at(endpoint["url"], endpoint, "gone", now)
             shop.webhook_deliveries.close(claimed, attempt, "failed", "endpoint_gone")
             if disabled:
                 shop.webhook_deliveries.give_up(endpoint["id"], now, "endpoint_disabled")
             log.warning("webhook endpoint is gone", **told)
-            return False
+            return "failed"
     again = next_attempt(claimed["failures"] + 1, now, answer.retry_after)
     if again:
         shop.webhook_deliveries.postpone(claimed, attempt, again)
         log.warning("webhook will be sent again", **told)
-    else:
-        shop.webhook_deliveries.close(claimed, attempt, "failed", "attempts_exhausted")
-        log.warning("webhook failed for good", **told)
-    return False
+        return "try_again"
+    shop.webhook_deliveries.close(claimed, attempt, "failed", "attempts_exhausted")
+    log.warning("webhook failed for good", **told)
+    return "failed"

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from pymongo.collection import Collection
@@ -32,6 +33,7 @@ _PIPELINE: list[Document] = [
             "documentKey._id": 1,
             "fullDocument.events.type": 1,
             "fullDocument.events.sequence": 1,
+            "fullDocument.events.at": 1,
             "updateDescription.updatedFields": 1,
         }
     },
@@ -43,12 +45,13 @@ class PlaceLost(Exception):
 
 
 class Changed(NamedTuple):
-    """An order that changed, the types of the events of that change, and the sequence of the first."""
+    """An order that changed, the types of the events of that change, the sequence of the first, and when."""
 
     order_id: str
     event_types: list[str]
     place: Any
     first_sequence: int = 1
+    at: datetime | None = None
 
 
 class OrderChanges:
@@ -164,4 +167,5 @@ def _changed(change: Document) -> Changed:
         events = [value for field, value in updated.items() if field.startswith("events.")]
     first = events[0]["sequence"] if events else 1
     types = [event["type"] for event in events]
-    return Changed(str(change["documentKey"]["_id"]), types, change["_id"], first)
+    at = events[0].get("at") if events else None
+    return Changed(str(change["documentKey"]["_id"]), types, change["_id"], first, at)

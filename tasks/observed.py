@@ -1,0 +1,102 @@
+"""What every task tells of itself: lines with its name and id, its time, its trace; and where to read it."""
+
+import atexit
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery import Task
+from celery.utils import uuid
+from kombu.exceptions import OperationalError
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from app.domain.errors import DatabaseUnavailable
+from app.metrics import FOLDER, shared_registry
+from app.services.shop import Shop
+
+log = structlog.get_logger()
+
+# Ids in one line, so that it is written whole.
+_MOST_IDS = 100
+
+
+class ObservedTask(Task):
+    """A task of ours as workers run it; called as a function it is just that."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs it. What a server that is away has interrupted will come again, and is no fault."""
+        if self.request.called_directly:
+            return super().__call__(*args, **kwargs)
+        shop, began = _shop(), time.perf_counter()
+        clear_contextvars()
+        bind_contextvars(task=self.name, task_id=self.request.id)
+        try:
+            with shop.tracer.working(self.name, getattr(self.request, "traceparent", None)) as trace_id:
+                if trace_id:
+                    bind_contextvars(trace_id=trace_id)
+                return super().__call__(*args, **kwargs)
+        except (DatabaseUnavailable, OperationalError) as error:
+            shop.metrics.count("task_failures_total", self.name)
+            log.warning("task interrupted", reason=str(error))
+        except Exception:
+            shop.metrics.count("task_failures_total", self.name)
+            log.exception("task failed")
+        finally:
+            self._tell(shop, sum(map(len, args)), time.perf_counter() - began)
+
+    def _tell(self, shop: Shop, ids: int, seconds: float) -> None:
+        shop.metrics.time("task_duration_seconds", self.name, seconds=seconds)
+        if ids:
+            shop.metrics.count("task_ids_total", self.name, by=ids)
+        # Most of what beat starts finds nothing to do, every second.
+        (log.info if ids else log.debug)("task done", ids=ids, ms=round(seconds * 1000, 1))
+
+
+@contextmanager
+def publishing(task: str, ids: list[str]) -> Iterator[dict[str, Any]]:
+    """The options of a message by which it is found again: in a line with its ids, and in a trace."""
+    options = {"task_id": uuid()}
+    with _shop().tracer.publishing(task) as headers:
+        yield {**options, "headers": headers}
+    for start in range(0, len(ids), _MOST_IDS):
+        log.info("published", task=task, **options, ids=ids[start : start + _MOST_IDS])
+
+
+def _shop() -> Shop:
+    from tasks.celery import shop  # noqa: PLC0415 - made with what is here
+
+    return shop()
+
+
+def share_counts(port: int | None) -> None:
+    """Gives this process, and those that it will fork, a folder to count in, where anybody will read it."""
+    if port is None:
+        return
+    if FOLDER not in os.environ:
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="order-service-")
+        atexit.register(shutil.rmtree, os.environ[FOLDER], ignore_errors=True)
+    folder = Path(os.environ[FOLDER])
+    folder.mkdir(parents=True, exist_ok=True)
+    for counts in folder.glob("*.db"):
+        counts.unlink(missing_ok=True)
+
+
+def show_counts(port: int | None) -> None:
+    """Serves what is counted in the folder. Without it orders go their way all the same."""
+    if port is None:
+        return
+    from prometheus_client import start_http_server  # noqa: PLC0415 - once there is a folder
+
+    address = os.environ.get("BIND_ADDRESS") or "0.0.0.0"  # noqa: S104 - in a container
+    try:
+        start_http_server(port, addr=address, registry=shared_registry())
+    except OSError as error:
+        log.warning("metrics cannot be shown", port=port, reason=type(error).__name__)
