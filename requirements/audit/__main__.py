@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     rules = tomllib.loads(RULES.read_text())
     locked = locks.read(folder)
     wanted = locks.wanted(folder.parent / "Makefile", folder)
-    shipped, everything = locks.union(locked, rules["shipped"]["locks"]), locks.union(locked, locked)
+    everything = locks.union(locked, locked)
+    shipped = locks.union(locked, locked.keys() - set(rules["tools"]["locks"]))
     found = [
         *_told("locks", f"{', '.join(sorted(locked))}", locks.faults(folder, locked, wanted)),
         *_told(

@@ -222,6 +222,13 @@ def test_the_probes_ask_for_paths_that_are_there() -> None:
     assert f"EXPOSE {ports['http']}\n" in DOCKERFILE
 
 
+def test_every_process_shows_its_metrics_to_prometheus() -> None:
+    port = int(of_kind("ConfigMap")["order-service"]["data"]["METRICS_PORT"])
+    for pod in PODS:
+        if pod.kind == "Deployment":
+            assert {"name": "metrics", "containerPort": port} in pod.container["ports"]
+
+
 def test_liveness_does_not_depend_on_a_server() -> None:
     """A database that is down is no reason to restart what waits for it."""
     web = next(pod for pod in PODS if pod.name == "web").container
