@@ -26,8 +26,40 @@ UPDATED = {"message": "Order updated successfully", "order": ORDER | SHIPMENT | 
 PAGE = {"orders": [ORDER], "nextCursor": "TpYr0xkE6lF-2l82NmZmYmQyMGExYjJjM2Q0ZTVmNjA3MTg"}
 LEVEL = {"productId": "product-id", "onHand": 10, "version": 3, "updatedAt": "2024-10-04T10:00:00.000Z"}
 NEW_LEVEL = {"onHand": 10}
+LEVELS = {"levels": [LEVEL]}
+MOVEMENT = {
+    "id": "66ffbd20a1b2c3d4e5f6071a",
+    "quantity": -2,
+    "kind": "decrement",
+    "orderId": ORDER["id"],
+    "at": "2024-10-04T10:00:00.000Z",
+}
+MOVEMENTS = {"movements": [MOVEMENT]}
 PAYMENT_EVENT = {"type": "payment.captured", "data": {"orderId": ORDER["id"]}}
 NEW_ADJUSTMENT = {"quantity": -3, "reason": "damaged"}
+ADJUSTMENT = LEVEL | {
+    "movement": {
+        "id": "66ffbd20a1b2c3d4e5f6071b",
+        "kind": "adjustment",
+        "at": "2024-10-04T10:00:00.000Z",
+        **NEW_ADJUSTMENT,
+    }
+}
+EVENTS = {
+    "events": [
+        {
+            "sequence": 1,
+            "type": "order.created",
+            "at": ORDER["createdAt"],
+            "actor": "user-id",
+            "data": {"totalAmount": 200.00, "currency": "USD"},
+            "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        }
+    ]
+}
+VERIFICATION = {"intact": True}
+HEALTH = {"status": "ok"}
+READINESS = {"status": "ready", "checks": {"database": "ok", "migrations": "ok", "broker": "ok"}}
 FEED = {
     "events": [
         {

@@ -9,6 +9,7 @@ from flask_smorest import Api as SmorestApi
 from app.api.answer_schemas import Problem
 from app.api.declarations import OPEN
 from app.api.fields import Pairs
+from app.api.links import link
 from app.api.problems import PROBLEMS, RETRY_AFTER_SECONDS, TYPE
 from app.domain.access import SCOPES
 
@@ -46,7 +47,7 @@ _IN: dict[str, dict[str, Any]] = {
     },
     "If-Match": {
         "description": "Change the order only if this is its ETag still.",
-        "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[^"]*"(, *(W/)?"[^"]*")*)$'},
+        "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
         "example": '"v3"',
     },
     "If-None-Match": {
@@ -90,6 +91,16 @@ _BEARER = {
         ]
     ),
 }
+# What holds between fields, which apispec does not take from a schema's own checks.
+_CONDITIONS: dict[str, dict[str, Any]] = {
+    "StatusChange": {
+        "dependentSchemas": {
+            "tracking": {"properties": {"status": {"const": "shipped"}}},
+            "reason": {"properties": {"status": {"const": "cancelled"}}},
+        }
+    },
+    "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},
+}
 _NOT_MODIFIED = {"description": "The client has this version already."}
 
 
@@ -117,6 +128,7 @@ def finish(app: Flask, api: Api) -> bytes:
     asks_for_tokens = app.extensions["shop"].settings.auth == "jwt"
     if asks_for_tokens:
         description["components"]["securitySchemes"] = {_TOKEN: _BEARER}
+    operations = {}
     for rule in app.url_map.iter_rules():
         declared = getattr(app.view_functions[rule.endpoint], "declared", None)
         if declared is None or rule.endpoint == _ASSETS:
@@ -127,6 +139,10 @@ def finish(app: Flask, api: Api) -> bytes:
             if asks_for_tokens and declared.scope is not OPEN:
                 operation["security"] = [{_TOKEN: [declared.scope]}]
             _complete(operation, declared, rule.endpoint)
+            operations[operation["operationId"]] = operation
+    link(operations)
+    for name, condition in _CONDITIONS.items():
+        description["components"]["schemas"][name].update(condition)
     description["paths"] = dict(_named_as_outside(*described) for described in description["paths"].items())
     # flask-smorest brings some of its own that nothing here refers to.
     del description["components"]["responses"]

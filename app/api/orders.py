@@ -158,7 +158,7 @@ def delete(order_id: str) -> Response:
 
 
 @blueprint.get("/orders/<order_id>/events")
-@blueprint.response(200, answer_schemas.Events)
+@blueprint.response(200, answer_schemas.Events, example=examples.EVENTS)
 @declares("orders:read", "not_found")
 def events(order_id: str) -> Response:
     """Show every change that an order went through"""
@@ -167,7 +167,7 @@ def events(order_id: str) -> Response:
 
 
 @blueprint.get("/orders/<order_id>/events/verify")
-@blueprint.response(200, answer_schemas.Verification)
+@blueprint.response(200, answer_schemas.Verification, example=examples.VERIFICATION)
 @declares("orders:read", "not_found")
 def verify(order_id: str) -> Response:
     """Say whether an order's events are as they were written"""

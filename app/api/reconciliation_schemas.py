@@ -33,6 +33,7 @@ REPORT = {
     "found": {"captured_on_cancelled": 1},
     "repaired": 0,
 }
+REPORTS = {"reconciliations": [REPORT]}
 WITH_DIFFERENCES = {**REPORT, "differences": [DIFFERENCE]}
 
 

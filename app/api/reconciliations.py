@@ -33,7 +33,9 @@ blueprint.before_request(require_json_accepted)
 
 @blueprint.get("/reconciliations")
 @blueprint.arguments(PageQuery(), location="query")
-@blueprint.response(200, reconciliation_schemas.ReportsOut, headers=NEXT)
+@blueprint.response(
+    200, reconciliation_schemas.ReportsOut, headers=NEXT, example=reconciliation_schemas.REPORTS
+)
 @declares(SCOPE, "bad_cursor")
 def list_reports(query: dict[str, Any]) -> Response:
     """List reconciliations, newest first"""

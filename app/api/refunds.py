@@ -52,7 +52,7 @@ def ask_refund(draft: Any, order_id: str) -> Response:
 
 
 @blueprint.get("/orders/<order_id>/refunds")
-@blueprint.response(200, RefundsOut)
+@blueprint.response(200, RefundsOut, example={"refunds": [REFUND_EXAMPLE]})
 @declares("orders:read", "not_found")
 def list_refunds(order_id: str) -> Response:
     """List an order's refunds, oldest first"""

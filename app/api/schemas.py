@@ -26,7 +26,10 @@ from app.domain.order import PAYMENT, STATUS
 
 _EMAIL = (r"^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$", "must be an email address")
 _COUNTRY = (r"^[A-Z]{2}$", "must be a country code of ISO 3166-1 such as DE")
-_WEB_ADDRESS = (r"^https?://[^\s/]+", "must be a URL that begins with https:// or http://")
+_WEB_ADDRESS = (
+    r"^https?://[^\s/?#@\[\]\\]+([/?#]\S*)?$",
+    "must be a URL that begins with https:// or http://, without user or password",
+)
 MOST_LINES, MOST_OF_A_LINE, MOST_ON_HAND = 200, 1_000_000, 1_000_000_000
 ID_LENGTH = 128
 

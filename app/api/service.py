@@ -8,7 +8,7 @@ import flask_swagger_ui
 import orjson
 from flask import Response, current_app, render_template, request, send_from_directory
 
-from app.api import answer_schemas
+from app.api import answer_schemas, examples
 from app.api.answers import answer
 from app.api.browsers import page_policy
 from app.api.callers import shop
@@ -23,7 +23,7 @@ blueprint = Blueprint("service", __name__, description="The service itself.", te
 
 
 @blueprint.get("/healthz")
-@blueprint.response(200, answer_schemas.Health)
+@blueprint.response(200, answer_schemas.Health, example=examples.HEALTH)
 @declares(OPEN)
 def healthz() -> Response:
     """Say that the process lives"""
@@ -31,7 +31,7 @@ def healthz() -> Response:
 
 
 @blueprint.get("/readyz")
-@blueprint.response(200, answer_schemas.Readiness)
+@blueprint.response(200, answer_schemas.Readiness, example=examples.READINESS)
 @declares(OPEN, "not_ready")
 def readyz() -> Response:
     """Say whether orders can be taken

@@ -31,7 +31,7 @@ class ProductConverter(PathConverter):
 
 @blueprint.get("/stock")
 @blueprint.arguments(PageQuery(), location="query")
-@blueprint.response(200, answer_schemas.Levels, headers=NEXT)
+@blueprint.response(200, answer_schemas.Levels, headers=NEXT, example=examples.LEVELS)
 @declares("stock:write", "bad_cursor")
 def list_levels(query: dict[str, Any]) -> Response:
     """List stock levels by product id"""
@@ -49,8 +49,8 @@ def show_level(product_id: str) -> Response:
 
 @blueprint.put("/stock/<product:product_id>")
 @blueprint.arguments(LevelIn(), example=examples.NEW_LEVEL)
-@blueprint.response(200, answer_schemas.Level)
-@blueprint.alt_response(201, schema=answer_schemas.Level)
+@blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
+@blueprint.alt_response(201, schema=answer_schemas.Level, example=examples.LEVEL | {"version": 1})
 @declares("stock:write", "not_found")
 def set_level(wanted: dict[str, Any], product_id: str) -> Response:
     """Set the stock level of a product, and track it from now on"""
@@ -60,7 +60,7 @@ def set_level(wanted: dict[str, Any], product_id: str) -> Response:
 
 @blueprint.post("/stock/<path:product_id>/adjustments")
 @blueprint.arguments(AdjustmentIn(), example=examples.NEW_ADJUSTMENT)
-@blueprint.response(201, answer_schemas.Adjustment)
+@blueprint.response(201, answer_schemas.Adjustment, example=examples.ADJUSTMENT)
 @declares("stock:write", "not_found", "insufficient_stock")
 def adjust(wanted: dict[str, Any], product_id: str) -> Response:
     """Move the stock level of a product up or down"""
@@ -72,7 +72,7 @@ def adjust(wanted: dict[str, Any], product_id: str) -> Response:
 
 @blueprint.get("/stock/<path:product_id>/movements")
 @blueprint.arguments(PageQuery(), location="query")
-@blueprint.response(200, answer_schemas.Movements, headers=NEXT)
+@blueprint.response(200, answer_schemas.Movements, headers=NEXT, example=examples.MOVEMENTS)
 @declares("stock:write", "bad_cursor", "not_found")
 def list_movements(query: dict[str, Any], product_id: str) -> Response:
     """List the movements of a product, newest first"""

@@ -37,6 +37,8 @@ DELIVERY = {
     "attempts": [{"at": "2024-10-04T10:00:00.100Z", "milliseconds": 87, "statusCode": 503}],
     "nextAttemptAt": "2024-10-04T10:00:05.400Z",
 }
+ENDPOINTS = {"endpoints": [ENDPOINT]}
+DELIVERIES = {"deliveries": [DELIVERY]}
 
 
 class EndpointChange(Input):

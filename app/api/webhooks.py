@@ -46,7 +46,7 @@ def add_endpoint(wanted: dict[str, Any]) -> Response:
 
 @blueprint.get("/webhook-endpoints")
 @blueprint.arguments(PageQuery(), location="query")
-@blueprint.response(200, webhook_schemas.EndpointsOut, headers=NEXT)
+@blueprint.response(200, webhook_schemas.EndpointsOut, headers=NEXT, example=webhook_schemas.ENDPOINTS)
 @declares(SCOPE, "bad_cursor")
 def list_endpoints(query: dict[str, Any]) -> Response:
     """List webhook endpoints, newest first"""
@@ -92,7 +92,7 @@ def rotate_secret(endpoint_id: str) -> Response:
 
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/test")
-@blueprint.response(202, webhook_schemas.DeliveryOut)
+@blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
 @declares(SCOPE, "not_found", "endpoint_disabled")
 def send_test_event(endpoint_id: str) -> Response:
     """Send a test event to a webhook endpoint"""
@@ -101,7 +101,7 @@ def send_test_event(endpoint_id: str) -> Response:
 
 @blueprint.get("/webhook-endpoints/<endpoint_id>/deliveries")
 @blueprint.arguments(DeliveriesQuery(), location="query")
-@blueprint.response(200, webhook_schemas.DeliveriesOut, headers=NEXT)
+@blueprint.response(200, webhook_schemas.DeliveriesOut, headers=NEXT, example=webhook_schemas.DELIVERIES)
 @declares(SCOPE, "not_found", "bad_cursor")
 def list_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
     """List what goes or went to a webhook endpoint, newest first"""
@@ -124,7 +124,7 @@ def show_delivery(endpoint_id: str, delivery_id: str) -> Response:
 
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/deliveries/<delivery_id>/replay")
-@blueprint.response(202, webhook_schemas.DeliveryOut)
+@blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
 @declares(SCOPE, "not_found", "endpoint_disabled")
 def replay_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Send a delivery again, whatever became of it
