@@ -13,7 +13,7 @@ from deploy.local.servers import REPLICA_SET, Mongod, direct
 from tests.roads import Roads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PRIMARY, SECONDARY = 1, 2
@@ -57,7 +57,11 @@ class ReplicaSet:
         return self._await(self._elected)
 
     def wait_whole(self) -> None:
-        """Return when one member is the primary and the others follow it."""
+        """Return when one member is the primary and the others have begun to follow it.
+
+        One that is cut off before that holds up the new primary's majority for half a minute: a secondary
+        waits so long for the answer of one that it would follow.
+        """
         self._await(self._is_whole)
 
     def kill(self, member: Member) -> None:
@@ -76,6 +80,18 @@ class ReplicaSet:
         """It and the other members lose each other; clients reach all of them."""
         self.roads.close(member, to_clients=False)
 
+    @contextlib.contextmanager
+    def lagging(self) -> Iterator[None]:
+        """The secondaries are there and write nothing, as on a disk that is full; then they go on."""
+        primary = self.primary()
+        with contextlib.ExitStack() as unlocking:
+            for member in self.members:
+                if member is not primary:
+                    client = unlocking.enter_context(direct(member.address))
+                    client.admin.command("fsync", lock=True)
+                    unlocking.callback(client.admin.command, "fsyncUnlock")
+            yield
+
     def repair(self, member: Member) -> None:
         """Whatever was done to it is undone."""
         self.roads.open()
@@ -90,11 +106,13 @@ class ReplicaSet:
         return max(primaries, key=lambda found: found[0])[1] if primaries else None
 
     def _is_whole(self) -> bool:
-        states = [status.get("myState") for status in (member.status() for member in self.members)]
+        known = [member.status() for member in self.members]
+        states = [status.get("myState") for status in known]
         if sorted(states, key=str) != [PRIMARY, SECONDARY, SECONDARY]:
             return False
-        known = self.members[states.index(PRIMARY)].status()["members"]
-        return sorted(member["state"] for member in known) == [PRIMARY, SECONDARY, SECONDARY]
+        seen = sorted(member["state"] for member in known[states.index(PRIMARY)]["members"])
+        following = [status["syncSourceHost"] for status in known if status["myState"] == SECONDARY]
+        return seen == [PRIMARY, SECONDARY, SECONDARY] and all(following)
 
     def _await(self, condition: Callable[[], Any], timeout: float = 60.0) -> Any:
         deadline = time.monotonic() + timeout

@@ -46,5 +46,8 @@ def _blame(number: int, error: BulkWriteError) -> Outcomes:
         # The whole document, which may end up in a log by the error's text.
         fault.pop("op", None)
         kind = DuplicateKeyError if fault["code"] == _DUPLICATE_KEY else WriteError
+        if unconfirmed and kind is DuplicateKeyError:
+            # No majority has the document that is in the way either, so nobody could read it.
+            continue
         outcomes[fault["index"]] = kind(fault["errmsg"], fault["code"], fault)
     return outcomes

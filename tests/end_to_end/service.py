@@ -191,6 +191,7 @@ class Answer(NamedTuple):
     status: int
     headers: httpx.Headers
     content: Json
+    began: float
     seconds: float
 
 
@@ -231,7 +232,7 @@ class Load:
                 status, headers, content = answer.status_code, answer.headers, answer.json()
             except httpx.TransportError:
                 status, headers, content = 0, httpx.Headers(), {}
-            self.answers.append(Answer(key, body, status, headers, content, time.monotonic() - began))
+            self.answers.append(Answer(key, body, status, headers, content, began, time.monotonic() - began))
 
     def __enter__(self) -> Self:
         self._running = [self._pool.submit(self._client) for _ in range(self._clients)]
