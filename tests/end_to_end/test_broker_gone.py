@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tests.end_to_end import books
-from tests.end_to_end.service import Load, accepted, draft
+from tests.end_to_end.service import Load, accepted, draft, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import ServiceStarter
 
 ORDERS, SLOWEST = 500, 1.0
+LEASES, LEASED = ("lease:relay", "lease:beat"), 15.0
 
 
 def test_orders_are_accepted_without_a_broker_and_processed_once_when_it_is_back(
@@ -44,18 +45,22 @@ def test_orders_are_accepted_without_a_broker_and_processed_once_when_it_is_back
 def test_a_broker_that_comes_back_with_an_empty_store_costs_nothing(
     serve: ServiceStarter, private_broker: Callable[[], Broker]
 ) -> None:
-    """Twice during load everything it held is gone: messages, leases, queues, while workers are at work."""
+    """Twice during load everything it held is gone: messages, leases, queues, while workers are at work.
+
+    Of two relays and two beats one each soon has the lease of the new store.
+    """
     broker = private_broker()
-    service = serve(redis_url=broker.url())
+    service = serve(redis_url=broker.url(), roles={"web": 1, "relay": 2, "worker": 1, "beat": 2})
     service.set_stock("forgotten", 10_000)
     with Load(service, product="forgotten") as load:
         for _ in range(2):
             load.wait_for(50)
             service.in_hand(2)
             broker.kill()
-            shutil.rmtree(broker.directory / "appendonlydir")
+            shutil.rmtree(broker.directory)
             load.wait_for(25)
             broker.start()
+            eventually(lambda: service.broker.exists(*LEASES) == len(LEASES), LEASED)
         load.wait_for(50)
 
     assert {answer.status for answer in load.answers} == {201}
