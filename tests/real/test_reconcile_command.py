@@ -1,0 +1,128 @@
+"""`flask --app wsgi reconcile`: what it says, and what its exit means."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flask import Flask
+
+from app.cli import register_commands
+from app.domain.payments import ProviderUnavailable
+from app.services import reconciling
+from app.services.stocking import set_levels
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskCliRunner
+
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.conftest import Place
+
+
+@pytest.fixture
+def runner(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> FlaskCliRunner:
+    """Runs the command as a terminal would, with nobody watching and nothing to wait for."""
+    monkeypatch.setattr(reconciling, "GRACE", 0)
+    app = Flask("commands")
+    app.extensions["shop"] = shop
+    register_commands(app)
+    return app.test_cli_runner()
+
+
+def test_books_in_order_are_said_to_be_so(runner: FlaskCliRunner, shop: Shop, place: Place) -> None:
+    set_levels(shop, {"apple": 3})
+    place()
+    shop.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    result = runner.invoke(args=["reconcile"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    (report,) = reconciling.list_reports(shop, 10, None).items
+    assert result.stdout.splitlines()[-2:] == [
+        "checked: 1 orders, 1 products",
+        "found: 0, of which repaired: 0",
+    ]
+    assert report["id"] in result.stdout
+    assert (report["status"], report["scheduled"], report["repair"]) == ("finished", False, False)
+
+
+def test_differences_are_listed_and_make_it_fail_until_all_are_gone(
+    runner: FlaskCliRunner, shop: Shop, database: OrderDatabase, place: Place
+) -> None:
+    """What steers a terminal is escaped."""
+    set_levels(shop, {"a\x1b[2Jb": 3})
+    database["stock"].update_one({}, {"$set": {"onHand": 4}})
+    place()
+    shop.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    database["orders"].update_one({}, {"$unset": {"dueBy": ""}})
+    result = runner.invoke(args=["reconcile", "--repair"])
+    assert result.exit_code == 1
+    forgotten, level, *_ = result.stdout.splitlines()
+    assert forgotten.startswith("forgotten")
+    assert forgotten.endswith("repaired")
+    assert level.startswith(r"level_differs  productId=a\x1b[2Jb")
+    assert result.stdout.endswith("found: 2, of which repaired: 1\n")
+    database["stock"].update_one({}, {"$set": {"onHand": 3}})
+    assert runner.invoke(args=["reconcile"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("since", "age"),
+    [
+        ("7d", timedelta(days=7)),
+        ("90m", timedelta(minutes=90)),
+        ("2024-10-01", datetime(2024, 10, 1, tzinfo=UTC)),
+        ("2024-10-01T12:00:00+02:00", datetime(2024, 10, 1, 10, tzinfo=UTC)),
+        ("0001-01-01", datetime(1970, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_since_is_a_day_a_time_or_how_long_ago(
+    runner: FlaskCliRunner, shop: Shop, since: str, age: datetime | timedelta
+) -> None:
+    assert runner.invoke(args=["reconcile", "orders", "--since", since]).exit_code == 0
+    (report,) = reconciling.list_reports(shop, 10, None).items
+    expected = age if isinstance(age, datetime) else datetime.now(UTC) - age
+    assert abs(report["since"] - expected) < timedelta(minutes=1)
+    assert report["scopes"] == ["orders"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["everything"],
+        ["orders", "stock"],
+        ["--since", "yesterday"],
+        ["--since", "2024-13-01"],
+        ["--since", "-3d"],
+        ["--since", "999999999d"],
+        ["--since", ""],
+        ["--fix"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_one_line_and_begins_nothing(
+    runner: FlaskCliRunner, shop: Shop, arguments: list[str]
+) -> None:
+    result = runner.invoke(args=["reconcile", *arguments])
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stdout == ""
+    assert reconciling.list_reports(shop, 10, None).items == []
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"),
+    [(KeyboardInterrupt(), "It was interrupted."), (ProviderUnavailable("No answer."), "No answer.")],
+)
+def test_one_that_is_broken_off_leaves_a_report_that_says_so(
+    runner: FlaskCliRunner, shop: Shop, monkeypatch: pytest.MonkeyPatch, cut: Any, reason: str
+) -> None:
+    def cut_off(*_: Any) -> None:
+        raise cut
+
+    monkeypatch.setattr(reconciling, "advance", cut_off)
+    result = runner.invoke(args=["reconcile"])
+    (report,) = reconciling.list_reports(shop, 10, None).items
+    assert result.exit_code == 3
+    assert result.stderr == f"Error: {reason} Report {report['id']} says how far it came.\n"
+    assert (report["status"], report["detail"]) == ("failed", reason)
