@@ -215,7 +215,7 @@ def test_what_is_served_is_what_is_described(
     call("put", one, path, json={"status": "delivered"})
     refunds = f"{one}/refunds"
     for body in ({"amount": 1, "reason": "late"}, {"amount": 1}, {"amount": 1000}, {"amount": 0}):
-        call("post", refunds, f"{path}/refunds", json=body, headers={"Idempotency-Key": "r"} if body else {})
+        call("post", refunds, f"{path}/refunds", json=body, headers={"Idempotency-Key": "r"})
     call("post", refunds, "/orders/none/refunds")
     call("get", refunds, f"{path}/refunds")
     call("get", f"{refunds}/{{refundId}}", f"{path}/refunds/{path.rpartition('/')[2]}-1")
