@@ -1,12 +1,16 @@
 """Log lines: one JSON object each, with the request id of what they belong to; readable text on a terminal.
 
-Lines go to standard error, each in one write, so that those of several processes never mix.
+Lines go to standard error, each in one write, so that those of several processes never mix. Of an exception
+they tell its kind and where it came from. Its words they leave out: a database's quote what was to be
+written, a mail server's the address.
 """
 
 import json
 import logging
 import os
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -15,16 +19,18 @@ import structlog
 STDERR = 2
 # Libraries that would tell of every single thing they do; Stripe's tells secrets, too.
 TALKATIVE = (
-    "celery.app.trace",
     "celery.beat",
     "celery.worker.strategy",
     "kombu",
     "amqp",
+    "opentelemetry",
     "pymongo",
     "stripe",
     "urllib3",
     "werkzeug",
 )
+# Quotes exceptions in its messages; a task tells of its faults itself.
+QUOTING = "celery.app.trace"
 
 
 class Lines:
@@ -58,7 +64,7 @@ def configure(level: str) -> None:
     if readable:
         processors.append(structlog.dev.ConsoleRenderer())
     else:
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
+        processors += [_without_words, structlog.processors.JSONRenderer(_to_json)]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -68,6 +74,32 @@ def configure(level: str) -> None:
     logging.basicConfig(handlers=[_FromLibraries()], level=least, force=True)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
+    logging.getLogger(QUOTING).setLevel(logging.CRITICAL + 1)
+
+
+def _without_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
+    given = line.pop("exc_info", None)
+    error = given[1] if isinstance(given, tuple) else sys.exc_info()[1] if given is True else given
+    if isinstance(error, BaseException):
+        line["exception"] = "\n".join(
+            f"{''.join(traceback.format_tb(one.__traceback__))}{_kind(one)}" for one in _chain(error)
+        )
+    return line
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception behind those that it came from."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before:
+        yield from _chain(before)
+    yield error
+
+
+def _kind(error: BaseException) -> str:
+    """The name of an exception and, of one that has a numeric code, that."""
+    code = getattr(error, "code", None)
+    told = f" {code}" if isinstance(code, int) else ""
+    return f"{type(error).__module__}.{type(error).__qualname__}{told}"
 
 
 def _to_json(line: dict[str, Any], **_: Any) -> bytes:

@@ -4,6 +4,7 @@ The tables are the one list of it. Labels take few values, and never an id, an a
 """
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -110,17 +111,14 @@ class Metrics:
 
         self.content_type = prometheus_client.CONTENT_TYPE_LATEST
         self._registry = prometheus_client.CollectorRegistry()
-        kinds = {
+        self._kinds: dict[str, Any] = {
             "counter": prometheus_client.Counter,
             "histogram": prometheus_client.Histogram,
             "gauge": prometheus_client.Gauge,
         }
-        self._metrics: dict[str, Any] = {
-            name: kinds[metric.kind](
-                name, metric.means, metric.labels, registry=self._registry, **_options(metric)
-            )
-            for name, metric in COUNTED.items()
-        }
+        # Made when first used, so that a process tells of nothing that it has nothing to do with.
+        self._metrics: dict[str, Any] = {}
+        self._making = threading.Lock()
         # Looking a child up by its labels costs more than counting.
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._requests: dict[tuple[str, str, int], tuple[Any, Any]] = {}
@@ -135,7 +133,7 @@ class Metrics:
 
     def show(self, name: str, value: float) -> None:
         """Sets a gauge."""
-        self._metrics[name].set(value)
+        self._child(name, ()).set(value)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
@@ -162,9 +160,17 @@ class Metrics:
     def _child(self, name: str, labels: tuple[str, ...]) -> Any:
         child = self._children.get((name, labels))
         if child is None:
-            metric = self._metrics[name]
+            metric = self._metrics.get(name) or self._make(name)
             child = self._children[name, labels] = metric.labels(*labels) if labels else metric
         return child
+
+    def _make(self, name: str) -> Any:
+        with self._making:
+            if name not in self._metrics:
+                kind, means, labels = COUNTED[name][:3]
+                options = {"registry": self._registry, **_options(COUNTED[name])}
+                self._metrics[name] = self._kinds[kind](name, means, labels, **options)
+            return self._metrics[name]
 
 
 def shared_registry() -> Any:

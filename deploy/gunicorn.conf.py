@@ -29,6 +29,7 @@ forwarder_headers = ""
 
 accesslog = None  # the application logs each request, with its request id
 errorlog = "-"
+logger_class = "deploy.log.Log"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
 control_socket_disable = True
 

@@ -22,9 +22,11 @@ class LeasedScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._lease = Lease(settings.redis_url, "beat")
         self._works = False
-        share_counts(settings.metrics_port)
+        # A lazy one is only looked at, for the lines that Celery begins with.
+        port = None if kwargs.get("lazy") else settings.metrics_port
+        share_counts(port)
         self._metrics = Metrics()
-        show_counts(settings.metrics_port)
+        show_counts(port)
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:

@@ -3,7 +3,7 @@
 import structlog
 
 from app.domain.payments import ProviderUnavailable
-from app.services import reconciling, sweeping
+from app.services import reconciling, sweeping, vitals
 from app.services.loading import finish_loads
 from app.services.payment_events import events_due, purge_events
 from app.services.webhook_delivery import endpoints_due
@@ -67,6 +67,12 @@ def reconcile() -> None:
         reconciling.go_on(shop(), _SLICE)
     except ProviderUnavailable as error:
         log.warning("reconciliation will go on", reason=str(error))
+
+
+@app.task(name="maintenance.count_orders")
+def count_orders() -> None:
+    """Counts the orders by status, for the metrics, if that is due."""
+    vitals.count_orders(shop())
 
 
 @app.task(name="maintenance.purge")

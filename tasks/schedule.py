@@ -10,6 +10,7 @@ EVERY = {
     "maintenance.expire": timedelta(seconds=2),
     "maintenance.finish_loads": timedelta(seconds=10),
     "maintenance.reconcile": timedelta(seconds=1),
+    "maintenance.count_orders": timedelta(seconds=10),
     "maintenance.purge": timedelta(hours=1),
 }
 

@@ -45,7 +45,7 @@ class Vitals:
 def count_orders(shop: Shop) -> bool:
     """Counts the orders by status, unless that was done a short while ago; whether it was due."""
     last, now = shop.vitals.tally(), shop.clock()
-    if last and now < last.at + max(COUNT_EVERY * 0.9, timedelta(seconds=last.seconds * _SHARE)):
+    if last and now < last.at + max(COUNT_EVERY, timedelta(seconds=last.seconds * _SHARE)):
         return False
     began = time.monotonic()
     counted = shop.vitals.count_orders()

@@ -1,0 +1,29 @@
+"""Puts what gunicorn logs into the form of all lines, without what a client sent: it may be a token."""
+
+import logging
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from app.logging import configure
+
+
+class Log(Logger):
+    """Gunicorn's logger, in the arbiter and its workers."""
+
+    def setup(self, cfg: Any) -> None:
+        """At the start and at each reload."""
+        super().setup(cfg)
+        configure(logging.getLevelName(self.loglevel))
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+    def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Without the words of the client, which follow a colon."""
+        if msg.startswith("Invalid request"):
+            msg = "Invalid request"
+        super().warning(msg, *args, **kwargs)
+
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Without the path and query of the request."""
+        super().exception(msg.replace("%s", "").strip() if args else msg, **kwargs)

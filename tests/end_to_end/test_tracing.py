@@ -1,0 +1,143 @@
+"""Traces of the whole service, as a collector gets them: one for one order, from POST to the last delivery."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.collector import Collector
+from tests.end_to_end.service import draft, eventually
+from tests.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deploy.local.mailbox import Mailbox
+    from tests.end_to_end.conftest import ServiceStarter
+    from tests.end_to_end.service import Service
+
+SERVER, CONSUMER = 2, 5
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+JOURNEY = {
+    "POST /orders",
+    "payments.authorize",
+    "stock.decrement",
+    "payments.capture",
+    "notifications.announce",
+    "mail",
+    "webhook",
+}
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector of the test's own."""
+    with Collector() as listening:
+        yield listening
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """An endpoint of webhooks."""
+    with Receiver() as listening:
+        yield listening
+
+
+@pytest.fixture
+def traced(serve: ServiceStarter, collector: Collector, mailbox: Mailbox, receiver: Receiver) -> Service:
+    """A service that sends its traces, with mail and one webhook endpoint."""
+    settings = {**collector.settings, "SMTP_URL": mailbox.url, "WEBHOOK_ALLOW_PRIVATE": "true"}
+    service = serve(settings=settings)
+    assert service.http.post("/webhook-endpoints", json={"url": receiver.url()}).status_code == 201
+    return service
+
+
+def lines(service: Service, role: str) -> list[dict[str, Any]]:
+    """What the process of a role has logged, as far as it is of our form."""
+    (process,) = service.stack.processes([role])
+    return [json.loads(line) for line in process.output().splitlines() if line.startswith('{"')]
+
+
+def test_an_order_is_one_trace_from_its_post_to_mail_and_webhook(
+    traced: Service, collector: Collector, receiver: Receiver
+) -> None:
+    sent = f"00-{TRACE}-00f067aa0ba902b7-01"
+    order_id = traced.post(draft(email="customer@example.org"), traceparent=sent).json()["order"]["id"]
+    eventually(lambda: {span.name for span in collector.of_trace(TRACE)} >= JOURNEY)
+    spans = collector.of_trace(TRACE)
+    (post,) = [span for span in spans if span.kind == SERVER]
+    assert (post.name, post.parent_id) == ("POST /orders", "00f067aa0ba902b7")
+    assert post.attributes == {
+        "http.request.method": "POST",
+        "http.route": "/orders",
+        "http.response.status_code": 201,
+    }
+    assert {span.parent_id for span in spans if span is not post} == {post.span_id}
+    assert {span.attributes["order.id"] for span in spans if span is not post} == {order_id}
+    assert len({span.process for span in spans}) >= 2
+    assert {span.service for span in spans} == {"order-service"}
+    names = {span.span_id: span.name for span in spans}
+    hooks = [hook.headers["traceparent"].split("-") for hook in receiver.hooks]
+    assert {(trace, names.get(span)) for _, trace, span, _ in hooks} == {(TRACE, "webhook")}
+
+
+def test_a_task_and_the_orders_that_it_worked_on_name_each_other(
+    traced: Service, collector: Collector
+) -> None:
+    traced.post(draft(), traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
+    eventually(lambda: "payments.capture" in {span.name for span in collector.of_trace(TRACE)})
+
+    def capture() -> Any:
+        found = [span for span in collector.spans if span.name == "payments.capture" and span.links]
+        return found if {span.kind for span in found} >= {CONSUMER} and len(found) > 1 else None
+
+    spans = eventually(capture)
+    (task,) = [span for span in spans if span.kind == CONSUMER]
+    (step,) = [span for span in spans if span.kind != CONSUMER]
+    assert (task.links, step.links) == ([TRACE], [task.trace_id])
+    published = eventually(
+        lambda: [one for one in collector.of_trace(task.trace_id) if one.name == "publish payments.capture"]
+    )
+    assert [one.span_id for one in published] == [task.parent_id]
+    assert published[0].process != task.process
+
+
+def test_request_order_and_trace_are_in_the_lines_of_every_process(
+    traced: Service, collector: Collector
+) -> None:
+    sent = f"00-{TRACE}-00f067aa0ba902b7-01"
+    posted = traced.post(draft(email="customer@example.org"), traceparent=sent, X_Request_ID="request-1")
+    order_id = posted.json()["order"]["id"]
+    wanted = {"order_id": order_id, "request_id": "request-1", "trace_id": TRACE}
+
+    def told(role: str, event: str) -> list[dict[str, Any]]:
+        return [
+            line for line in lines(traced, role) if wanted.items() <= line.items() and line["event"] == event
+        ]
+
+    (request,) = eventually(lambda: told("web", "request"))
+    assert (request["method"], request["route"], request["status"]) == ("POST", "/orders", 201)
+    for event in ("notification sent", "webhook sent"):
+        eventually(lambda event=event: told("worker", event))
+    (relayed,) = [
+        line
+        for line in lines(traced, "relay")
+        if line["event"] == "published" and line["task"] == "payments.authorize" and order_id in line["ids"]
+    ]
+    done = [line for line in lines(traced, "worker") if line.get("task_id") == relayed["task_id"]]
+    assert {"task done"} <= {line["event"] for line in done}
+    assert {line["task"] for line in done} == {"payments.authorize"}
+    assert all("trace_id" in line for line in done)
+
+
+def test_what_the_client_does_not_want_sampled_is_sampled_nowhere(
+    traced: Service, collector: Collector
+) -> None:
+    order_id = traced.post(draft(), traceparent=f"00-{TRACE}-00f067aa0ba902b7-00").json()["order"]["id"]
+    traced.come_to_rest([order_id])
+    other = traced.post(draft(), traceparent=f"00-{TRACE[::-1]}-00f067aa0ba902b7-01").json()["order"]["id"]
+    eventually(lambda: "payments.capture" in {span.name for span in collector.of_trace(TRACE[::-1])})
+    assert collector.of_trace(TRACE) == []
+    assert order_id != other
