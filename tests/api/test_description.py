@@ -158,6 +158,26 @@ def test_inputs_are_closed(description: dict[str, Any]) -> None:
         assert description["components"]["schemas"][name]["additionalProperties"] is False
 
 
+def _refund(call: Callable[..., Any], settle: Callable[[str], None], path: str) -> None:
+    """Refunds of a confirmed order, and of one that fails at first."""
+    refunds, retry = "/orders/{id}/refunds", "/orders/{id}/refunds/{refundId}/retry"
+    for body in ({"amount": 1, "reason": "late"}, {"amount": 1}, {"amount": 1000}, {"amount": 0}):
+        call("post", refunds, f"{path}/refunds", json=body, headers={"Idempotency-Key": "r"})
+    call("post", refunds, "/orders/none/refunds")
+    call("get", refunds, f"{path}/refunds")
+    call("get", "/orders/{id}/refunds/{refundId}", f"{path}/refunds/{path.rpartition('/')[2]}-1")
+    call("post", retry, f"{path}/refunds/{path.rpartition('/')[2]}-2/retry")
+    figs = [{"productId": "fig", "quantity": 1}]
+    draft = {**SAMPLE, "products": figs, "paymentMethod": "sandbox_refund_fails_once"}
+    failing = call("post", "/orders", json=draft).headers["Location"]
+    order_id = failing.rpartition("/")[2]
+    settle(order_id)
+    call("post", refunds, f"{failing}/refunds", json={})
+    settle(order_id)
+    call("post", retry, f"{failing}/refunds/{order_id}-1/retry")
+    call("post", retry, f"{failing}/refunds/{order_id}-1/retry")
+
+
 def test_what_is_served_is_what_is_described(
     app: Flask, client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
 ) -> None:
@@ -213,21 +233,7 @@ def test_what_is_served_is_what_is_described(
     call("get", one, "/orders/none")
     call("get", one, path, query_string={"version": 1})
     call("put", one, path, json={"status": "delivered"})
-    refunds = f"{one}/refunds"
-    for body in ({"amount": 1, "reason": "late"}, {"amount": 1}, {"amount": 1000}, {"amount": 0}):
-        call("post", refunds, f"{path}/refunds", json=body, headers={"Idempotency-Key": "r"})
-    call("post", refunds, "/orders/none/refunds")
-    call("get", refunds, f"{path}/refunds")
-    call("get", f"{refunds}/{{refundId}}", f"{path}/refunds/{path.rpartition('/')[2]}-1")
-    figs = [{"productId": "fig", "quantity": 1}]
-    failing = {**SAMPLE, "products": figs, "paymentMethod": "sandbox_refund_fails_once"}
-    failing = call("post", "/orders", json=failing).headers["Location"]
-    settle(failing.rpartition("/")[2])
-    call("post", refunds, f"{failing}/refunds", json={})
-    settle(failing.rpartition("/")[2])
-    retry = f"{failing}/refunds/{failing.rpartition('/')[2]}-1/retry"
-    call("post", f"{refunds}/{{refundId}}/retry", retry)
-    call("post", f"{refunds}/{{refundId}}/retry", retry)
+    _refund(call, settle, path)
     call(
         "put",
         one,
