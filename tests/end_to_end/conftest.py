@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from deploy.local.mailbox import Mailbox
 from deploy.local.stack import ROLES, Stack
 from tests.end_to_end.service import Service
+from tests.nginx import Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from deploy.local.servers import Broker, MongoServer
     from tests.servers import StackStarter
@@ -46,6 +49,24 @@ def serve(
                 # What it has begun is of no interest any more.
                 services.callback(service.stack.kill, role)
             return service
+
+        yield start
+
+
+class ProxyStarter(Protocol):
+    """Starts an nginx before what listens on a port; the arguments are those of `Nginx`."""
+
+    def __call__(self, behind: int, *parts: str, changes: dict[str, str] | None = None) -> Nginx: ...
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[ProxyStarter]:
+    """Starts an nginx of the test's own."""
+    with contextlib.ExitStack() as proxies:
+
+        def start(behind: int, *parts: str, changes: dict[str, str] | None = None) -> Nginx:
+            directory = tmp_path / f"nginx-{uuid.uuid4().hex}"
+            return proxies.enter_context(Nginx(directory, behind, parts, changes))
 
         yield start
 
