@@ -119,12 +119,13 @@ class Whole(Checked, fields.Integer):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         if self._spelled and re.fullmatch(r"-?\d{1,18}", text(value, 0, 1000), re.ASCII):
             value = int(value)
-        if type(value) is not int:
+        # To JSON Schema and to JavaScript, 2.0 is 2.
+        if type(value) is not int and not (type(value) is Decimal and value == value.to_integral_value()):
             raise ValidationError("must be a whole number")
         least, most = self._bounds
         if not least <= value <= most:
             raise ValidationError(f"must be from {least} to {most}")
-        return value
+        return int(value)
 
 
 class Flag(Checked, fields.Boolean):
