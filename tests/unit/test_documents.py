@@ -12,12 +12,14 @@ from app.api import openapi
 from app.api.problems import PROBLEMS, TYPE
 from app.api.schemas import OrderIn, OrdersQuery
 from app.cli import register_commands
+from app.cli.console import OperatorCommand
 from app.config import TABLE
 from app.domain.access import SCOPES
 from app.domain.order import CANCELLATION_REASONS, MOVES, PAYMENT, PUBLIC, STATUS, STOCK, TRANSITIONS
 from app.domain.refunds import is_pending, to_restock
 from app.domain.steps import ANNOUNCE, STEPS
 from app.gateways.sandbox import METHODS
+from app.metrics import COUNTED, STATE
 from deploy.local.stack import ROOT, procfile
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from click import Group
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {document: document.read_text() for document in DOCUMENTS}
@@ -122,10 +123,31 @@ def test_every_command_of_the_operator_that_is_named_exists() -> None:
     """And every command that there is is named in the README."""
     app = Flask("app")
     register_commands(app)
-    groups: dict[str, Group] = {name: app.cli.commands[name] for name in ("db", "orders", "stock")}  # type: ignore[dict-item]
-    there = {(group, command) for group, commands in groups.items() for command in commands.commands}
-    assert set(re.findall(r"flask --app wsgi ([a-z]+) ([a-z]+)", EVERYTHING)) <= there
-    assert set(re.findall(r"(?m)^flask --app wsgi ([a-z]+) ([a-z]+)", README)) == there
+    ours = {
+        name: command for name, command in app.cli.commands.items() if isinstance(command, OperatorCommand)
+    }
+    groups = {name: app.cli.commands[name] for name in ("db", "orders", "stock")}
+    there = {(name, command) for name, group in groups.items() for command in group.commands}  # type: ignore[attr-defined]
+    there |= {(name, "") for name in alone}
+
+    def named(text: str) -> set[tuple[str, str]]:
+        found = re.findall(r"flask --app wsgi ([a-z-]+)(?: ([a-z]+))?", text)
+        return {(name, command if name in groups else "") for name, command in found}
+
+    assert named(EVERYTHING) <= there
+    assert named("\n".join(re.findall(r"(?m)^flask.*", README))) == there
+
+
+def test_operators_are_told_of_settings_and_metrics_that_exist() -> None:
+    """Whatever is written like one, in the pages for them."""
+    known = {name.upper() for name in TABLE} | set(re.findall(r"(?m)^\| `(\w+)` \|", SETTINGS))
+    for name in ("operations", "scaling"):
+        named = code(TEXTS[ROOT / f"docs/{name}.md"])
+        assert {each for each in named if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", each)} <= known
+    metrics = {
+        each for row in table(TEXTS[ROOT / "docs/operations.md"], "## What to watch") for each in code(row[1])
+    }
+    assert {each for each in metrics if "_" in each} <= COUNTED.keys() | STATE.keys()
 
 
 @documents
