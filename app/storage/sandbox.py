@@ -70,7 +70,7 @@ class SandboxBooks:
     def since(self, moment: datetime) -> Iterator[ProviderPayment]:
         """All payments opened since the moment, oldest first."""
         with reachable():
-            for document in self._collection.find({"at": {"$gte": moment}}).sort("at"):
+            for document in self._collection.find({"at": {"$gte": moment}}, batch_size=1_000).sort("at"):
                 yield _payment(document)
 
     def _write(self, charges: Sequence[Charge], writes: Iterable[UpdateOne]) -> dict[str, Document]:
