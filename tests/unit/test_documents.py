@@ -123,9 +123,7 @@ def test_every_command_of_the_operator_that_is_named_exists() -> None:
     """And every command that there is is named in the README."""
     app = Flask("app")
     register_commands(app)
-    ours = {
-        name: command for name, command in app.cli.commands.items() if isinstance(command, OperatorCommand)
-    }
+    alone = {name for name, command in app.cli.commands.items() if isinstance(command, OperatorCommand)}
     groups = {name: app.cli.commands[name] for name in ("db", "orders", "stock")}
     there = {(name, command) for name, group in groups.items() for command in group.commands}  # type: ignore[attr-defined]
     there |= {(name, "") for name in alone}
