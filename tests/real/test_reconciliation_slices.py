@@ -13,6 +13,7 @@ from app.domain.payments import ProviderUnavailable
 from app.domain.reconciliation import KINDS
 from app.services import reconciling
 from app.services.sweeping import purge_deleted_orders
+from migrations import m0003_edges
 from tests.real.doubles import Crash, at_once, followed
 from tests.real.faults import MoreOnTheBooks, Planter
 from tests.real.healthy import Healthy
@@ -227,3 +228,19 @@ def test_a_purge_that_is_killed_halfway_leaves_nothing_to_find(
 
 def _die() -> None:
     raise Crash
+
+
+def test_orders_that_were_purged_before_their_ids_were_kept_are_known_by_what_tells_of_them(
+    healthy: Healthy, shop: Shop, database: OrderDatabase
+) -> None:
+    """The upgrade finds them, and nothing else."""
+    gone = {found["_id"] for found in database["purged_orders"].find()}
+    database["purged_orders"].delete_many({})
+    healthy.clock.advance(timedelta(minutes=2))
+    # The last row of the feed outlives its order, since the next position is counted on from it.
+    orphans = {"movement_orphaned", "payment_orphaned", "feed_unfounded"}
+    assert reconciled(shop)["found"].keys() == orphans
+    for _ in range(2):
+        m0003_edges.upgrade(database, shop.settings, lambda *_: None)
+    assert {found["_id"] for found in database["purged_orders"].find()} == gone
+    assert reconciled(shop)["found"] == {}
