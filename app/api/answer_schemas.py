@@ -222,7 +222,9 @@ class Problem(Answer):
     title = _text()
     status = _count(minimum=400, maximum=599)
     detail = _text()
-    instance = _text(format="uri-reference")
+    instance = _optional(
+        format="uri-reference", description="The path; missing only where it could not be read."
+    )
     code = _text(enum=list(PROBLEMS))
     requestId = _text()
     errors = fields.List(fields.Nested(Fault))

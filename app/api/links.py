@@ -27,7 +27,6 @@ _OF_A_PRODUCT = ("show_level", "set_level", "adjust", "list_movements")
 LINKS = (
     Link("place", ("201",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
     Link("list_all", ("200",), {"id": "$response.body#/orders/0/id"}, _OF_AN_ORDER),
-    Link("list_all", ("200",), {"cursor": "$response.body#/nextCursor"}, ("list_all",)),
     Link("change", ("200",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
     Link(
         "ask_refund",
@@ -38,9 +37,7 @@ LINKS = (
     Link("feed", ("200",), {"after": "$response.body#/nextCursor"}, ("feed",)),
     Link("set_level", ("200", "201"), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),
     Link("adjust", ("201",), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),
-    Link("list_levels", ("200",), {"cursor": "$response.body#/nextCursor"}, ("list_levels",)),
     Link("add_endpoint", ("201",), {"id": "$response.body#/id"}, _OF_AN_ENDPOINT),
-    Link("list_endpoints", ("200",), {"cursor": "$response.body#/nextCursor"}, ("list_endpoints",)),
     Link(
         "send_test_event",
         ("202",),

@@ -18,7 +18,9 @@ VERSION = "1.0.0"
 
 # The files of the page that shows this description.
 _ASSETS = "service.asset"
-_ALWAYS = ("internal_error",)
+# What the server itself refuses, before it knows what was asked.
+_UNREAD = ("uri_too_long", "request_header_fields_too_large")
+_ALWAYS = (*_UNREAD, "internal_error")
 _TAKING_JSON = (
     "malformed_json",
     "request_timeout",
@@ -226,6 +228,8 @@ def _example(code: str) -> dict[str, Any]:
         "code": code,
         "requestId": "6f1c2d0e9b7a4c35a1e2f3d4c5b6a798",
     }
+    if code in _UNREAD:
+        del example["instance"]
     if code == "invalid_input":
         example["errors"] = [{"pointer": "/products/0/quantity", "detail": "must be from 1 to 1000000"}]
     if code == "illegal_transition":

@@ -24,10 +24,12 @@ from app.domain.errors import NotFound
 from app.domain.money import DECIMALS, to_minor
 from app.domain.order import PAYMENT, STATUS
 
-_EMAIL = (r"^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$", "must be an email address")
+# Spaces and control characters, said so that Python and ECMAScript agree on what they are.
+_GAPS = r"\s\u0000-\u001f\u007f\u0085\ufeff"
+_EMAIL = (rf"^[^@{_GAPS}]{{1,64}}@[^@.{_GAPS}]+(\.[^@.{_GAPS}]+)+$", "must be an email address")
 _COUNTRY = (r"^[A-Z]{2}$", "must be a country code of ISO 3166-1 such as DE")
 _WEB_ADDRESS = (
-    r"^https?://[^\s/?#@\[\]\\]+([/?#]\S*)?$",
+    rf"^https?://[^/?#@\[\]\\{_GAPS}]+([/?#][^{_GAPS}]*)?$",
     "must be a URL that begins with https:// or http://, without user or password",
 )
 MOST_LINES, MOST_OF_A_LINE, MOST_ON_HAND = 200, 1_000_000, 1_000_000_000
