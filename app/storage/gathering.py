@@ -1,4 +1,4 @@
-"""Gathers what concurrent requests ask of a server into one round trip, the way databases gather commits.
+"""Gathers what concurrent requests ask of the database into one round trip, the way databases gather commits.
 
 Whoever comes while a batch is on its way joins the next one, so a lone call waits for nobody and a busy
 process pays the cost of a command once per batch. Measured in `benchmarks/`.
@@ -17,11 +17,11 @@ Result = TypeVar("Result")
 class _Batch(Generic[Item, Result]):
     """Items that go together, and what came of each; the first to join leads, the others wait."""
 
-    def __init__(self, fault: Exception) -> None:
+    def __init__(self) -> None:
         self.items: list[Item] = []
         self.results: Sequence[Result | Exception] = ()
         # Stands until the work is done, so that a leader that is killed confirms nothing.
-        self.fault: Exception | None = fault
+        self.fault: Exception | None = ConnectionFailure("the call was interrupted")
         self.ended = threading.Event()
 
 
@@ -30,27 +30,22 @@ class Gather(Generic[Item, Result]):
 
     `work` gives a result or an exception for each item, in order. Only the leader of a batch takes a turn;
     the others are woken all at once. Were each to take a turn, the next leader would wait for all of them.
-    `interrupted` makes what they hear where the leader was killed.
     """
 
     def __init__(
-        self,
-        work: Callable[[Sequence[Item]], Sequence[Result | Exception]],
-        largest: int = 256,
-        interrupted: Callable[[str], Exception] = ConnectionFailure,
+        self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]], largest: int = 256
     ) -> None:
         self._work = work
         self._largest = largest
-        self._interrupted = interrupted
         self._joining = threading.Lock()
         self._turn = threading.Lock()
-        self._open = self._next()
+        self._open: _Batch[Item, Result] = _Batch()
 
     def __call__(self, item: Item) -> Result:
         """The result for the item; raises its exception, or the one that ended the whole batch."""
         with self._joining:
             if len(self._open.items) == self._largest:
-                self._open = self._next()
+                self._open = _Batch()
             batch, place = self._open, len(self._open.items)
             batch.items.append(item)
         if place == 0:
@@ -79,7 +74,4 @@ class Gather(Generic[Item, Result]):
     def _close(self, batch: _Batch[Item, Result]) -> None:
         with self._joining:
             if self._open is batch:
-                self._open = self._next()
-
-    def _next(self) -> _Batch[Item, Result]:
-        return _Batch(self._interrupted("the call was interrupted"))
+                self._open = _Batch()
