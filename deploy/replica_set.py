@@ -18,7 +18,7 @@ ROOT = "root"
 # The service reads, writes and follows its own database, and its migrations change the form of it.
 USERS = {
     "orders": ("MONGO_PASSWORD", [{"role": role, "db": "orders"} for role in ("readWrite", "dbAdmin")]),
-    "backup": ("MONGO_BACKUP_PASSWORD", [{"role": role, "db": "admin"} for role in ("backup", "restore")]),
+    "backup": ("MONGO_BACKUP_PASSWORD", [{"role": "backup", "db": "admin"}]),
 }
 
 PATIENCE = 120.0

@@ -82,3 +82,13 @@ def test_nobody_without_a_name_reads_anything(members: list[str]) -> None:
         pytest.raises(OperationFailure, match="requires authentication"),
     ):
         client.orders.orders.find_one()
+
+
+def test_backups_are_taken_by_one_who_can_change_nothing(members: list[str]) -> None:
+    """But reads the oplog, without which a dump is not of one moment."""
+    replica_set.make(members, ROOT_PASSWORD, PASSWORDS)
+    with MongoClient[dict[str, Any]](uri(members, "backup", "backup-secret")) as client:
+        assert client.local["oplog.rs"].find_one()
+        client.orders.orders.find_one()
+        with pytest.raises(OperationFailure, match="not authorized"):
+            client.orders.orders.delete_many({})
