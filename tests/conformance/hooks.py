@@ -1,0 +1,47 @@
+"""What schemathesis cannot know: why a request that fits its schema may be refused all the same.
+
+Each is a fact that no schema can state. Everything else that fits must be taken.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import schemathesis
+from schemathesis.openapi.checks import RejectedPositiveData
+
+if TYPE_CHECKING:
+    from schemathesis import Case, HookContext, Response
+    from schemathesis.core.failures import Failure
+
+# By the problem's code.
+FACTS = {
+    "bad_cursor": "a cursor is opaque, and good where it came from alone",
+    "bad_signature": "what is signed cannot be made up",
+    "idempotency_key_reused": "what the key was used for before",
+    "stale_version": "the version that the order has by now",
+}
+# By what the problem says of a field.
+FACTS_OF_FIELDS = {
+    "is not a payment method of the provider": "the provider's tokens are its own",
+    "leads to an address that is not public": "what a name resolves to",
+    r"has more decimals than [A-Z]{3} has \(\d\)": "depends on the currency, which may be the default",
+    r"is not what the lines add up to \(.*\)": "a sum",
+    "is not a URL that webhooks can go to": "a port or an address of IPv6 that cannot be",
+    r"is not a product of the order|is more than is left of it \(\d+\)": "what the order holds",
+    r"is required: .*": "what the order's products cost",
+}
+_OF_FIELDS = re.compile("|".join(FACTS_OF_FIELDS))
+
+
+@schemathesis.hook
+def filter_failure(_: HookContext, failure: Failure, case: Case, response: Response) -> bool:
+    """Whether it is a failure: not where what fits its schema was refused for one of the facts."""
+    del case
+    if not isinstance(failure, RejectedPositiveData):
+        return True
+    problem = response.json()
+    if problem["code"] == "invalid_input":
+        return not all(_OF_FIELDS.fullmatch(fault["detail"]) for fault in problem["errors"])
+    return problem["code"] not in FACTS

@@ -1,0 +1,126 @@
+"""Whatever the running service is sent, it answers as it describes itself: schemathesis, with all its checks.
+
+None of its checks is left out; `hooks` says which refusals are for facts that no schema can state. What is
+sent is the same each time. With CONFORMANCE_SECONDS=600 it goes on for so long in each mode, and is something
+else every time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deploy.local.stack import ROOT
+from tests.tokens import SETTINGS, bearer, token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from deploy.local.stack import Stack
+    from tests.servers import StackStarter
+
+SECONDS = os.environ.get("CONFORMANCE_SECONDS")
+ENDLESS = int(SECONDS or 0) * 4 + 120
+COMMAND = (sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()")
+# Too long an address (414) is refused, too.
+CONFIG = """
+hooks = "tests.conformance.hooks"
+continue-on-failure = true
+cache.enabled = false
+checks.negative_data_rejection.expected-statuses = [
+    400, 401, 403, 404, 405, 406, 409, 414, 415, 422, 428, 429, 431, 503
+]
+"""
+# Neither may see what the other has; the examples' orders are the first one's.
+PEERS = """
+[auth.wfc]
+path = "{path}"
+peers = ["user-id", "another"]
+"""
+CUSTOMER = "orders:read orders:write"
+CALLERS = {
+    "user-id": CUSTOMER,
+    "another": CUSTOMER,
+    "shop": "orders:admin stock:write webhooks:write reconciliations:read",
+}
+LONG = {"exp": 2**31}
+
+Explore = "Callable[..., int]"
+
+
+@pytest.fixture
+def explore(tmp_path: Path) -> Callable[..., int]:
+    """Sends requests to a service, by so many examples of each operation, and gives how many there were.
+
+    Fails with all that schemathesis says where an answer is not as described.
+    """
+
+    def run(stack: Stack, examples: int, *options: str, config: str = "") -> int:
+        file = tmp_path / "schemathesis.toml"
+        file.write_text(CONFIG + config)
+        told = subprocess.run(
+            [
+                *COMMAND,
+                *("--config-file", str(file), "run", f"{stack.base_url}/openapi.json", "--no-color"),
+                *("--checks", "all", "--max-examples", str(examples)),
+                *(["--max-time", SECONDS] if SECONDS else ["--generation-deterministic"]),
+                *options,
+            ],
+            cwd=ROOT,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ).stdout
+        assert " failure" not in told.rpartition("Test cases:")[2], told
+        sent = re.search(r"(\d+) generated", told)
+        assert sent, told
+        return int(sent[1])
+
+    return run
+
+
+@pytest.mark.timeout(ENDLESS)
+def test_where_everyone_may_do_everything(start_stack: StackStarter, explore: Callable[..., int]) -> None:
+    assert explore(start_stack(), 10) > 1000
+
+
+@pytest.mark.timeout(ENDLESS)
+def test_where_callers_bring_tokens(
+    start_stack: StackStarter, explore: Callable[..., int], tmp_path: Path
+) -> None:
+    """As customers who must not see each other's orders, as the shop, with a bad token and without one."""
+    path = tmp_path / "callers.json"
+    callers = [
+        {
+            "name": name,
+            "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {token(name, scope, **LONG)}"}],
+        }
+        for name, scope in CALLERS.items()
+    ]
+    path.write_text(json.dumps({"auth": callers}))
+    stack = start_stack(settings=SETTINGS)
+    assert explore(stack, 10, config=PEERS.format(path=path)) > 1000
+
+
+@pytest.mark.timeout(ENDLESS)
+def test_where_a_token_is_not_for_it_or_is_none(
+    start_stack: StackStarter, explore: Callable[..., int]
+) -> None:
+    stack = start_stack(settings=SETTINGS, roles={"web": 1})
+    for given in (
+        token(scope="orders:read", **LONG),
+        token(scope="stock:write", **LONG),
+        token(exp=1),
+        "a.b.c",
+    ):
+        authorization = bearer(given)["Authorization"]
+        assert explore(stack, 2, "--phases", "fuzzing", "-H", f"Authorization: {authorization}") > 50
+    assert explore(stack, 2, "--phases", "fuzzing,stateful") > 50
