@@ -52,6 +52,12 @@ def on_starting(server: object) -> None:
     _remove_counts()
 
 
+def post_worker_init(worker: Any) -> None:
+    """Set how long a request may take in all."""
+    # Enough for a slow body, the longest wait that a client may prefer, and an answer that is read slowly.
+    worker.request_seconds = int(os.environ.get("REQUEST_TIMEOUT") or 90)
+
+
 def child_exit(server: object, worker: Any) -> None:
     """Drop the gauges of a worker that is gone; its counters still count."""
     from prometheus_client import multiprocess  # noqa: PLC0415 - only once there is a folder to read

@@ -4,7 +4,6 @@ For the head of a request, and between two, it waits `keepalive` seconds; for a 
 BODY_TIMEOUT. What is left are clients that do not read their answers.
 """
 
-import os
 import secrets
 from http import HTTPStatus
 from typing import Any
@@ -14,23 +13,22 @@ import orjson
 from gunicorn import util
 from gunicorn.workers.ggevent import GeventWorker
 
-# Enough for a slow body, the longest wait that a client may prefer, and an answer that is read slowly.
-REQUEST_SECONDS = float(os.environ.get("REQUEST_TIMEOUT") or 90)
-
 
 class Worker(GeventWorker):
     """Ends every request in time, and refuses what is no proper HTTP in the form of all refusals."""
 
+    request_seconds = 90
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Serves a request; who is too slow for it loses the connection."""
-        limit = gevent.Timeout(REQUEST_SECONDS)
+        limit = gevent.Timeout(self.request_seconds)
         try:
             with limit:
                 return super().handle_request(listener_name, req, sock, addr)
         except gevent.Timeout as expired:
             if expired is not limit:
                 raise
-            self.log.warning("A request was not over after %s s", REQUEST_SECONDS)
+            self.log.warning("A request was not over after %s s", self.request_seconds)
             raise StopIteration from None
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
