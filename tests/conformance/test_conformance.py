@@ -57,7 +57,7 @@ Explore = "Callable[..., int]"
 
 @pytest.fixture
 def explore(tmp_path: Path) -> Callable[..., int]:
-    """Sends requests to a service, by so many examples of each operation, and gives how many there were.
+    """Sends requests to a service, so many for each operation and phase, and gives how many there were.
 
     Fails with all that schemathesis says where an answer is not as described.
     """
@@ -115,12 +115,7 @@ def test_where_a_token_is_not_for_it_or_is_none(
     start_stack: StackStarter, explore: Callable[..., int]
 ) -> None:
     stack = start_stack(settings=SETTINGS, roles={"web": 1})
-    for given in (
-        token(scope="orders:read", **LONG),
-        token(scope="stock:write", **LONG),
-        token(exp=1),
-        "a.b.c",
-    ):
+    for given in (token(scope="orders:read", **LONG), "a.b.c"):
         authorization = bearer(given)["Authorization"]
         assert explore(stack, 2, "--phases", "fuzzing", "-H", f"Authorization: {authorization}") > 50
     assert explore(stack, 2, "--phases", "fuzzing,stateful") > 50
