@@ -1,4 +1,4 @@
-"""Traces of the whole service, as a collector gets them: one for one order, from POST to the last delivery."""
+"""Traces of the whole service, as a collector gets them: one for one order, POST to last delivery."""
 
 from __future__ import annotations
 
