@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.bodies import digest, parse
+from app.api.bodies import MAX_DEPTH, digest, parse
 from app.api.fields import is_finer
 from app.api.problems import Problem
 
@@ -77,3 +77,17 @@ def test_one_value_has_one_digest_however_it_is_spelled(one: bytes, other: bytes
 )
 def test_different_values_have_different_digests(one: bytes, other: bytes) -> None:
     assert digest(parse(one)) != digest(parse(other))
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
+def test_what_is_nested_too_deeply_is_refused(opened: bytes, closed: bytes) -> None:
+    levels = MAX_DEPTH // (opened.count(b"[") + opened.count(b"{"))
+    parse(opened * levels + b"1" + closed * levels)
+    for more in (levels + 1, 1000, 40_000):
+        with pytest.raises(Problem, match="nested more than 32 levels deep"):
+            parse(opened * more + b"1" + closed * more)
+
+
+def test_brackets_in_texts_and_side_by_side_are_no_depth() -> None:
+    assert parse(b'"' + b"[{" * 100 + b'"') == "[{" * 100
+    assert parse(b"[" + b"[]," * 200 + b"[]]") == [[]] * 201
