@@ -7,19 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    negative_data_rejection,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from app.api.problems import PROBLEMS
 from app.services import reconciling
@@ -36,14 +25,6 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
-CHECKS = [
-    content_type_conformance,
-    negative_data_rejection,
-    not_a_server_error,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-]
 OPTIONAL_HEADERS = {"Idempotent-Replayed", "Preference-Applied", "Link", "RateLimit", "RateLimit-Policy"}
 
 
@@ -125,13 +106,35 @@ def test_every_operation_says_which_scope_it_needs_where_tokens_are_asked_for(
         assert ({"401", "403"} <= set(operation["responses"])) is asked, (path, method)
 
 
-def test_every_example_is_valid(description: dict[str, Any]) -> None:
-    for _, _, operation in operations(description):
+def test_every_body_and_answer_has_an_example_and_it_is_valid(description: dict[str, Any]) -> None:
+    """But for the page, the metrics and the description itself, which are large."""
+    for path, _, operation in operations(description):
         for holder in (operation.get("requestBody", {}), *operation["responses"].values()):
             for media in holder.get("content", {}).values():
                 examples = [example["value"] for example in media.get("examples", {}).values()]
-                for example in [*examples, *([media["example"]] if "example" in media else [])]:
+                examples += [media["example"]] if "example" in media else []
+                assert examples or path in ("/docs", "/metrics", "/openapi.json"), path
+                for example in examples:
                     valid(example, media["schema"], description)
+
+
+def test_every_link_leads_to_an_operation_and_its_parameters(description: dict[str, Any]) -> None:
+    known = {
+        operation["operationId"]: {
+            parameter["name"]
+            for parameter in (*operation["parameters"], *description["paths"][path].get("parameters", ()))
+        }
+        for path, _, operation in operations(description)
+    }
+    links = [
+        link
+        for _, _, operation in operations(description)
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert len(links) > 30
+    for link in links:
+        assert set(link["parameters"]) <= known[link["operationId"]], link
 
 
 def test_every_problem_that_a_route_can_have_is_described(make_app: Callable[..., Flask]) -> None:
@@ -291,18 +294,3 @@ def test_what_is_served_is_what_is_described(
         if int(status) < 400
     }
     assert successes <= seen
-
-
-def test_whatever_is_sent_the_answer_is_as_described(app: Flask) -> None:
-    """Requests made from the description, the right ones first and then wrong ones."""
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
-    for operation in (result.ok() for result in schema.get_all_operations()):
-        can_be_wrong = bool(operation.body.items or operation.query.items)
-        for mode in GenerationMode if can_be_wrong else [GenerationMode.POSITIVE]:
-
-            @settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
-            @given(operation.as_strategy(generation_mode=mode))
-            def sent_is_answered_as_described(case: Any) -> None:
-                case.call_and_validate(checks=CHECKS)
-
-            sent_is_answered_as_described()
