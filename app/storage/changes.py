@@ -144,6 +144,10 @@ class Follower:
                     change = stream.try_next()
                     if change is not None:
                         self._put(_changed(change))
+                    elif not stream.alive:
+                        # As after a restore over what was there: the stream has ended, and says nothing of it.
+                        self._put(PlaceLost("The collection was dropped or renamed."))
+                        return
         except OperationFailure as error:
             # The oplog does not reach back so far, the place is another server's, or it is damaged: whatever
             # the server has against it, it will say so again.

@@ -14,12 +14,15 @@ from app.domain import steps
 from app.domain.errors import DatabaseUnavailable
 from app.services.ordering import change_status
 from app.services.processing import perform
-from app.storage.changes import PlaceLost
+from app.storage import schema
+from app.storage.changes import OrderChanges, PlaceLost
+from app.storage.database import connect
 from tests.real.doubles import Followed, Held, eventually
 
 if TYPE_CHECKING:
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
+    from deploy.local.servers import MongoServer
     from tests.real.conftest import Place, Queues, SetStock
 
 DAMAGED = {
@@ -202,6 +205,19 @@ def test_a_follower_that_nobody_takes_from_ends_all_the_same(shop: Shop, place: 
         while len(taken) < len(ids):
             taken += [change.order_id for change in follower.take(1)]
     assert taken == ids
+
+
+def test_a_stream_that_ends_with_its_collection_says_so(mongo_server: MongoServer) -> None:
+    """A restore drops the collection first."""
+    database = connect(mongo_server.uri("dropped"))
+    schema.apply(database)
+    changes = OrderChanges(database)
+    with changes.follow(changes.present_place()) as follower:
+        assert follower.take(0.1) == []
+        database["orders"].drop()
+        with pytest.raises(PlaceLost):
+            eventually(lambda: follower.take(1))
+    database.client.close()
 
 
 def test_a_fault_of_the_stream_comes_after_the_changes_before_it_and_stays(shop: Shop) -> None:
