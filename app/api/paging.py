@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from flask import Response, request
@@ -41,7 +42,7 @@ def after(cursor: str | None, form: str) -> str | None:
     return last
 
 
-def listing(name: str, items: list[object], last: str | None, **beside: object) -> Response:
+def listing(name: str, items: Sequence[object], last: str | None, **beside: object) -> Response:
     """The answer that shows a page under a name, and what goes beside it; `last` is its last id while there
     is more behind it."""
     if last is None:

@@ -26,26 +26,26 @@ class BrokenOff(click.ClickException):
     exit_code = 3
 
 
-class Since(click.ParamType):
+def _since(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
     """A day, a time, or how long ago."""
-
-    name = "WHEN"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Raises click's usage error for what is none of them."""
-        try:
-            if re.fullmatch(r"\d{4}-.*", value):
-                moment = datetime.fromisoformat(value)
-                return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return datetime.now(UTC) - duration(value)
-        except (ValueError, OverflowError):
-            self.fail(f"{plain(value)} is no day such as 2024-10-01 and no length of time such as 7d.")
+    if text is None:
+        return None
+    try:
+        if re.fullmatch(r"\d{4}-.*", text):
+            moment = datetime.fromisoformat(text)
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return datetime.now(UTC) - duration(text)
+    except (ValueError, OverflowError) as error:
+        fault = f"{plain(text)} is no day such as 2024-10-01 and no length of time such as 7d."
+        raise click.BadParameter(fault) from error
 
 
 @click.command("reconcile", cls=OperatorCommand)
 @click.argument("scope", type=click.Choice(SCOPES), required=False)
 @click.option("--repair", is_flag=True, help="Also make good what is safe to make good.")
-@click.option("--since", type=Since(), help="Only orders made since: 2024-10-01, a time, or 7d ago.")
+@click.option(
+    "--since", metavar="WHEN", callback=_since, help="Only orders made since: 2024-10-01, a time, or 7d ago."
+)
 @click.pass_context
 @with_appcontext
 def reconcile(ctx: click.Context, scope: str | None, repair: bool, since: datetime | None) -> None:

@@ -6,8 +6,9 @@ from datetime import datetime
 from app.domain import steps
 from app.domain.chain import first_bad_sequence
 from app.domain.clock import to_text
+from app.domain.dossier import ADOPTED_BY, DEADLINES, FEEDING, Dossier, Look, Told
 from app.domain.order import PUBLIC, Order, digest_of, fold
-from app.domain.reconciliation import ADOPTED_BY, DEADLINES, FEEDING, Difference, Dossier, Look, Told
+from app.domain.reconciliation import Difference
 
 # What an order is made of, beside its log and what its journey needs.
 _FIELDS = (

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from app.domain import money
+from app.domain.dossier import ADOPTED_METHOD, DEADLINES, Dossier, Look
 from app.domain.order import CAPTURED, Order, refundable
 from app.domain.payments import ProviderPayment
-from app.domain.reconciliation import ADOPTED_METHOD, DEADLINES, Difference, Dossier, Look
+from app.domain.reconciliation import Difference
 from app.domain.refunds import reserved
 
 _CLOSED = ("declined", "voided")

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
+from app.domain.dossier import Dossier, Look, Row
 from app.domain.order import Order, quantities
-from app.domain.reconciliation import Difference, Dossier, Look, Row
+from app.domain.reconciliation import Difference
 
 _NOTHING_TAKEN = ("pending", "insufficient", "released")
 # By how much the clocks of two workers may differ.

@@ -9,9 +9,10 @@ from typing import Any
 import structlog
 
 from app.domain import audit_orders, audit_payments, audit_stock
+from app.domain.dossier import Dossier, Look
 from app.domain.errors import DatabaseUnavailable
 from app.domain.payments import Charge, ProviderPayment, ProviderUnavailable
-from app.domain.reconciliation import KINDS, Difference, Dossier, Look, Noted, Report, Scope
+from app.domain.reconciliation import KINDS, Difference, Noted, Report, Scope
 from app.services.payment_steps import charge
 from app.services.repairing import REPAIRS
 from app.services.shop import Shop

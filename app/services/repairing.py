@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from app.domain.dossier import ADOPTED_BY
 from app.domain.order import CAPTURED, Change, Order, advance, refundable
-from app.domain.reconciliation import ADOPTED_BY, Noted
+from app.domain.reconciliation import Noted
 from app.domain.refunds import next_id
 from app.services.ordering import cancellation
 from app.services.settling import LEFT, settle

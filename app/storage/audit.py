@@ -10,8 +10,9 @@ from bson import ObjectId
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
+from app.domain.dossier import Dossier, Row, Told
 from app.domain.payments import ProviderPayment
-from app.domain.reconciliation import Dossier, Row, Scope, Told
+from app.domain.reconciliation import Scope
 from app.storage.database import Document, Transaction, reachable
 from app.storage.orders import order_of
 
