@@ -132,9 +132,7 @@ def test_what_has_moved_on_before_the_second_look_is_no_difference(healthy: Heal
     assert len(shop.reconciliations.suspected(report_id, 3)) == 2
     assert reconciling.list_differences(shop, report_id, 100, None).items == []
     moved_on = {"_id": ObjectId(planted["payment_missing"])}
-    healthy.database["orders"].update_one(
-        moved_on, {"$inc": {"version": 1}}, bypass_document_validation=True
-    )
+    healthy.database["orders"].update_one(moved_on, {"$inc": {"version": 1}}, bypass_document_validation=True)
     set_levels(shop, {"product-3": 7})
     healthy.database["stock"].update_one({"_id": "product-3"}, {"$inc": {"onHand": -1}})
     while not reconciling.advance(shop, report_id, 5):
