@@ -1,11 +1,11 @@
-# One image, Stripe included, for web, relay, worker, beat and release: the command chooses, see the Procfile.
+# One image, Stripe and tracing included, for web, relay, worker, beat and release: the command chooses, see the Procfile.
 FROM python:3.11.14-slim-bookworm AS base
 
 FROM base AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements/stripe.txt /tmp/stripe.txt
+COPY requirements/stripe.txt requirements/otel.txt /tmp/
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --only-binary :all: --require-hashes --requirement /tmp/stripe.txt
+    && /opt/venv/bin/pip install --only-binary :all: --require-hashes --requirement /tmp/stripe.txt --requirement /tmp/otel.txt
 
 FROM base
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -36,8 +36,9 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 lock: dev ## Resolve the requirements anew (ARGS=--upgrade for later versions)
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in -o runtime.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in -c runtime.txt -o stripe.txt
+	@cd requirements && ../$(BIN)/$(LOCK) runtime.in otel.in -c stripe.txt -o otel.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in local.in -c runtime.txt -o local.txt
-	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in local.in test.in lint.in -c local.txt -c stripe.txt -o dev.txt
+	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in otel.in local.in test.in lint.in -c local.txt -c otel.txt -o dev.txt
 
 audit: dev ## Licences and known vulnerabilities of what is locked (ARGS=--offline)
 	@$(BIN)/python -m requirements.audit $(ARGS)

@@ -145,7 +145,7 @@ class Follower:
                     if change is not None:
                         self._put(_changed(change))
                     elif not stream.alive:
-                        # As after a restore over what was there: the stream has ended, and says nothing of it.
+                        # As after a restore over what was there: the stream is over, and says nothing of it.
                         self._put(PlaceLost("The collection was dropped or renamed."))
                         return
         except OperationFailure as error:

@@ -12,6 +12,7 @@ _SPDX = {
     "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "Apache": "Apache-2.0",
+    "3-Clause BSD License": "BSD-3-Clause",
     "BSD 3-Clause License": "BSD-3-Clause",
     "BSD License": "BSD",
     "GNU General Public License v3 (GPLv3)": "GPL-3.0-only",
