@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from ipaddress import IPv6Address
 from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 from app.domain.order import PUBLIC
@@ -116,11 +117,19 @@ def target_of(url: str) -> Target | None:
         return None
     scheme, host, port, path = match.groups()
     number = int(port) if port else _PORTS[scheme]
-    if number > 65535:
+    if number > 65535 or (host.startswith("[") and not _is_ipv6(host[1:-1])):
         return None
     authority = f"{host}:{port}" if port else host
     path = path if path.startswith("/") else f"/{path}"
     return Target(scheme, host.strip("[]"), number, path, authority)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def wants(endpoint: Endpoint, event_type: str, at: datetime) -> bool:

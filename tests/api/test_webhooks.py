@@ -115,6 +115,7 @@ def test_a_delivery_belongs_to_its_endpoint_alone(client: FlaskClient, endpoint:
         ({"url": "http://example.com/#part"}, "/url"),
         ({"url": "http://example.com\\@127.0.0.1/"}, "/url"),
         ({"url": "http://exa mple.com/"}, "/url"),
+        ({"url": "http://[cedA]/"}, "/url"),
         ({"url": "http://example.com/\r\nX: y"}, "/url"),
         ({"url": f"http://example.com/{'x' * 2000}"}, "/url"),
         ({"url": URL, "events": []}, "/events"),
