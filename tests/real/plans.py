@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from bson import ObjectId
+from bson import CodecOptions, DatetimeConversion, ObjectId
 from pymongo import MongoClient, monitoring
 
 from app.domain.clock import id_at
@@ -68,7 +68,9 @@ class Plan:
     """How the server ran one command."""
 
     def __init__(self, database: storage.Database[Any], command: dict[str, Any]) -> None:
-        explained = database.command("explain", command, verbosity="executionStats")
+        # The ends of an index's times are no times that Python has.
+        lenient = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+        explained = database.command("explain", command, verbosity="executionStats", codec_options=lenient)
         self.command = command
         self.stages = set(_stages(explained["queryPlanner"]["winningPlan"]))
         stats = explained["executionStats"]

@@ -1,0 +1,144 @@
+"""How the service is doing is told from the database as it is, at a price that does not grow with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from app.bootstrap import shop_over
+from app.domain.order import STATUS
+from app.domain.reconciliation import KINDS
+from app.services import vitals
+from app.services.ordering import delete_order
+from app.services.reconciling import advance, begin
+from app.storage.database import connect
+from app.storage.vitals import Tally
+from app.storage.vitals import Vitals as Asked
+from tests.real.plans import START, Explained, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.config import Settings
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from deploy.local.servers import MongoServer
+    from tests.real.conftest import Finish, Place
+    from tests.real.doubles import StoppedClock
+
+NOW = START + timedelta(days=1)
+QUESTIONS: dict[str, Callable[[Asked], object]] = {
+    "oldest pending": Asked.oldest_pending,
+    "oldest due": Asked.oldest_due,
+    "overdue": lambda asked: asked.overdue(NOW),
+    "deliveries waiting": Asked.waiting,
+    "payment events waiting": Asked.payment_events,
+    "last reconciliation": Asked.last_reconciliation,
+}
+
+
+@pytest.fixture(scope="module")
+def explained(mongo_server: MongoServer) -> Iterator[Explained]:
+    """A few thousand orders in all states, of which some owe something and some are deleted."""
+    filled = Explained(mongo_server.uri(f"vitals_{ObjectId()}"))
+    fill(filled.database)
+    yield filled
+    filled.database.client.drop_database(filled.database.name)
+    filled.database.client.close()
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_question_is_answered_from_an_index(explained: Explained, question: str) -> None:
+    for plan in explained.plans(lambda: QUESTIONS[question](Asked(explained.database))):
+        assert plan.scales, plan
+        assert plan.documents <= 1, plan
+
+
+def test_orders_are_counted_without_being_read(explained: Explained) -> None:
+    counted: dict[str, int] = {}
+    plans = explained.plans(lambda: counted.update(Asked(explained.database).count_orders()))
+    assert counted == {
+        status: sum(1 for _ in explained.database.orders.find({"visible": True, "status": status}))
+        for status in STATUS
+    }
+    assert all(plan.scales and plan.documents == 0 for plan in plans), plans
+
+
+def test_orders_are_counted_once_a_minute_and_for_a_fiftieth_of_the_time_at_most(
+    shop: Shop, clock: StoppedClock, place: Place
+) -> None:
+    first = place()
+    place()
+    delete_order(shop, place()["id"], actor="user")
+    assert vitals.count_orders(shop)
+    assert not vitals.count_orders(shop)
+    tally = shop.vitals.tally()
+    assert tally is not None
+    assert tally.orders == {**dict.fromkeys(STATUS, 0), "pending": 2}
+    delete_order(shop, first["id"], actor="user")
+    clock.advance(timedelta(minutes=1))
+    assert vitals.count_orders(shop)
+    assert shop.vitals.tally() == Tally({**tally.orders, "pending": 1}, shop.clock(), pytest.approx(0, abs=5))
+    shop.vitals.keep(tally._replace(at=shop.clock(), seconds=10))
+    clock.advance(timedelta(seconds=499))
+    assert not vitals.count_orders(shop)
+    clock.advance(timedelta(seconds=2))
+    assert vitals.count_orders(shop)
+
+
+def test_the_state_tells_of_what_waits_and_for_how_long(
+    shop: Shop, clock: StoppedClock, place: Place, database: OrderDatabase
+) -> None:
+    place()
+    clock.advance(timedelta(minutes=1))
+    state = vitals.Vitals(shop).state()
+    assert state["part_ready"][("database",)] == 1
+    assert state["oldest_pending_order_seconds"] == {(): pytest.approx(60, abs=1)}
+    assert state["oldest_overdue_step_seconds"] == {(): pytest.approx(45, abs=1)}
+    assert state["steps_overdue"] == {(): 1}
+    assert state["deliveries_waiting"] == {("mail",): 0, ("webhook",): 0}
+    assert "orders" not in state
+    assert "reconciliation_differences" not in state
+    database.notifications.insert_one(
+        {
+            "_id": "a:1:mail", "orderId": "a", "sequence": 1, "type": "order.created", "channel": "mail",
+            "at": clock(), "attempts": 0, "status": "pending", "dueBy": clock() + timedelta(hours=1),
+        }
+    )  # fmt: skip
+    assert vitals.Vitals(shop).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
+
+
+def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
+    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, database: OrderDatabase
+) -> None:
+    order = place()
+    finish(shop, order["id"])
+    database.sandbox_payments.delete_one({"_id": order["id"]})
+    clock.advance(timedelta(hours=1))
+    report = begin(shop)
+    assert advance(shop, report["id"], 60)
+    state = vitals.Vitals(shop).state()
+    found = state["reconciliation_differences"]
+    assert found.keys() == {(kind,) for kind in KINDS}
+    assert (found["payment_missing",], found["payment_doubled",]) == (1, 0)
+    assert state["reconciliation_ended_timestamp_seconds"] == {(): shop.clock().timestamp()}
+
+
+def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(shop: Shop) -> None:
+    asked: list[str] = []
+    probes: dict[str, Any] = {"database": lambda: asked.append("database") or "unreachable"}
+    watched = vitals.Vitals(replace(shop, probes=probes))
+    assert watched.state() is watched.state()
+    assert asked == ["database"]
+
+
+def test_without_the_database_the_state_still_tells_that_it_is_away(settings: Settings) -> None:
+    away = connect("mongodb://127.0.0.1:1/orders?serverSelectionTimeoutMS=100")
+    state = vitals.Vitals(shop_over(away, settings)).state()
+    assert state["part_ready"][("database",)] == 0
+    assert "steps_overdue" not in state
+    away.client.close()
