@@ -21,6 +21,36 @@ except ZeroDivisionError:
 """
 
 
+QUOTING = """
+import structlog
+from pymongo.errors import BulkWriteError
+from app.logging import configure
+configure("info")
+def write():
+    raise BulkWriteError({"writeErrors": [{"op": {"email": "zoe@example.org"}}], "code": 65})
+try:
+    try:
+        {}["zoe@example.org"]
+    except KeyError:
+        write()
+except BulkWriteError as error:
+    structlog.get_logger().error("by hand", exc_info=error)
+    structlog.get_logger().exception("by itself")
+"""
+
+
+def test_an_exception_is_told_by_its_kind_and_place_and_never_in_its_words() -> None:
+    run = subprocess.run([sys.executable, "-c", QUOTING], capture_output=True, check=True)
+    assert b"zoe" not in run.stderr
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["by hand", "by itself"]
+    for line in lines:
+        first, second = line["exception"].split("builtins.KeyError")
+        assert "line 10" in first
+        assert "in write" in second
+        assert second.endswith("pymongo.errors.BulkWriteError 65")
+
+
 def test_each_line_is_one_json_object_with_its_request_id() -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
     lines = [json.loads(line) for line in run.stderr.splitlines()]
