@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev run test lint format types bench lock audit clean
+.PHONY: help dev run test conformance lint format types bench lock audit clean
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -7,13 +7,16 @@ FOUND = $(or $(PYTHON),$(error Python 3.11 or later is needed, and none was foun
 BIN := .venv/bin
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 run: ## The whole service on this machine, until Ctrl-C (PORT=3003)
 	@exec $(FOUND) -m deploy.local
 
 test: dev ## All tests, on servers they start themselves (ARGS="-k stock")
 	@$(BIN)/python -m pytest $(ARGS)
+
+conformance: dev ## Requests at random against the running service, each mode so long (SECONDS=600)
+	@CONFORMANCE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/conformance $(ARGS)
 
 lint: dev ## Style and the direction of imports
 	@$(BIN)/ruff check .
