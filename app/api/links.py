@@ -26,7 +26,6 @@ _OF_A_PRODUCT = ("show_level", "set_level", "adjust", "list_movements")
 
 LINKS = (
     Link("place", ("201",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
-    Link("list_all", ("200",), {"id": "$response.body#/orders/0/id"}, _OF_AN_ORDER),
     Link("change", ("200",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
     Link(
         "ask_refund",

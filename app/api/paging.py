@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Response, request
 
@@ -50,7 +50,7 @@ def listing(name: str, items: Sequence[object], last: str | None, **beside: obje
     cursor = cursor_behind(last)
     same = [pair for pair in request.args.items(multi=True) if pair[0] != "cursor"]
     query = urlencode([*same, ("cursor", cursor)])
-    link = f'<{request.script_root}{request.path}?{query}>; rel="next"'
+    link = f'<{quote(request.script_root + request.path)}?{query}>; rel="next"'
     return answer({**beside, name: items, "nextCursor": cursor}, headers={"Link": link})
 
 

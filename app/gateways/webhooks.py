@@ -10,6 +10,7 @@ from typing import Any
 
 import httpcore
 import orjson
+from gevent import Timeout
 from standardwebhooks import Webhook
 
 from app.domain.webhooks import Answer, Target, target_of
@@ -24,6 +25,7 @@ from app.gateways.guard import (
 )
 
 _SECONDS = 15.0
+_LOOKUP_SECONDS = 2.0
 # An answer is read so far, to see that it ends in time; what it says is of no interest.
 _MOST_READ = 256 * 1024
 _SECRET_BYTES = 32
@@ -55,14 +57,18 @@ class WebhookSender:
         return httpcore.default_ssl_context()
 
     def fault_of(self, url: str) -> str | None:
-        """Why webhooks cannot go to the URL; None where they can, or where its name is not known yet."""
+        """Why webhooks cannot go to the URL; None where they can, or where its name is not known soon.
+
+        Whoever adds an endpoint does not wait for that: each send looks again.
+        """
         target = target_of(url)
         if target is None:
             return "is not a URL that webhooks can go to"
         if self._allow_private:
             return None
         try:
-            addresses = self._resolve(target.host, target.port)
+            with Timeout(_LOOKUP_SECONDS, TimeoutError):
+                addresses = self._resolve(target.host, target.port)
         except (OSError, UnicodeError):
             return None
         return None if all(map(is_public, addresses)) else "leads to an address that is not public"

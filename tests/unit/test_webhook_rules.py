@@ -7,6 +7,7 @@ from email.utils import format_datetime
 from itertools import pairwise
 from typing import Any
 
+import gevent
 import pytest
 
 from app.domain import webhooks
@@ -207,3 +208,13 @@ def test_a_name_that_nobody_knows_yet_may_be_given() -> None:
         raise OSError
 
     assert WebhookSender(allow_private=False, resolve=unknown).fault_of("https://example.com/") is None
+
+
+def test_nobody_waits_long_for_a_name_to_be_looked_up() -> None:
+    """The test's own time limit is what fails it."""
+
+    def never(*_: object) -> list[str]:
+        gevent.sleep(1000)
+        return ["127.0.0.1"]
+
+    assert WebhookSender(allow_private=False, resolve=never).fault_of("https://example.com/") is None
