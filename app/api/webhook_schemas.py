@@ -18,13 +18,13 @@ _DELIVERY_ID = {"pattern": "^[0-9a-f]{32}$", "description": "The `webhook-id` of
 
 ENDPOINT = {
     "id": "66ffbd20a1b2c3d4e5f60718",
-    "url": "https://example.com/hooks",
+    "url": "https://shop.example/hooks",
     "events": ["order.*"],
     "enabled": True,
     "createdAt": "2024-10-04T10:00:00.000Z",
     "updatedAt": "2024-10-04T10:00:00.000Z",
 }
-NEW_ENDPOINT = {"url": "https://example.com/hooks", "events": ["order.*"]}
+NEW_ENDPOINT = {"url": "https://shop.example/hooks", "events": ["order.*"]}
 WITH_SECRET = ENDPOINT | {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="}
 DELIVERY = {
     "id": "01925698a8802b52f2f0d9e1c7a3b4f5",
