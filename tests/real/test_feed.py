@@ -7,7 +7,7 @@ import random
 import sys
 import threading
 from collections import Counter, defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -44,6 +44,7 @@ class Change(NamedTuple):
     event_types: list[str]
     place: Any
     first_sequence: int
+    at: datetime | None = None
 
 
 def a_stream(orders: int, seed: int) -> list[Entry]:
