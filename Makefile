@@ -13,7 +13,7 @@ run: ## The whole service on this machine, until Ctrl-C (PORT=3003)
 	@exec $(FOUND) -m deploy.local
 
 test: dev ## All tests, on servers they start themselves (ARGS="-k stock")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 conformance: dev ## Requests at random against the running service, each mode so long (SECONDS=600)
 	@CONFORMANCE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/conformance $(ARGS)
