@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.servers import StackStarter
 
 SECONDS = os.environ.get("CONFORMANCE_SECONDS")
-ENDLESS = int(SECONDS or 0) * 4 + 120
+ENDLESS = int(SECONDS or 0) * 4 + 240
 COMMAND = (sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()")
 # Too long an address (414) is refused, too.
 CONFIG = """
