@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.contest import posts, reads
 from benchmarks.costs import costs
 from benchmarks.figures import as_json, table
+from benchmarks.guards import guards
 from benchmarks.lists import lists
 from benchmarks.machine import described
 from benchmarks.pipeline import pipeline
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS: dict[str, Callable[[Stage, Plan], Iterator[Figure]]] = {
     "posts": posts,
+    "guards": guards,
     "reads": reads,
     "lists": lists,
     "pipeline": pipeline,

@@ -40,11 +40,11 @@ def posts(stage: Stage, plan: Plan) -> Iterator[Figure]:
     """POST /orders, durable, at every number of connections; then the memory of the service's web workers."""
     with _contenders(stage, plan) as contenders:
         for connections in plan.connections:
-            turns: dict[str, Turn] = {one.name: _posting(stage, one, connections, plan) for one in contenders}
+            turns: dict[str, Turn] = {one.name: posting(stage, one, connections, plan) for one in contenders}
             turns[DRIVER] = _floor(floors.inserts, stage, plan, clients=connections)
-            yield from _rounds(f"POST /orders, {connections} connections", turns, plan)
+            yield from rounds(f"POST /orders, {connections} connections", turns, plan)
         turns = {f"{DRIVER}, {BATCH} at once": _floor(floors.inserts, stage, plan, clients=8, batch=BATCH)}
-        yield from _rounds("bare inserts", turns, plan)
+        yield from rounds("bare inserts", turns, plan)
         yield _memory(contenders[0])
 
 
@@ -54,7 +54,7 @@ def reads(stage: Stage, plan: Plan) -> Iterator[Figure]:
         for connections in plan.connections:
             turns: dict[str, Turn] = {one.name: _reading(stage, one, connections, plan) for one in contenders}
             turns[DRIVER] = _floor(floors.finds, stage, plan, clients=connections)
-            yield from _rounds(f"GET /orders/{{id}}, {connections} connections", turns, plan)
+            yield from rounds(f"GET /orders/{{id}}, {connections} connections", turns, plan)
 
 
 @contextlib.contextmanager
@@ -63,17 +63,19 @@ def _contenders(stage: Stage, plan: Plan) -> Iterator[list[Contender]]:
         contenders = [ending.enter_context(stage.service("web"))]
         contenders += [ending.enter_context(stage.rival(name, name)) for name in plan.rivals]
         for one in contenders:
-            load.post_orders(one.url, "warm", max(plan.connections), plan.warm_up)
+            load.post_orders(one.url, "warm", max(plan.connections), plan.warm_up, one.token)
         yield contenders
 
 
-def _posting(stage: Stage, one: Contender, connections: int, plan: Plan) -> Turn:
+def posting(stage: Stage, one: Contender, connections: int, plan: Plan) -> Turn:
     def turn(number: int) -> Turned:
         before = one.database.orders.estimated_document_count()
         seen = _with_cpu(
             stage,
             one,
-            lambda: load.post_orders(one.url, f"{connections}-{number}", connections, plan.seconds),
+            lambda: load.post_orders(
+                one.url, f"{connections}-{number}", connections, plan.seconds, one.token
+            ),
         )
         stored = one.database.orders.estimated_document_count() - before
         if stored < seen.requests:
@@ -103,7 +105,7 @@ def _floor(call: Callable[..., Floor], stage: Stage, plan: Plan, **options: int)
     return lambda _: Turned(*call(uri, sample(), seconds=plan.seconds, processes=PROCESSES, **options))
 
 
-def _rounds(what: str, turns: Mapping[str, Turn], plan: Plan) -> Iterator[Figure]:
+def rounds(what: str, turns: Mapping[str, Turn], plan: Plan) -> Iterator[Figure]:
     seen: dict[str, list[Turned]] = defaultdict(list)
     for number in range(plan.rounds):
         for whose, turn in turns.items():

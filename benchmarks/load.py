@@ -25,9 +25,9 @@ class Load(NamedTuple):
     requests: int
 
 
-def post_orders(url: str, run: str, connections: int, seconds: float) -> Load:
-    """Post distinct orders for that long."""
-    return _drive(f"{url}/orders", connections, seconds, ["post", run])
+def post_orders(url: str, run: str, connections: int, seconds: float, token: str = "") -> Load:
+    """Post distinct orders for that long, with the token if there is one."""
+    return _drive(f"{url}/orders", connections, seconds, ["post", run, *([token] if token else [])])
 
 
 def get_paths(url: str, paths: Iterable[str], connections: int, seconds: float, scratch: Path) -> Load:

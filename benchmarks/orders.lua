@@ -1,4 +1,4 @@
--- What wrk sends: "post RUN" posts orders, each with a body of its own; "get FILE" reads the paths in FILE in
+-- What wrk sends: "post RUN [TOKEN]" posts orders, each with a body of its own; "get FILE" reads the paths in FILE in
 -- turn. It prints one line of JSON when done.
 local post, run, paths
 local sent = 0
@@ -11,6 +11,9 @@ function init(args)
   post = args[1] == "post"
   if post then
     run = args[2]
+    if args[3] then
+      headers["Authorization"] = "Bearer " .. args[3]
+    end
   else
     paths = {}
     for path in io.lines(args[2]) do

@@ -38,6 +38,7 @@ class Contender:
     url: str
     database: Database[dict[str, Any]]
     pids: dict[str, int]
+    token: str = ""
 
     def cpu_seconds(self) -> float:
         """The processor time that all of its processes have used so far."""
@@ -71,16 +72,19 @@ class Stage:
         return cpu_seconds(self.mongo.pid) + cpu_seconds(self.broker.pid)
 
     @contextlib.contextmanager
-    def service(self, *roles: str, database: str = SERVICE) -> Iterator[Contender]:
-        """The service on an empty database, with these processes of its Procfile."""
-        settings = {
+    def service(
+        self, *roles: str, database: str = SERVICE, settings: Mapping[str, str] | None = None
+    ) -> Iterator[Contender]:
+        """The service on an empty database, with these processes of its Procfile and these settings."""
+        env = {
             **self._servers(database),
             "AUTH": "off",
             "WEB_CONCURRENCY": f"{PROCESSES}",
             "WORKER_CONCURRENCY": f"{PROCESSES}",
             "WEBHOOK_ALLOW_PRIVATE": "true",
+            **(settings or {}),
         }
-        with Stack(self.folder / database, settings) as stack:
+        with Stack(self.folder / database, env) as stack:
             stack.migrate()
             pids = {role: stack.start(role).pid for role in roles}
             stack.wait_ready(roles)
