@@ -16,13 +16,14 @@ _PAID = ("authorized", *CAPTURED, "refunded")
 
 
 def differences(dossier: Dossier, look: Look) -> Iterator[Difference]:
-    """What does not agree. An order that changed a moment ago is left alone: its step may be under way."""
+    """What does not agree. An order that changed a moment ago, or whose step is to be tried again, is left
+    alone: the provider may be ahead of it."""
     order = dossier.order
     if order is None:
         for payment in dossier.payments:
             if holds_money(payment):
                 yield orphaned(payment)
-    elif look.is_at_rest(order, DEADLINES):
+    elif look.is_at_rest(order, DEADLINES) and not look.is_tried_again(order, DEADLINES):
         yield from _of_order(order, dossier.payments)
 
 

@@ -46,6 +46,10 @@ class Dossier:
     feed: list[Told] = field(default_factory=list)
 
 
+# No step waits longer for its next try.
+LONGEST_WAIT = timedelta(minutes=2)
+
+
 class Look(NamedTuple):
     """From where the books are looked at.
 
@@ -63,3 +67,10 @@ class Look(NamedTuple):
     def is_at_rest(self, order: Order, deadlines: int = 1) -> bool:
         """Whether the order has not changed for so long that nothing of its last change is under way."""
         return order["updatedAt"] < self.now - deadlines * self.step_deadline
+
+    def is_tried_again(self, order: Order, deadlines: int) -> bool:
+        """Whether a step of the order has not worked out, and its next try is near or not long overdue."""
+        due_by = order.get("dueBy")
+        if not order.get("attempts") or due_by is None:
+            return False
+        return self.now - deadlines * self.step_deadline < due_by < self.now + LONGEST_WAIT
