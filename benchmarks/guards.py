@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SECRET, ISSUER, AUDIENCE = "a secret of the benchmarks, long enough", "benchmarks", "orders"
 # Never reached, but counted: by caller and by address.
-RATE = "1000000/second"
+RATE = "60000000/minute"
 GUARDED = {
     "AUTH": "jwt",
     "JWT_SECRET": SECRET,
