@@ -16,7 +16,7 @@ from app.setting_texts import duration
 
 # Seconds of work, and of rest after it, so that those who place orders meanwhile hardly feel it.
 _SLICE = 0.2
-_REST = 0.4
+_REST = 0.7
 _PAGE = 500
 
 
