@@ -12,7 +12,7 @@ from app.api.callers import caller, shop
 from app.api.declarations import declares
 from app.api.parsing import Blueprint
 from app.api.refund_schemas import NEW_REFUND, REFUND_EXAMPLE, RefundIn, RefundOut, RefundsOut
-from app.services import refunding
+from app.services import ordering, refunding
 
 ASKED = {
     "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The refund."},
@@ -56,7 +56,7 @@ def ask_refund(draft: Any, order_id: str) -> Response:
 @declares("orders:read", "not_found")
 def list_refunds(order_id: str) -> Response:
     """List an order's refunds, oldest first"""
-    order = refunding.list_refunds(shop(), order_id)
+    order = ordering.get_order(shop(), order_id)
     return answer({"refunds": [representation.refund(refund, order) for refund in order.get("refunds", ())]})
 
 

@@ -125,7 +125,7 @@ def first_answer(shop: Shop, placed: Placed, wait: float | None) -> Order:
 
 def get_order(shop: Shop, order_id: str) -> Order:
     """The order as it is now. Raises NotFound."""
-    return _found(shop.orders.get(order_id))
+    return found(shop.orders.get(order_id))
 
 
 def order_at_version(shop: Shop, order_id: str, version: int) -> Order:
@@ -154,7 +154,7 @@ def change_status(
     `if_match` is not the present version, IllegalTransition.
     """
     while True:
-        order = _found(shop.orders.with_tail(order_id))
+        order = found(shop.orders.with_tail(order_id))
         _require_version(order, if_match)
         if order["status"] == status:
             return order
@@ -176,7 +176,7 @@ def delete_order(shop: Shop, order_id: str, *, actor: str, if_match: int | None 
     Raises NotFound, StaleVersion, OrderInTransit for a shipped one.
     """
     while True:
-        order = _found(shop.orders.with_tail(order_id))
+        order = found(shop.orders.with_tail(order_id))
         _require_version(order, if_match)
         if order["status"] == "shipped":
             raise OrderInTransit("An order on its way cannot be deleted before it is delivered.")
@@ -223,6 +223,13 @@ def _rest_given_back(order: Order) -> list[Change]:
     return [Change("refund.requested", {**asked, "reason": "The order was cancelled."})]
 
 
+def found(order: Order | None) -> Order:
+    """The order. Raises NotFound where there is none."""
+    if order is None:
+        raise NotFound("There is no such order.")
+    return order
+
+
 def page_of(found: list[Any], limit: int, id_field: str) -> Page:
     """A page out of up to `limit + 1` items."""
     items = found[:limit]
@@ -260,7 +267,7 @@ def _await_leaving_pending(shop: Shop, order: Order, seconds: float) -> int:
 
 
 def _with_log(shop: Shop, order_id: str) -> Order:
-    return _found(shop.orders.with_log(order_id))
+    return found(shop.orders.with_log(order_id))
 
 
 def _at_version(order: Order, version: int) -> Order:
@@ -270,12 +277,6 @@ def _at_version(order: Order, version: int) -> Order:
     if "personal" in order:
         past["personal"] = order["personal"]
     return past
-
-
-def _found(order: Order | None) -> Order:
-    if order is None:
-        raise NotFound("There is no such order.")
-    return order
 
 
 def _require_version(order: Order, if_match: int | None) -> None:

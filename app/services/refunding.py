@@ -17,6 +17,7 @@ from app.domain.errors import (
 from app.domain.money import to_minor
 from app.domain.order import CAPTURED, Change, Order, advance, fold, quantities, refundable
 from app.domain.refunds import Refund, RefundLine, next_id, returned
+from app.services.ordering import found, get_order, history
 from app.services.shop import Shop
 from app.storage.orders import RefundKey
 
@@ -52,7 +53,7 @@ def ask_refund(
     IdempotencyKeyReused.
     """
     while True:
-        order = _found(shop.orders.with_tail(order_id))
+        order = found(shop.orders.with_tail(order_id))
         # In this order: a key that comes in between makes the order move on, and the change fail.
         if key and (earlier := shop.orders.refund_under_key(order["id"], actor, key)):
             return _replay(shop, earlier, digest, order["id"])
@@ -65,14 +66,9 @@ def ask_refund(
             return Asked(after, refund)
 
 
-def list_refunds(shop: Shop, order_id: str) -> Order:
-    """The order with its refunds, oldest first. Raises NotFound."""
-    return _found(shop.orders.get(order_id))
-
-
 def get_refund(shop: Shop, order_id: str, refund_id: str) -> Asked:
     """A refund of an order as it is now. Raises NotFound."""
-    order = _found(shop.orders.get(order_id))
+    order = get_order(shop, order_id)
     return Asked(order, _refund(order, refund_id))
 
 
@@ -82,7 +78,7 @@ def retry_refund(shop: Shop, order_id: str, refund_id: str, *, actor: str) -> As
     Raises NotFound, RefundNotFailed, RefundTooLarge, InvalidInput where its goods came back by another.
     """
     while True:
-        order = _found(shop.orders.with_tail(order_id))
+        order = found(shop.orders.with_tail(order_id))
         refund = _refund(order, refund_id)
         if refund["status"] != "failed":
             raise RefundNotFailed(f"The refund is {refund['status']}.")
@@ -164,7 +160,7 @@ def _replay(shop: Shop, earlier: RefundKey, digest: str, order_id: str) -> Asked
     """The refund as it was when it was asked for."""
     if earlier.digest != digest:
         raise IdempotencyKeyReused("The key was used before with another body.")
-    order = _found(shop.orders.with_log(order_id))
+    order = history(shop, order_id)
     asked = next(
         event
         for event in order["events"]
@@ -183,9 +179,3 @@ def _refund(order: Order, refund_id: str) -> Refund:
         if refund["id"] == refund_id:
             return refund
     raise NotFound("There is no such refund.")
-
-
-def _found(order: Order | None) -> Order:
-    if order is None:
-        raise NotFound("There is no such order.")
-    return order
