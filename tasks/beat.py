@@ -6,7 +6,7 @@ import structlog
 from celery.beat import Scheduler
 
 from app.metrics import Metrics
-from tasks.celery import settings
+from tasks.composition import settings
 from tasks.lease import Lease
 from tasks.observed import share_counts, show_counts
 from tasks.schedule import SCHEDULE
@@ -20,10 +20,10 @@ class LeasedScheduler(Scheduler):
     """Ticks only while it holds the lease."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._lease = Lease(settings.redis_url, "beat")
+        self._lease = Lease(settings().redis_url, "beat")
         self._works = False
         # A lazy one is only looked at, for the lines that Celery begins with.
-        port = None if kwargs.get("lazy") else settings.metrics_port
+        port = None if kwargs.get("lazy") else settings().metrics_port
         share_counts(port)
         self._metrics = Metrics()
         show_counts(port)

@@ -1,8 +1,8 @@
 """The Celery application: its queues, and how a task behaves when a process dies under it."""
 
-import sys
-from functools import cache
+from typing import Any
 
+import click
 from billiard import pool  # type: ignore[import-untyped]
 from celery import Celery
 from celery.signals import (
@@ -13,18 +13,17 @@ from celery.signals import (
 )
 from kombu.entity import Queue
 
-from app.bootstrap import open_shop
-from app.config import ConfigError, Settings
+from app.config import ConfigError
 from app.gateways.broker import QUEUES
 from app.logging import configure
-from app.services.shop import Shop
+from tasks.composition import settings
 from tasks.observed import ObservedTask, share_counts, show_counts
 
 
 @setup_logging.connect
 def configure_logging(**_: object) -> None:
     """Keeps Celery from setting up logging its own way; the service's goes for all processes."""
-    configure(settings.log_level)
+    configure(settings().log_level)
 
 
 @worker_process_init.connect
@@ -39,19 +38,13 @@ def end_promptly(**_: object) -> None:
 @worker_init.connect
 def share(**_: object) -> None:
     """Before the worker forks."""
-    share_counts(settings.metrics_port)
+    share_counts(settings().metrics_port)
 
 
 @worker_ready.connect
 def show(**_: object) -> None:
     """After it has forked, since a thread of its own would not come along."""
-    show_counts(settings.metrics_port)
-
-
-@cache
-def shop() -> Shop:
-    """This process's shop, opened at first use, which is after the worker has forked."""
-    return open_shop(settings)
+    show_counts(settings().metrics_port)
 
 
 def queue_of(name: str) -> str:
@@ -59,13 +52,17 @@ def queue_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-try:
-    settings = Settings.from_env()
-except ConfigError as faults:
-    sys.exit(str(faults))
-app = Celery(
-    "orders", broker=settings.redis_url, task_cls=ObservedTask, include=("tasks.steps", "tasks.maintenance")
-)
+def _broker() -> dict[str, Any]:
+    """Where the broker is. A fault in the settings ends a command of Celery's with the fault's own lines."""
+    try:
+        return {"broker_url": settings().redis_url}
+    except ConfigError as faults:
+        raise click.ClickException(str(faults)) from faults
+
+
+app = Celery("orders", task_cls=ObservedTask, include=("tasks.steps", "tasks.maintenance"))
+# A function, which Celery calls when it first needs a setting: importing this module reads none.
+app.add_defaults(_broker)
 app.conf.update(
     beat_scheduler="tasks.beat:LeasedScheduler",
     broker_connection_max_retries=None,

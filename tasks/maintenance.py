@@ -7,7 +7,8 @@ from app.services import reconciling, sweeping, vitals
 from app.services.loading import finish_loads
 from app.services.payment_events import events_due, purge_events
 from app.services.webhook_delivery import endpoints_due
-from tasks.celery import app, shop
+from tasks.celery import app
+from tasks.composition import shop
 from tasks.payment_events import MOST_PER_MESSAGE, take_in_events
 from tasks.steps import deliver_notifications, free_tasks, send, send_all
 from tasks.webhooks import send_webhooks

@@ -19,6 +19,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from app.domain.errors import DatabaseUnavailable
 from app.metrics import FOLDER, shared_registry
 from app.services.shop import Shop
+from tasks.composition import shop
 
 log = structlog.get_logger()
 
@@ -35,27 +36,27 @@ class ObservedTask(Task):
         """Runs it. What a server that is away has interrupted will come again, and is no fault."""
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
-        shop, began = _shop(), time.perf_counter()
+        own, began = shop(), time.perf_counter()
         clear_contextvars()
         bind_contextvars(task=self.name, task_id=self.request.id)
         try:
-            with shop.tracer.working(self.name, getattr(self.request, "traceparent", None)) as trace_id:
+            with own.tracer.working(self.name, getattr(self.request, "traceparent", None)) as trace_id:
                 if trace_id:
                     bind_contextvars(trace_id=trace_id)
                 return super().__call__(*args, **kwargs)
         except (DatabaseUnavailable, OperationalError) as error:
-            shop.metrics.count("task_failures_total", self.name)
+            own.metrics.count("task_failures_total", self.name)
             log.warning("task interrupted", reason=str(error))
         except Exception:
-            shop.metrics.count("task_failures_total", self.name)
+            own.metrics.count("task_failures_total", self.name)
             log.exception("task failed")
         finally:
-            self._tell(shop, sum(map(len, args)), time.perf_counter() - began)
+            self._tell(own, sum(map(len, args)), time.perf_counter() - began)
 
-    def _tell(self, shop: Shop, ids: int, seconds: float) -> None:
-        shop.metrics.time("task_duration_seconds", self.name, seconds=seconds)
+    def _tell(self, own: Shop, ids: int, seconds: float) -> None:
+        own.metrics.time("task_duration_seconds", self.name, seconds=seconds)
         if ids:
-            shop.metrics.count("task_ids_total", self.name, by=ids)
+            own.metrics.count("task_ids_total", self.name, by=ids)
         # Most of what beat starts finds nothing to do, every second.
         (log.info if ids else log.debug)("task done", ids=ids, ms=round(seconds * 1000, 1))
 
@@ -64,16 +65,10 @@ class ObservedTask(Task):
 def publishing(task: str, ids: list[str]) -> Iterator[dict[str, Any]]:
     """The options of a message by which it is found again: in a line with its ids, and in a trace."""
     options = {"task_id": uuid()}
-    with _shop().tracer.publishing(task) as headers:
+    with shop().tracer.publishing(task) as headers:
         yield {**options, "headers": headers}
     for start in range(0, len(ids), _MOST_IDS):
         log.info("published", task=task, **options, ids=ids[start : start + _MOST_IDS])
-
-
-def _shop() -> Shop:
-    from tasks.celery import shop  # noqa: PLC0415 - made with what is here
-
-    return shop()
 
 
 def share_counts(port: int | None) -> None:

@@ -1,7 +1,8 @@
 """The task that works on what payment providers have told."""
 
 from app.services.payment_events import take_in
-from tasks.celery import app, shop
+from tasks.celery import app
+from tasks.composition import shop
 
 # Each may take a call of the provider or two, and steps of orders wait behind them in the same queue.
 MOST_PER_MESSAGE = 50

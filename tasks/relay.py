@@ -7,6 +7,7 @@ that is harmless too.
 """
 
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -17,13 +18,14 @@ from typing import Any
 import structlog
 from kombu.exceptions import OperationalError
 
+from app.config import ConfigError
 from app.domain.errors import DatabaseUnavailable
 from app.logging import configure
 from app.services.shop import Shop
 from app.services.sweeping import all_owed_steps
 from app.storage.changes import Changed, PlaceLost
 from tasks.backlog import Backlog
-from tasks.celery import settings, shop
+from tasks.composition import settings, shop
 from tasks.feeder import Feeder
 from tasks.lease import Lease
 from tasks.observed import share_counts, show_counts
@@ -41,13 +43,16 @@ _PAUSE = 1.0
 
 def main() -> None:
     """Relays until SIGTERM or SIGINT."""
-    configure(settings.log_level)
-    share_counts(settings.metrics_port)
-    show_counts(settings.metrics_port)
+    try:
+        configure(settings().log_level)
+    except ConfigError as faults:
+        sys.exit(str(faults))
+    share_counts(settings().metrics_port)
+    show_counts(settings().metrics_port)
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    lease = Lease(settings.redis_url, "relay")
+    lease = Lease(settings().redis_url, "relay")
     while not stopping.is_set():
         if not lease.hold():
             stopping.wait(_PAUSE)

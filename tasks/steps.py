@@ -9,7 +9,8 @@ from app.gateways.broker import QUEUES
 from app.services.notifying import announce, deliver
 from app.services.processing import perform
 from app.services.sweeping import BATCH
-from tasks.celery import app, queue_of, shop
+from tasks.celery import app, queue_of
+from tasks.composition import shop
 from tasks.observed import publishing
 from tasks.webhooks import send_webhooks
 

@@ -5,7 +5,8 @@ from functools import cache, partial
 from celery.signals import worker_process_shutdown
 
 from app.services.webhook_delivery import deliver_next
-from tasks.celery import app, shop
+from tasks.celery import app
+from tasks.composition import shop
 from tasks.lanes import Lanes
 
 _LAST_SECONDS = 1.0

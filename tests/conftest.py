@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from tasks import app
+from tasks.composition import settings as settings_of_tasks
+
 if TYPE_CHECKING:
-    from types import ModuleType
+    from celery import Celery
 
 pytest_plugins = ["tests.servers"]
 
@@ -19,8 +21,10 @@ settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
-def tasks() -> ModuleType:
-    """The package of the Celery tasks, which reads its settings from the environment when it is imported."""
+def celery() -> Celery:
+    """The Celery application with its tasks and its default settings."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AUTH", "off")
-        return importlib.import_module("tasks")
+        assert settings_of_tasks().auth == "off"
+    app.loader.import_default_modules()
+    return app

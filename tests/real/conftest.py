@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import threading
 from dataclasses import replace
@@ -24,6 +23,7 @@ from app.services.webhooks import add_endpoint
 from app.storage import schema
 from app.storage.database import connect
 from app.storage.sandbox import SandboxBooks
+from tasks import relay
 from tests.payment_events import SECRET
 from tests.real.books import Books
 from tests.real.doubles import Held, StoppedClock
@@ -32,7 +32,8 @@ from tests.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
+
+    from celery import Celery
 
     from app.domain.order import Order
     from app.domain.webhooks import Endpoint
@@ -191,24 +192,23 @@ class Queues:
 
 
 @pytest.fixture
-def queues(tasks: ModuleType, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
+def queues(celery: Celery, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
     """The broker that the tasks are published to during this test."""
     monkeypatch.setenv("CELERY_BROKER_URL", redis_url)
 
     def reconnect() -> None:
-        tasks.app.amqp._producer_pool = tasks.app._pool = None
+        celery.amqp._producer_pool = celery._pool = None
 
     reconnect()
     with redis.Redis.from_url(redis_url) as client:
         yield Queues(client)
-    tasks.app.pool.force_close_all()
+    celery.pool.force_close_all()
     reconnect()
 
 
 @pytest.fixture
-def relay_module(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+def relay_module(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The relay, remembering its place more often than it need."""
-    relay = importlib.import_module(f"{tasks.__name__}.relay")
     monkeypatch.setattr(relay, "_RENEWAL", 0.05)
     return relay
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import sys
 import threading
@@ -18,11 +17,12 @@ from app.services.ordering import change_status, delete_order
 from app.services.sweeping import purge_deleted_orders
 from app.storage import feed as storage
 from app.storage.feed import Entry
+from tasks import feeder as module_of_feeder
 from tests.real.doubles import Crash, Held, at_once, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import FrameType, ModuleType
+    from types import FrameType
 
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def feeder(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+def feeder(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module of the feeder, which here gathers for a shorter while."""
-    found = importlib.import_module(f"{tasks.__name__}.feeder")
-    monkeypatch.setattr(found, "_GATHERING", 0.01)
-    return found
+    monkeypatch.setattr(module_of_feeder, "_GATHERING", 0.01)
+    return module_of_feeder
 
 
 class Change(NamedTuple):
@@ -187,7 +186,7 @@ def _feed(feeder: Any, shop: Shop, changes: list[Change]) -> None:
 
 def _killed_at_line(number: int, work: Callable[[], None]) -> bool:
     """Whether the work came so far that it could be killed at that line."""
-    files, left = (storage.__file__, feeding.__file__, sys.modules["tasks.feeder"].__file__), [number]
+    files, left = (storage.__file__, feeding.__file__, module_of_feeder.__file__), [number]
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code.co_filename not in files:

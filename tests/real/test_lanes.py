@@ -14,12 +14,12 @@ from app.domain.errors import DatabaseUnavailable
 from app.gateways.webhooks import WebhookSender
 from app.services import webhooks
 from app.services.webhook_delivery import deliver_next, endpoints_due
+from tasks.lanes import Lanes
 from tests.real.doubles import eventually
 from tests.receiver import Receiver, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
 
     from app.domain.webhooks import Endpoint
     from app.services.shop import Shop
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def lanes_of(tasks: ModuleType) -> Iterator[Callable[[Callable[[str], Any]], Any]]:
+def lanes_of() -> Iterator[Callable[[Callable[[str], Any]], Any]]:
     """Makes lanes that do such work, and closes them after the test."""
-    from tasks.lanes import Lanes  # noqa: PLC0415 - the package reads its settings when it is imported
-
-    assert tasks
     made = []
 
     def make(work: Callable[[str], Any]) -> Any:

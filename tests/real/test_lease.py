@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
+from tasks import beat, composition
+from tasks.lease import Lease
+from tasks.schedule import EVERY
 from tests.real.doubles import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
+
+    from celery import Celery
 
     from deploy.local.servers import Broker
     from tests.real.conftest import Queues
@@ -27,10 +30,9 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def lease(tasks: ModuleType, redis_url: str) -> Callable[[], Any]:
+def lease(redis_url: str) -> Callable[[], Any]:
     """Makes one more party that wants the lease."""
-    module = importlib.import_module(f"{tasks.__name__}.lease")
-    return lambda: module.Lease(redis_url, "work")
+    return lambda: Lease(redis_url, "work")
 
 
 def run_out(client: redis.Redis) -> None:
@@ -92,11 +94,10 @@ def test_after_the_broker_lost_everything_one_of_them_has_it_again(lease: Any, c
 
 
 def test_without_the_broker_nobody_has_it_and_nothing_is_raised(
-    tasks: ModuleType, private_broker: Callable[[], Broker]
+    private_broker: Callable[[], Broker],
 ) -> None:
-    module = importlib.import_module(f"{tasks.__name__}.lease")
     broker = private_broker()
-    holder = module.Lease(broker.url(), "work")
+    holder = Lease(broker.url(), "work")
     assert holder.hold()
     broker.stop()
     assert not holder.hold()
@@ -107,27 +108,26 @@ def test_without_the_broker_nobody_has_it_and_nothing_is_raised(
 
 
 def test_of_two_beats_one_ticks_and_the_other_takes_over_when_it_is_closed(
-    tasks: ModuleType, redis_url: str, queues: Queues, monkeypatch: pytest.MonkeyPatch
+    celery: Celery, redis_url: str, queues: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = importlib.import_module(f"{tasks.__name__}.schedule").EVERY
-    beat = importlib.import_module(f"{tasks.__name__}.beat")
-    monkeypatch.setattr(beat, "settings", replace(beat.settings, redis_url=redis_url))
+    own = replace(composition.settings(), redis_url=redis_url)
+    monkeypatch.setattr(beat, "settings", lambda: own)
 
     def scheduler() -> Any:
-        made = beat.LeasedScheduler(app=tasks.app, lazy=True)
+        made = beat.LeasedScheduler(app=celery, lazy=True)
         made.setup_schedule()
         for entry in made.schedule.values():
             entry.last_run_at = entry.default_now().replace(year=2000)
         return made
 
-    def tick_through(beat: Any) -> set[str]:
+    def tick_through(made: Any) -> set[str]:
         """What it sends within as many ticks as it has entries."""
-        assert all(0 <= beat.tick() <= 1 for _ in beat.schedule)
+        assert all(0 <= made.tick() <= 1 for _ in made.schedule)
         return {name for name, _ in queues.take("maintenance")}
 
     first, second = scheduler(), scheduler()
-    assert tick_through(first) == set(every)
+    assert tick_through(first) == set(EVERY)
     assert tick_through(second) == set()
     first.close()
-    assert tick_through(second) == set(every)
+    assert tick_through(second) == set(EVERY)
     second.close()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +11,7 @@ from hypothesis import strategies as st
 from app.domain.order import MOVES
 from app.domain.steps import set_in_motion
 from app.storage.changes import Changed
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from tasks.backlog import BATCH, MOST_WAITING, Backlog
 
 NAMES = sorted(set_in_motion(MOVES))
 ORDERS = [f"{number:024x}" for number in range(6)]
@@ -27,12 +24,6 @@ moves = st.one_of(
     st.sets(st.sampled_from(NAMES)),
     st.just("age"),
 )
-
-
-@pytest.fixture(scope="module")
-def module(tasks: ModuleType) -> Any:
-    """The module under test."""
-    return importlib.import_module(f"{tasks.__name__}.backlog")
 
 
 class Account:
@@ -61,9 +52,9 @@ class Account:
 
 @given(st.lists(moves, max_size=30))
 def test_a_place_is_settled_only_when_all_that_was_owed_up_to_it_is_sent(
-    module: Any, steps: list[Any]
+    steps: list[Any],
 ) -> None:
-    account, backlog = Account(), module.Backlog(0)
+    account, backlog = Account(), Backlog(0)
     for step in steps:
         if step == "age":
             before = backlog.settled
@@ -81,8 +72,8 @@ def test_a_place_is_settled_only_when_all_that_was_owed_up_to_it_is_sent(
     assert backlog.settled == account.place
 
 
-def test_a_busy_queue_gathers_larger_messages_and_holds_up_no_other(module: Any) -> None:
-    backlog, sent = module.Backlog(0), []
+def test_a_busy_queue_gathers_larger_messages_and_holds_up_no_other() -> None:
+    backlog, sent = Backlog(0), []
     for place, order_id in enumerate(ORDERS, start=1):
         backlog.add([Changed(order_id, ["order.created"], place)])
         backlog.publish(lambda name: name.startswith("notifications"), lambda *message: sent.append(message))
@@ -92,16 +83,16 @@ def test_a_busy_queue_gathers_larger_messages_and_holds_up_no_other(module: Any)
     assert not backlog
 
 
-def test_no_message_holds_more_than_a_batch(module: Any) -> None:
-    backlog, sizes = module.Backlog(0), []
-    backlog.add(Changed(f"{n:024x}", ["payment.authorized"], n) for n in range(module.BATCH * 2 + 1))
+def test_no_message_holds_more_than_a_batch() -> None:
+    backlog, sizes = Backlog(0), []
+    backlog.add(Changed(f"{n:024x}", ["payment.authorized"], n) for n in range(BATCH * 2 + 1))
     while backlog:
         backlog.publish(lambda _: True, lambda _, ids: sizes.append(len(ids)))
-    assert sizes == [module.BATCH, module.BATCH, 1]
+    assert sizes == [BATCH, BATCH, 1]
 
 
-def test_what_could_not_be_sent_is_still_there_and_not_settled(module: Any) -> None:
-    backlog, sent = module.Backlog(0), []
+def test_what_could_not_be_sent_is_still_there_and_not_settled() -> None:
+    backlog, sent = Backlog(0), []
     backlog.add([Changed(ORDERS[0], ["order.created"], 1)])
 
     def fail(*_: Any) -> None:
@@ -116,8 +107,8 @@ def test_what_could_not_be_sent_is_still_there_and_not_settled(module: Any) -> N
     assert sorted(name for name, _ in sent) == ["notifications.announce", "payments.authorize"]
 
 
-def test_new_changes_that_never_cease_do_not_keep_the_place_from_moving_on(module: Any) -> None:
-    backlog = module.Backlog(0)
+def test_new_changes_that_never_cease_do_not_keep_the_place_from_moving_on() -> None:
+    backlog = Backlog(0)
     for place in range(1, 200):
         backlog.add([Changed(f"{place:024x}", ["payment.authorized"], place)])
         if place % 10 == 0:
@@ -127,18 +118,18 @@ def test_new_changes_that_never_cease_do_not_keep_the_place_from_moving_on(modul
     assert backlog.settled > 150
 
 
-def test_changes_that_set_nothing_in_motion_move_the_place_all_the_same(module: Any) -> None:
-    backlog = module.Backlog(0)
+def test_changes_that_set_nothing_in_motion_move_the_place_all_the_same() -> None:
+    backlog = Backlog(0)
     backlog.add([Changed(ORDERS[0], ["payment.voided"], 1)])
     assert not backlog
     backlog.age()
     assert backlog.settled == 1
 
 
-def test_a_queue_that_nobody_serves_does_not_fill_the_memory(module: Any) -> None:
-    backlog, sent = module.Backlog(0), []
-    ids = [f"{number:024x}" for number in range(module.MOST_WAITING + 10)]
+def test_a_queue_that_nobody_serves_does_not_fill_the_memory() -> None:
+    backlog, sent = Backlog(0), []
+    ids = [f"{number:024x}" for number in range(MOST_WAITING + 10)]
     backlog.add(Changed(order_id, ["payment.authorized"], place) for place, order_id in enumerate(ids, 1))
     while backlog:
         backlog.publish(lambda _: True, lambda _, batch: sent.extend(batch))
-    assert sent == ids[: module.MOST_WAITING]
+    assert sent == ids[:MOST_WAITING]

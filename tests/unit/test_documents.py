@@ -21,11 +21,11 @@ from app.domain.steps import ANNOUNCE, STEPS
 from app.gateways.sandbox import METHODS
 from app.metrics import COUNTED, STATE
 from deploy.local.stack import ROOT, procfile
+from tasks.schedule import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import ModuleType
 
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -248,11 +248,8 @@ def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
     assert code(last[1]) == [ANNOUNCE]
 
 
-def test_the_table_of_scheduled_tasks_is_the_one_in_the_code(tasks: ModuleType) -> None:
+def test_the_table_of_scheduled_tasks_is_the_one_in_the_code() -> None:
     """With how often each is started."""
-    from tasks.schedule import EVERY  # noqa: PLC0415 - the package reads its settings when it is imported
-
-    assert tasks
     seconds = {"s": 1, "h": 3600}
     listed = {}
     for name, every, _ in table(ARCHITECTURE, "(`tasks/schedule.py`)"):

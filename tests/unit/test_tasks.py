@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from datetime import timedelta
@@ -12,20 +11,14 @@ import pytest
 
 from app.domain import steps
 from app.domain.order import MOVES
+from app.gateways.broker import QUEUES
 from app.services import sweeping
 from app.services.notifying import Announced
+from tasks.schedule import EVERY, SCHEDULE
+from tasks.steps import send_all
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from celery import Celery
-
-
-@pytest.fixture
-def celery(tasks: ModuleType) -> Celery:
-    """The Celery application with its tasks loaded."""
-    tasks.app.loader.import_default_modules()
-    return tasks.app
 
 
 @pytest.fixture
@@ -42,11 +35,6 @@ def published(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
     return sent
 
 
-def part(name: str) -> Any:
-    """A module of the package, which must not be imported before its settings are there."""
-    return importlib.import_module(f"tasks.{name}")
-
-
 def own(celery: Celery) -> set[str]:
     """The names of the tasks that are ours."""
     return {name for name in celery.tasks if not name.startswith("celery.")}
@@ -58,7 +46,7 @@ def test_every_step_that_an_event_sets_in_motion_has_its_task(celery: Celery) ->
 
 
 def test_every_task_is_a_step_a_delivery_or_on_the_schedule(celery: Celery) -> None:
-    assert own(celery) - part("schedule").EVERY.keys() - steps.set_in_motion(MOVES) == {
+    assert own(celery) - EVERY.keys() - steps.set_in_motion(MOVES) == {
         "notifications.deliver",
         "notifications.send_webhooks",
         "payments.take_in_events",
@@ -68,9 +56,8 @@ def test_every_task_is_a_step_a_delivery_or_on_the_schedule(celery: Celery) -> N
 def test_the_schedule_names_tasks_that_exist_need_no_arguments_and_expire_before_the_next_tick(
     celery: Celery,
 ) -> None:
-    schedule = part("schedule").SCHEDULE
-    assert schedule
-    for name, entry in schedule.items():
+    assert SCHEDULE
+    for name, entry in SCHEDULE.items():
         assert entry["task"] == name
         inspect.signature(celery.tasks[name].run).bind()
         interval = entry["schedule"]
@@ -79,13 +66,12 @@ def test_the_schedule_names_tasks_that_exist_need_no_arguments_and_expire_before
 
 
 def test_every_task_goes_by_the_queue_in_its_name_and_every_queue_is_one_of_four(celery: Celery) -> None:
-    queues = part("celery").QUEUES
-    assert sorted(queues) == ["maintenance", "notifications", "payments", "stock"]
-    assert {queue.name for queue in celery.conf.task_queues} == set(queues)
+    assert sorted(QUEUES) == ["maintenance", "notifications", "payments", "stock"]
+    assert {queue.name for queue in celery.conf.task_queues} == set(QUEUES)
     for name in own(celery):
         route = celery.amqp.router.route({}, name)
         assert route["queue"].name == name.partition(".")[0]
-        assert route["queue"].name in queues
+        assert route["queue"].name in QUEUES
 
 
 def test_a_task_is_acknowledged_when_it_is_taken_and_its_result_is_kept_by_nobody(celery: Celery) -> None:
@@ -97,7 +83,7 @@ def test_a_task_is_acknowledged_when_it_is_taken_and_its_result_is_kept_by_nobod
 
 def test_many_ids_are_sent_in_messages_of_a_batch_each(published: list[Any]) -> None:
     ids = [f"{number:024x}" for number in range(sweeping.BATCH * 2 + 1)]
-    part("steps").send_all({steps.AUTHORIZE.name: ids, steps.DECREMENT.name: [], steps.ANNOUNCE: ids[:1]})
+    send_all({steps.AUTHORIZE.name: ids, steps.DECREMENT.name: [], steps.ANNOUNCE: ids[:1]})
     sizes = [(name, len(args[0])) for name, args in published]
     assert sizes == [
         (steps.AUTHORIZE.name, sweeping.BATCH),
