@@ -192,6 +192,10 @@ class Settings:
         bool,
         Setting(boolean, "false", "Whether webhooks may go to private, loopback and link-local addresses."),
     ]
+    delivery_retention_days: Annotated[
+        int,
+        Setting(whole(1, 36500), "30", "How many days the record of a webhook is kept once it has ended."),
+    ]
     reconcile_every: Annotated[
         timedelta, Setting(duration, "1h", "How often orders, money and stock are compared.")
     ]

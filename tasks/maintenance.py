@@ -6,7 +6,7 @@ from app.domain.payments import ProviderUnavailable
 from app.services import reconciling, sweeping, vitals
 from app.services.loading import finish_loads
 from app.services.payment_events import events_due, purge_events
-from app.services.webhook_delivery import endpoints_due
+from app.services.webhook_delivery import endpoints_due, purge_deliveries
 from tasks.celery import app
 from tasks.composition import shop
 from tasks.payment_events import MOST_PER_MESSAGE, take_in_events
@@ -78,6 +78,7 @@ def count_orders() -> None:
 
 @app.task(name="maintenance.purge")
 def purge() -> None:
-    """Removes the orders deleted, and the payment events ended, longer ago than the retention."""
+    """Removes deleted orders, ended payment events and ended webhooks once their retention is over."""
     sweeping.purge_deleted_orders(shop())
     purge_events(shop())
+    purge_deliveries(shop())

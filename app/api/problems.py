@@ -61,6 +61,7 @@ PROBLEMS = {
     "idempotency_key_reused": Kind(422, "The idempotency key belongs to another body"),
     "if_match_required": Kind(428, "If-Match is required"),
     "too_many_requests": Kind(429, "There were too many requests"),
+    "too_many_test_events": Kind(429, "There were too many test events"),
     "request_header_fields_too_large": Kind(431, "Request Header Fields Too Large"),
     "internal_error": Kind(500, "Something went wrong here"),
     "issuer_unavailable": Kind(503, "Tokens cannot be verified now"),
@@ -84,6 +85,7 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.RefundNotFailed: "refund_not_failed",
     errors.TooManyRefunds: "too_many_refunds",
     errors.TooManyEndpoints: "too_many_endpoints",
+    errors.TooManyTestEvents: "too_many_test_events",
     errors.EndpointDisabled: "endpoint_disabled",
     errors.DatabaseUnavailable: "database_unavailable",
 }
@@ -159,6 +161,8 @@ def _expected(error: errors.OrderServiceError) -> Response:
         case errors.NotAllowed(scope=scope):
             told = f', error="insufficient_scope", scope="{scope}"'
             return problem(code, str(error), headers=_challenge(told))
+        case errors.TooManyTestEvents(wait=wait):
+            return problem(code, str(error), headers={"Retry-After": str(wait)})
         case errors.DatabaseUnavailable():
             log.warning("database unavailable", exc_info=error)
     return problem(code, str(error))

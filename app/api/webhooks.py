@@ -93,9 +93,12 @@ def rotate_secret(endpoint_id: str) -> Response:
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/test")
 @blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
-@declares(SCOPE, "not_found", "endpoint_disabled")
+@declares(SCOPE, "not_found", "endpoint_disabled", "too_many_test_events")
 def send_test_event(endpoint_id: str) -> Response:
-    """Send a test event to a webhook endpoint"""
+    """Send a test event to a webhook endpoint
+
+    Ten in a minute at most. The deliveries of the last ten are kept.
+    """
     return answer(_delivery(webhooks.send_test_event(shop(), endpoint_id)), 202)
 
 

@@ -105,6 +105,14 @@ class TooManyEndpoints(OrderServiceError):
     """There are as many webhook endpoints as there may be."""
 
 
+class TooManyTestEvents(OrderServiceError):
+    """The webhook endpoint got as many test events as it may in so short a time; `wait` is in seconds."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__("The endpoint gets no more test events for now.")
+        self.wait = wait
+
+
 class EndpointDisabled(OrderServiceError):
     """Nothing is sent to the webhook endpoint before it is enabled again."""
 

@@ -30,6 +30,10 @@ LONGEST_WAIT = timedelta(hours=24)
 OVERLAP = timedelta(hours=24)
 MOST_SECRETS = 5
 
+# An endpoint keeps the records of its newest test events only, and gets that many in a minute at most.
+MOST_TESTS = 10
+TEST_WINDOW = timedelta(minutes=1)
+
 _LABEL = "[A-Za-z0-9_-]{1,63}"
 # No user, password or fragment, and nothing that two parsers could read in two ways.
 URL_PATTERN = (
@@ -49,8 +53,16 @@ class Secret(TypedDict):
     until: NotRequired[datetime]
 
 
+class SentTest(TypedDict):
+    """A test event that an endpoint keeps the record of: the id of its delivery, and its time."""
+
+    id: str
+    at: datetime
+
+
 class Endpoint(TypedDict):
-    """Where webhooks go. The newest secret comes first; `disabledReason` is `requested` or `gone`."""
+    """Where webhooks go. The newest secret and the newest of `tests` come first; `disabledReason` is
+    `requested` or `gone`. `slot` is one of as many numbers as there may be endpoints."""
 
     id: str
     url: str
@@ -60,6 +72,8 @@ class Endpoint(TypedDict):
     createdAt: datetime
     updatedAt: datetime
     disabledReason: NotRequired[str]
+    slot: NotRequired[int]
+    tests: NotRequired[list[SentTest]]
 
 
 class Attempt(TypedDict):
@@ -75,7 +89,8 @@ class Delivery(TypedDict):
     """One event to be told to one endpoint; its id is the `webhook-id` of every attempt.
 
     `failures` counts the failed attempts since it was recorded or replayed; `dueBy` is there while it is
-    pending, and `claim` while somebody tries. A test event has neither order nor sequence.
+    pending, `claim` while somebody tries, and `endedAt` once it has ended. A test event has neither order nor
+    sequence.
     """
 
     id: str
@@ -89,6 +104,7 @@ class Delivery(TypedDict):
     sequence: NotRequired[int]
     dueBy: NotRequired[datetime]
     claim: NotRequired[str]
+    endedAt: NotRequired[datetime]
     reason: NotRequired[str]
 
 
@@ -142,6 +158,14 @@ def delivery_id(order_id: str, sequence: int, endpoint_id: str, at: datetime) ->
     """The one id (32 hex digits) of the delivery of an order's event to an endpoint; ids sort by time."""
     told = hashlib.sha256(f"{order_id}:{sequence}:{endpoint_id}".encode()).hexdigest()
     return f"{round(at.timestamp() * 1000):012x}{told[:20]}"
+
+
+def kept_since(now: datetime, retention_days: int) -> datetime:
+    """The time since which the deliveries of all events are kept; those of an earlier event may be removed.
+
+    A delivery is removed when it ended before this time, and it ends no sooner than its event.
+    """
+    return now - timedelta(days=retention_days)
 
 
 def rotated(secrets: Sequence[Secret], new: str, now: datetime) -> list[Secret]:

@@ -17,6 +17,7 @@ from app.domain.webhooks import (
     Delivery,
     Endpoint,
     delivery_id,
+    kept_since,
     meaning,
     next_attempt,
     signing,
@@ -30,6 +31,7 @@ log = structlog.get_logger()
 
 # Longer than any attempt takes: after it the claim of a process that died is free again.
 _CLAIM = timedelta(seconds=60)
+_BATCH = 1_000
 
 
 def record_deliveries(shop: Shop, news: Sequence[tuple[Order, Event]]) -> list[str]:
@@ -62,6 +64,14 @@ def endpoints_due(shop: Shop) -> list[str]:
     while endpoint_id := shop.webhook_deliveries.due_endpoint(now, found[-1] if found else None):
         found.append(endpoint_id)
     return found
+
+
+def purge_deliveries(shop: Shop) -> int:
+    """Removes the deliveries that ended longer ago than the retention, a batch at a time; says how many."""
+    limit, removed = kept_since(shop.clock(), shop.settings.delivery_retention_days), 0
+    while batch := shop.webhook_deliveries.remove_ended(limit, _BATCH):
+        removed += batch
+    return removed
 
 
 def deliver_next(shop: Shop, endpoint_id: str) -> bool | None:

@@ -1,11 +1,29 @@
 """What clients do with the endpoints that webhooks go to, and with what went there."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from app.domain.clock import new_id
-from app.domain.errors import EndpointDisabled, Fault, InvalidInput, NotFound, TooManyEndpoints
-from app.domain.webhooks import TEST, Delivery, Endpoint, Secret, delivery_id, rotated
+from app.domain.errors import (
+    EndpointDisabled,
+    Fault,
+    InvalidInput,
+    NotFound,
+    TooManyEndpoints,
+    TooManyTestEvents,
+)
+from app.domain.webhooks import (
+    MOST_TESTS,
+    TEST,
+    TEST_WINDOW,
+    Delivery,
+    Endpoint,
+    Secret,
+    SentTest,
+    delivery_id,
+    rotated,
+)
 from app.gateways.webhooks import new_secret
 from app.services.ordering import Page, page_of
 from app.services.shop import Shop
@@ -20,8 +38,6 @@ def add_endpoint(shop: Shop, url: str, events: Sequence[str]) -> Endpoint:
     Raises InvalidInput for a URL that webhooks cannot go to, TooManyEndpoints.
     """
     _require_reachable(shop, url)
-    if shop.webhook_endpoints.count() >= MOST_ENDPOINTS:
-        raise TooManyEndpoints(f"There are {MOST_ENDPOINTS} endpoints already.")
     now = shop.clock()
     endpoint = Endpoint(
         id=new_id(now),
@@ -32,7 +48,8 @@ def add_endpoint(shop: Shop, url: str, events: Sequence[str]) -> Endpoint:
         createdAt=now,
         updatedAt=now,
     )
-    shop.webhook_endpoints.add(endpoint)
+    if not shop.webhook_endpoints.add(endpoint, MOST_ENDPOINTS):
+        raise TooManyEndpoints(f"There are {MOST_ENDPOINTS} endpoints already.")
     return endpoint
 
 
@@ -81,7 +98,10 @@ def rotate_secret(shop: Shop, endpoint_id: str) -> Endpoint:
 
 
 def send_test_event(shop: Shop, endpoint_id: str) -> Delivery:
-    """The delivery of an event that tells of nothing. Raises NotFound, EndpointDisabled."""
+    """The delivery of an event that tells of nothing. It takes the place of the oldest of MOST_TESTS.
+
+    Raises NotFound, EndpointDisabled, TooManyTestEvents.
+    """
     endpoint, now = _enabled(shop, endpoint_id), shop.clock()
     delivery = Delivery(
         id=delivery_id(new_id(now), 0, endpoint["id"], now),
@@ -93,7 +113,13 @@ def send_test_event(shop: Shop, endpoint_id: str) -> Delivery:
         failures=0,
         dueBy=now,
     )
+    before = shop.webhook_endpoints.note_test(endpoint, SentTest(id=delivery["id"], at=now))
+    if before is None:
+        oldest = get_endpoint(shop, endpoint_id)["tests"][-1]["at"]
+        raise TooManyTestEvents(math.ceil((oldest + TEST_WINDOW - now).total_seconds()) or 1)
     shop.webhook_deliveries.record([delivery])
+    for forgotten in before.get("tests", [])[MOST_TESTS - 1 :]:
+        shop.webhook_deliveries.remove(endpoint["id"], forgotten["id"])
     return delivery
 
 

@@ -46,10 +46,11 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     ),
     "stock_loads": (),
     "notifications": (Index(("dueBy",), only=_where("dueBy")),),
-    "webhook_endpoints": (),
+    "webhook_endpoints": (Index(("slot",), only=_where("slot"), unique=True),),
     "webhook_deliveries": (
         Index(("endpointId", "status", "_id")),
         Index(("endpointId", "dueBy"), only=_where("dueBy")),
+        Index(("endedAt",), only=_where("endedAt")),
         Index(("orderId",), only=_where("orderId")),
     ),
     "payment_events": (

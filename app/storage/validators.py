@@ -177,6 +177,8 @@ _WEBHOOK_ENDPOINT = _exactly(
         "updatedAt": _TIME,
     },
     disabledReason=_TEXT,
+    slot=_ORDINAL,
+    tests=_list(_exactly({"id": _TEXT, "at": _TIME})),
 )
 _WEBHOOK_DELIVERY = _exactly(
     {
@@ -192,6 +194,7 @@ _WEBHOOK_DELIVERY = _exactly(
     sequence=_ORDINAL,
     dueBy=_TIME,
     claim=_TEXT,
+    endedAt=_TIME,
     reason=_TEXT,
 )
 _PAYMENT_EVENT = _exactly(

@@ -63,7 +63,7 @@ class WebhookDeliveries:
 
     def close(self, claimed: Delivery, attempt: Attempt, status: Status, reason: str | None = None) -> None:
         """Ends a delivery that is claimed still, with the attempt that ended it."""
-        ended = {"status": status, **({"reason": reason} if reason else {})}
+        ended = {"status": status, "endedAt": attempt["at"], **({"reason": reason} if reason else {})}
         self._note(claimed, attempt, {"$set": ended, "$unset": {"claim": "", "dueBy": ""}})
 
     def postpone(self, claimed: Delivery, attempt: Attempt, until: datetime) -> None:
@@ -74,7 +74,7 @@ class WebhookDeliveries:
     def give_up(self, endpoint_id: str, now: datetime, reason: str) -> None:
         """Fails all pending deliveries of an endpoint, but those that somebody is trying just now."""
         free = [{"claim": {"$exists": False}}, {"dueBy": {"$lte": now}}]
-        failed = {"status": "failed", "reason": reason}
+        failed = {"status": "failed", "endedAt": now, "reason": reason}
         with reachable():
             self._collection.update_many(
                 {"endpointId": endpoint_id, "dueBy": {"$exists": True}, "$or": free},
@@ -86,10 +86,11 @@ class WebhookDeliveries:
 
         The delivery as it is then; None where there is none.
         """
+        due = {"status": "pending", "dueBy": now, "failures": 0}
         with reachable():
             self._collection.update_one(
                 {"_id": delivery_id, "endpointId": endpoint_id, "claim": {"$exists": False}},
-                {"$set": {"status": "pending", "dueBy": now, "failures": 0}, "$unset": {"reason": ""}},
+                {"$set": due, "$unset": {"reason": "", "endedAt": ""}},
             )
         return self.get(endpoint_id, delivery_id)
 
@@ -108,6 +109,21 @@ class WebhookDeliveries:
         with reachable():
             found = self._collection.find(condition).sort("_id", -1).limit(limit + 1)
             return [delivery for document in found if (delivery := _delivery(document))]
+
+    def remove(self, endpoint_id: str, delivery_id: str) -> None:
+        """Removes a delivery."""
+        with reachable():
+            self._collection.delete_one({"_id": delivery_id, "endpointId": endpoint_id})
+
+    def remove_ended(self, before: datetime, limit: int) -> int:
+        """Removes up to so many deliveries that ended before that time; says how many it looked at."""
+        ended = {"endedAt": {"$lt": before}}
+        with reachable():
+            found = self._collection.find(ended, {"_id": 1}).sort("endedAt").limit(limit)
+            ids = [document["_id"] for document in found]
+            # Not what is replayed in between.
+            self._collection.delete_many({"_id": {"$in": ids}, **ended})
+        return len(ids)
 
     def forget(self, endpoint_id: str) -> None:
         """Removes all records of an endpoint."""

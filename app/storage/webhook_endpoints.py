@@ -1,5 +1,6 @@
 """The endpoints that webhooks go to."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
 
-from app.domain.webhooks import Endpoint, Secret
+from app.domain.webhooks import MOST_TESTS, TEST_WINDOW, Endpoint, Secret, SentTest
 from app.storage.database import Document, reachable
 
 
@@ -17,18 +20,29 @@ class WebhookEndpoints:
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["webhook_endpoints"]
+        self._newest = self._collection.with_options(read_concern=ReadConcern("local"))
 
-    def add(self, endpoint: Endpoint) -> None:
-        """Stores a new endpoint."""
+    def add(self, endpoint: Endpoint, most: int) -> bool:
+        """Stores a new endpoint; False where there are `most` already.
+
+        Every endpoint holds a slot of its own, by a unique index. So the bound holds for any number of calls
+        at once.
+        """
         document: Any = {"_id": ObjectId(endpoint["id"]), **endpoint}
         del document["id"]
-        with reachable():
-            self._collection.insert_one(document)
-
-    def count(self) -> int:
-        """How many there are."""
-        with reachable():
-            return self._collection.estimated_document_count()
+        while True:
+            with reachable():
+                # The newest data of the primary: the slot that the index refuses shows here.
+                there = list(self._newest.find({}, {"_id": 0, "slot": 1}))
+                free = set(range(1, most + 1)) - {found.get("slot") for found in there}
+                if len(there) >= most or not free:
+                    return False
+                try:
+                    # At random: the first free slot is the one that all others try.
+                    self._collection.insert_one({**document, "slot": secrets.choice(sorted(free))})
+                except DuplicateKeyError:
+                    continue
+            return True
 
     def get(self, endpoint_id: str) -> Endpoint | None:
         """The endpoint; None where there is none."""
@@ -73,13 +87,28 @@ class WebhookEndpoints:
             )
         return changed.matched_count == 1
 
-    def replace_secrets(self, endpoint: Endpoint, secrets: Sequence[Secret], at: datetime) -> Endpoint | None:
+    def note_test(self, endpoint: Endpoint, test: SentTest) -> Endpoint | None:
+        """Counts a test event; the endpoint as it was before.
+
+        None where it got MOST_TESTS within TEST_WINDOW, or is not there.
+        """
+        oldest = f"tests.{MOST_TESTS - 1}"
+        may = [{oldest: {"$exists": False}}, {f"{oldest}.at": {"$lte": test["at"] - TEST_WINDOW}}]
+        with reachable():
+            return _endpoint(
+                self._collection.find_one_and_update(
+                    {"_id": ObjectId(endpoint["id"]), "$or": may},
+                    {"$push": {"tests": {"$each": [test], "$position": 0, "$slice": MOST_TESTS}}},
+                )
+            )
+
+    def replace_secrets(self, endpoint: Endpoint, fresh: Sequence[Secret], at: datetime) -> Endpoint | None:
         """The endpoint with these secrets; None if its secrets are not those given any more."""
         with reachable():
             return _endpoint(
                 self._collection.find_one_and_update(
                     {"_id": ObjectId(endpoint["id"]), "secrets": endpoint["secrets"]},
-                    {"$set": {"secrets": list(secrets), "updatedAt": at}},
+                    {"$set": {"secrets": list(fresh), "updatedAt": at}},
                     return_document=ReturnDocument.AFTER,
                 )
             )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.webhooks import PATTERNS
+from app.domain.clock import now
+from app.domain.webhooks import MOST_TESTS, PATTERNS, TEST_WINDOW
 from app.services import webhooks
 
 if TYPE_CHECKING:
@@ -15,12 +19,15 @@ if TYPE_CHECKING:
 
     from flask import Flask
     from flask.testing import FlaskClient
+    from pymongo.database import Database
 
     from app.services.shop import Shop
 
 BASE = "/webhook-endpoints"
 # A documentation name is public or unknown, but never private.
 URL = "https://hooks.example.com/orders"
+# No name to look up, which may take seconds.
+NUMERIC_URL = "https://1.1.1.1/orders"
 NO_ID = "0" * 24
 
 
@@ -263,6 +270,43 @@ def test_there_is_an_end_to_the_number_of_endpoints(
     assert client.post(BASE, json={"url": URL}).status_code == 201
     answer = client.post(BASE, json={"url": URL})
     assert (answer.status_code, answer.get_json()["code"]) == (409, "too_many_endpoints")
+
+
+def test_of_any_number_of_endpoints_made_at_once_no_more_stay_than_may(
+    client: FlaskClient, make_app: Callable[..., Flask], database: Database[dict[str, Any]]
+) -> None:
+    for _ in range(webhooks.MOST_ENDPOINTS - 20):
+        assert client.post(BASE, json={"url": NUMERIC_URL}).status_code == 201
+    client.delete(f"{BASE}/{client.get(BASE).get_json()['endpoints'][7]['id']}")
+    apps = [make_app() for _ in range(2)]
+
+    def add(number: int) -> int:
+        return apps[number % 2].test_client().post(BASE, json={"url": NUMERIC_URL}).status_code
+
+    with ThreadPoolExecutor(64) as threads:
+        statuses = Counter(threads.map(add, range(64)))
+    assert statuses == {201: 21, 409: 43}
+    assert database["webhook_endpoints"].count_documents({}) == webhooks.MOST_ENDPOINTS
+
+
+def test_an_endpoint_gets_so_many_test_events_a_minute_and_keeps_as_many(
+    client: FlaskClient, shop: Shop, endpoint: dict[str, Any]
+) -> None:
+    path = f"{BASE}/{endpoint['id']}"
+    with ThreadPoolExecutor(24) as threads:
+        answers = list(threads.map(lambda _: client.post(f"{path}/test"), range(24)))
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert Counter(answer.status_code for answer in answers) == {202: MOST_TESTS, 429: 24 - MOST_TESTS}
+    assert {answer.get_json()["code"] for answer in refused} == {"too_many_test_events"}
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in refused)
+    first = {answer.get_json()["id"] for answer in answers if answer.status_code == 202}
+
+    later = replace(shop, clock=lambda: now() + TEST_WINDOW)
+    newest = [webhooks.send_test_event(later, endpoint["id"])["id"] for _ in range(3)]
+    kept = {one["id"] for one in client.get(f"{path}/deliveries").get_json()["deliveries"]}
+    assert len(kept) == MOST_TESTS
+    assert kept > set(newest)
+    assert len(kept & first) == MOST_TESTS - 3
 
 
 def test_no_answer_but_two_shows_a_secret(client: FlaskClient, shop: Shop, endpoint: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Healthy:
         """Lets so many hundred orders meet their fates; afterwards nothing has moved for minutes."""
         self._purge_some()
         set_levels(self.shop, {**dict.fromkeys(PRODUCTS, 1_000_000), "scarce": 0})
-        self.shop.webhook_endpoints.add(_endpoint(self.shop))
+        self.shop.webhook_endpoints.add(_endpoint(self.shop), 100)
         self.clock.advance(timedelta(minutes=5))
         for fate, number in FATES.items():
             self.ids[fate] = [self._placed(fate, n) for n in range(number * hundreds)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,8 @@ def _endpoint() -> dict[str, Any]:
         "createdAt": AT,
         "updatedAt": AT,
         "disabledReason": "gone",
+        "slot": secrets.randbelow(10**6) + 1,
+        "tests": [{"id": "t", "at": AT}],
     }
 
 
@@ -148,6 +151,7 @@ def _webhook() -> dict[str, Any]:
         "failures": 2,
         "dueBy": AT,
         "claim": "c",
+        "endedAt": AT,
         "reason": "attempts_exhausted",
     }
 

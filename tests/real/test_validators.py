@@ -100,6 +100,8 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("secrets.0.secret", None),
         ("enabled", "yes"),
         ("createdAt", None),
+        ("slot", 0),
+        ("tests.0.at", None),
         ("body", "x"),
     ],
     "webhook_deliveries": [
@@ -110,6 +112,7 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("failures", -1),
         ("attempts.0.milliseconds", None),
         ("attempts.0.body", "x"),
+        ("endedAt", "now"),
         ("body", "x"),
     ],
     "feed": [("orderId", "x"), ("orderId", None), ("sequence", 0), ("type", "order.lost"), ("order", {})],

@@ -34,6 +34,7 @@ CALLS: dict[str, Callable[[WebhookDeliveries], object]] = {
     "a page of one status": lambda held: held.page(ENDPOINTS[1], ["failed"], _id(1, 200), 10),
     "a replay": lambda held: held.send_again(ENDPOINTS[0], _id(0, 3), NOW),
     "a purge": lambda held: held.purge([f"{7:024x}"]),
+    "a removal of what has ended": lambda held: held.remove_ended(NOW, 10),
 }
 
 
@@ -56,7 +57,7 @@ def _document(endpoint: int, number: int) -> dict[str, Any]:
         "attempts": [],
         "failures": 0,
     }
-    return document | ({"dueBy": at} if status == "pending" else {})
+    return document | ({"dueBy": at} if status == "pending" else {"endedAt": at})
 
 
 @pytest.fixture(scope="module")

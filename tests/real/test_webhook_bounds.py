@@ -1,0 +1,96 @@
+"""The records of webhooks are kept for so long and no longer, those from before this bound too."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.domain.webhooks import Answer, kept_since
+from app.gateways.webhooks import WebhookSender
+from app.services import webhooks
+from app.services.webhook_delivery import deliver_next, purge_deliveries
+from tests.real.hooks import announced, records
+from tests.real.stored import AT, RIGHT
+
+if TYPE_CHECKING:
+    from app.config import Settings
+    from app.domain.webhooks import Endpoint
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.conftest import Place
+    from tests.real.doubles import StoppedClock
+
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+
+
+@pytest.fixture
+def shop(shop: Shop) -> Shop:
+    """A shop whose webhooks may go to this machine."""
+    return replace(shop, webhooks=WebhookSender(allow_private=True))
+
+
+def test_what_has_ended_is_removed_after_the_retention_and_what_is_pending_is_not(
+    shop: Shop, clock: StoppedClock, endpoint: Endpoint, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one batch of it, and not a moment too soon."""
+    monkeypatch.setattr("app.services.webhook_delivery._BATCH", 2)
+    announced(shop, place, 5)
+    webhooks.change_endpoint(shop, endpoint["id"], {"enabled": False})
+    webhooks.change_endpoint(shop, endpoint["id"], {"enabled": True})
+    replayed = webhooks.replay(shop, endpoint["id"], records(shop, endpoint)[0]["id"])
+    clock.advance(DAY * shop.settings.delivery_retention_days)
+    assert purge_deliveries(shop) == 0
+    clock.advance(SECOND)
+    assert purge_deliveries(shop) == 4
+    assert [one["id"] for one in records(shop, endpoint)] == [replayed["id"]]
+
+
+@pytest.mark.parametrize("status", [200, 410])
+def test_the_retention_counts_from_the_end_of_a_delivery_however_it_ends(
+    shop: Shop, clock: StoppedClock, endpoint: Endpoint, place: Place, status: int
+) -> None:
+    """So every delivery of an event since `kept_since` is there."""
+
+    class Receiver:
+        def send(self, *_: object) -> Answer:
+            return Answer(status)
+
+    announced(shop, place)
+    clock.advance(DAY)
+    deliver_next(replace(shop, webhooks=Receiver()), endpoint["id"])  # type: ignore[arg-type]
+    clock.advance(DAY * shop.settings.delivery_retention_days)
+    (kept,) = records(shop, endpoint)
+    assert kept["at"] < kept_since(clock(), shop.settings.delivery_retention_days)
+    assert purge_deliveries(shop) == 0
+    clock.advance(SECOND)
+    assert purge_deliveries(shop) == 1
+
+
+def test_the_migration_numbers_endpoints_and_dates_what_has_ended(
+    database: OrderDatabase, settings: Settings
+) -> None:
+    """Run twice it does no more than once, and what is pending stays as it is."""
+    endpoints, deliveries = database["webhook_endpoints"], database["webhook_deliveries"]
+    numbered = RIGHT["webhook_endpoints"]() | {"slot": 2}
+    endpoints.insert_many([numbered, *(_without("webhook_endpoints", "slot") for _ in range(3))])
+    later = AT + DAY
+    rows: list[dict[str, Any]] = [
+        _without("webhook_deliveries", "endedAt", "dueBy") | {"attempts": [{"at": later, "milliseconds": 1}]},
+        _without("webhook_deliveries", "endedAt", "dueBy") | {"attempts": []},
+        _without("webhook_deliveries", "endedAt"),
+    ]
+    deliveries.insert_many(rows)
+    for _ in range(2):
+        importlib.import_module("migrations.m0005_webhook_bounds").upgrade(database, settings, print)
+        assert [found["slot"] for found in endpoints.find().sort("slot")] == [1, 2, 3, 4]
+        assert endpoints.find_one({"_id": numbered["_id"]})["slot"] == 2  # type: ignore[index]
+        ended = [deliveries.find_one({"_id": row["_id"]}).get("endedAt") for row in rows]  # type: ignore[union-attr]
+        assert ended == [later, AT, None]
+
+
+def _without(collection: str, *fields: str) -> dict[str, Any]:
+    return {name: value for name, value in RIGHT[collection]().items() if name not in fields}
