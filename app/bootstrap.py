@@ -1,6 +1,7 @@
 """The composition root: the one place that decides what the service is made of."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.api import representation
@@ -76,7 +77,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         broker=broker,
         metrics=Metrics(),
         tracer=_tracer(settings),
-        transact=lambda work: mongodb.transact(database, work),
+        transact=partial(mongodb.transact, database),
         probes={
             "database": lambda: "ok" if mongodb.is_reachable(database) else "unreachable",
             "migrations": lambda: _migrated(database),

@@ -4,7 +4,7 @@ Here is what happens where nothing is traced, which is nothing. `app/gateways/tr
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from app.domain.order import Order
 
@@ -56,11 +56,14 @@ def trace_id(traceparent: str) -> str:
 
 
 def about(order: Order) -> dict[str, str]:
-    """What a log line says of an order: its id, that of the request that made it, that of its trace."""
-    origin = order.get("origin", {})
-    told = {"order_id": order["id"]}
-    if "requestId" in origin:
-        told["request_id"] = origin["requestId"]
-    if "traceparent" in origin:
-        told["trace_id"] = trace_id(origin["traceparent"])
+    """What a log line says of an order: its id, that of the request that made it, that of its trace.
+
+    Safe for an order in any state, since it names the one that something is wrong with.
+    """
+    told, origin = {"order_id": order["id"]}, order.get("origin")
+    if isinstance(origin, dict):
+        with suppress(LookupError, AttributeError):
+            told["request_id"] = origin["requestId"]
+        with suppress(LookupError, AttributeError):
+            told["trace_id"] = trace_id(origin["traceparent"])
     return told

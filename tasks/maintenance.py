@@ -22,8 +22,7 @@ log = structlog.get_logger()
 @app.task(name="maintenance.sweep")
 def sweep() -> None:
     """Sends again what should have been done by now, unless it is only late: its queue is still busy."""
-    owed, is_free = sweeping.overdue_steps(shop()), free_tasks()
-    send_all({name: ids for name, ids in owed.items() if is_free(name)})
+    sweeping.send_overdue(shop(), free_tasks(), send_all)
 
 
 @app.task(name="maintenance.retry_notifications")

@@ -66,6 +66,7 @@ PROBLEMS = {
     "internal_error": Kind(500, "Something went wrong here"),
     "issuer_unavailable": Kind(503, "Tokens cannot be verified now"),
     "database_unavailable": Kind(503, "The database cannot be reached"),
+    "stock_busy": Kind(503, "The stock is being changed"),
     "not_ready": Kind(503, "The service cannot take orders now"),
 }
 
@@ -88,6 +89,7 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.TooManyTestEvents: "too_many_test_events",
     errors.EndpointDisabled: "endpoint_disabled",
     errors.DatabaseUnavailable: "database_unavailable",
+    errors.StockBusy: "stock_busy",
 }
 _OF_STATUS = {
     status: next(code for code, kind in PROBLEMS.items() if kind.status == status)
@@ -163,6 +165,8 @@ def _expected(error: errors.OrderServiceError) -> Response:
             return problem(code, str(error), headers=_challenge(told))
         case errors.TooManyTestEvents(wait=wait):
             return problem(code, str(error), headers={"Retry-After": str(wait)})
+        case errors.StockBusy():
+            log.warning("stock busy")
         case errors.DatabaseUnavailable():
             log.warning("database unavailable", exc_info=error)
     return problem(code, str(error))

@@ -51,7 +51,7 @@ def show_level(product_id: str) -> Response:
 @blueprint.arguments(LevelIn(), example=examples.NEW_LEVEL)
 @blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
 @blueprint.alt_response(201, schema=answer_schemas.Level, example=examples.LEVEL | {"version": 1})
-@declares("stock:write", "not_found")
+@declares("stock:write", "not_found", "stock_busy")
 def set_level(wanted: dict[str, Any], product_id: str) -> Response:
     """Set the stock level of a product, and track it from now on"""
     level, created = stocking.set_level(shop(), require_product_id(product_id), wanted["onHand"])
@@ -61,7 +61,7 @@ def set_level(wanted: dict[str, Any], product_id: str) -> Response:
 @blueprint.post("/stock/<path:product_id>/adjustments")
 @blueprint.arguments(AdjustmentIn(), example=examples.NEW_ADJUSTMENT)
 @blueprint.response(201, answer_schemas.Adjustment, example=examples.ADJUSTMENT)
-@declares("stock:write", "not_found", "insufficient_stock")
+@declares("stock:write", "not_found", "insufficient_stock", "stock_busy")
 def adjust(wanted: dict[str, Any], product_id: str) -> Response:
     """Move the stock level of a product up or down"""
     level, movement = stocking.adjust(

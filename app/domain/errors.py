@@ -119,3 +119,7 @@ class EndpointDisabled(OrderServiceError):
 
 class DatabaseUnavailable(OrderServiceError):
     """The database cannot be reached, or could not confirm the write; nothing is half-done."""
+
+
+class StockBusy(DatabaseUnavailable):
+    """Another transaction holds the stock that this one needs. Nothing is half-done."""

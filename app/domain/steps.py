@@ -59,6 +59,7 @@ RESTOCK = Step("stock.restock", after=("order.cancelled",), status=("cancelled",
 RESTOCK_REFUNDED = Step("stock.restock_refunded", after=("refund.succeeded",), refund=to_restock)
 
 STEPS = (AUTHORIZE, DECREMENT, CAPTURE, VOID, REFUND, RESTOCK, RESTOCK_REFUNDED)
+NAMES = (*(step.name for step in STEPS), ANNOUNCE)
 
 _AFTER: dict[str, tuple[str, ...]] = {
     kind: tuple(step.name for step in STEPS if kind in step.after) for step in STEPS for kind in step.after

@@ -13,6 +13,7 @@ from app.domain.dossier import Dossier, Look
 from app.domain.errors import DatabaseUnavailable
 from app.domain.payments import Charge, ProviderPayment, ProviderUnavailable
 from app.domain.reconciliation import KINDS, Difference, Noted, Report, Scope
+from app.services.apart import each_apart
 from app.services.payment_steps import charge
 from app.services.repairing import REPAIRS
 from app.services.shop import Shop
@@ -31,14 +32,15 @@ _AUDITS: dict[Scope, Callable[[Dossier, Look], Iterator[Difference]]] = {
 def judged(shop: Shop, dossiers: Sequence[Dossier], scopes: Sequence[Scope]) -> Iterator[Difference]:
     """All differences of these orders; one that cannot be read spoils it for no other."""
     purged = shop.purged.among([dossier.order_id for dossier in dossiers if dossier.order is None])
-    untouched = {product for dossier in dossiers for product in audit_stock.untouched(dossier)}
+    # An order that cannot be read here is judged so below.
+    untouched = each_apart(dossiers, audit_stock.untouched, lambda *_: None)
     look = Look(
         now=shop.clock(),
         step_deadline=shop.settings.step_deadline,
         order_expiry=shop.settings.order_expiry,
         kept_since=shop.clock() - timedelta(days=shop.settings.retention_days),
         is_fed=shop.changes.place() is not None,
-        tracked_since=shop.audit.first_movements(untouched) if "stock" in scopes else {},
+        tracked_since=shop.audit.first_movements(set().union(*untouched)) if "stock" in scopes else {},
     )
     for dossier in dossiers:
         if dossier.order_id in purged:

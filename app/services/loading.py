@@ -7,11 +7,17 @@ takes it off the record. A load that is cut off is finished by beat, or by the n
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
+import structlog
+
+from app.services.apart import each_apart
 from app.services.shop import Shop
 from app.services.stocking import set_levels
 from app.storage.database import Transaction
+
+log = structlog.get_logger()
 
 PART = 2_000
 
@@ -36,12 +42,20 @@ def load_levels(shop: Shop, levels: dict[str, int], progress: Callable[[int, int
 
 
 def finish_loads(shop: Shop) -> int:
-    """Finishes the loads that were cut off, oldest first; says how many."""
-    unfinished = shop.loads.unfinished()
-    for load_id in unfinished:
-        while _put_into_force(shop, load_id):
-            pass
-    return len(unfinished)
+    """Finishes the loads that were cut off, oldest first; says how many.
+
+    One that cannot be finished by a fault of ours is logged, and holds up no other.
+    """
+    return len(each_apart(shop.loads.unfinished(), partial(_finish, shop), _cannot_finish))
+
+
+def _finish(shop: Shop, load_id: str) -> None:
+    while _put_into_force(shop, load_id):
+        pass
+
+
+def _cannot_finish(load_id: str, error: Exception) -> None:
+    log.error("stock load cannot be finished", load=load_id, exc_info=error)
 
 
 def _put_into_force(shop: Shop, load_id: str) -> int:

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 
 from app.domain.backoff import backoff
+from app.domain.chain import Event
 from app.domain.notifications import Channel, Delivery, Notification
 from app.domain.order import PUBLIC, Order
 from app.domain.steps import ANNOUNCE
+from app.services.apart import apart
 from app.services.past import as_of
+from app.services.saving import set_aside, try_later
 from app.services.shop import Shop
 from app.services.webhook_delivery import record_deliveries
 from app.tracing import about
@@ -30,21 +34,42 @@ class Announced(NamedTuple):
     endpoints: list[str]
 
 
+class _News(NamedTuple):
+    """An order with the public events that are not announced yet, and what is to be recorded of them."""
+
+    order: Order
+    events: list[Event]
+    wanted: list[Notification]
+
+
 def announce(shop: Shop, order_ids: Sequence[str]) -> Announced:
-    """Records the notifications and webhooks of all public events of these orders not announced yet."""
-    orders = [
-        order
-        for order in shop.orders.load_with_logs(order_ids)
-        if order.get("announced", 0) < order["publicVersion"]
-    ]
-    by_id = {order["id"]: order for order in orders}
-    news = [
-        (order, event)
-        for order in orders
-        for event in order["events"]
-        if event["sequence"] > order.get("announced", 0) and event["type"] in PUBLIC
-    ]
-    wanted = [
+    """Records the notifications and webhooks of all public events of these orders not announced yet.
+
+    An order that makes this fail is set aside. Raises DatabaseUnavailable.
+    """
+    orders, give_up = shop.orders.load_with_logs(order_ids), partial(set_aside, shop, ANNOUNCE)
+    news = apart(orders, partial(_news, shop), give_up)
+    announced = apart(news, partial(_announce, shop), lambda one, error: give_up(one.order, error))
+    return Announced(
+        [notification for part in announced for notification in part.notifications],
+        sorted({endpoint for part in announced for endpoint in part.endpoints}),
+    )
+
+
+def _news(shop: Shop, orders: Sequence[Order]) -> list[_News]:
+    news = []
+    for order in orders:
+        announced = order.get("announced", 0)
+        if announced < order["publicVersion"]:
+            public = [event for event in order["events"] if event["type"] in PUBLIC]
+            events = [event for event in public if event["sequence"] > announced]
+            wanted = [one for event in events for one in _wanted(shop, order, event)]
+            news.append(_News(order, events, wanted))
+    return news
+
+
+def _wanted(shop: Shop, order: Order, event: Event) -> list[Notification]:
+    return [
         Notification(
             id=f"{order['id']}:{event['sequence']}:{channel.name}",
             orderId=order["id"],
@@ -54,19 +79,33 @@ def announce(shop: Shop, order_ids: Sequence[str]) -> Announced:
             at=event["at"],
             attempts=0,
         )
-        for order, event in news
         for channel in _channels(shop, order, event["type"])
     ]
+
+
+def _announce(shop: Shop, news: Sequence[_News]) -> list[Announced]:
+    by_id = {one.order["id"]: one.order for one in news}
     instant = {channel.name: channel for channel in shop.channels if channel.instant}
-    with shop.tracer.orders(ANNOUNCE, orders):
-        recorded = shop.notifications.record(wanted, sent=instant)
-        endpoints = record_deliveries(shop, news)
-        shop.duties.mark_announced(orders)
-    for name, channel in instant.items():
-        told = [(made, by_id[made["orderId"]]) for made in recorded if made["channel"] == name]
-        for delivery in channel.deliver(told):
-            shop.metrics.count("deliveries_total", name, delivery.status)
-    return Announced([made["id"] for made in recorded if made["channel"] not in instant], endpoints)
+    with shop.tracer.orders(ANNOUNCE, list(by_id.values())):
+        made, refused = shop.notifications.record([each for one in news for each in one.wanted], sent=instant)
+        # At once, since recorded again they count as sent.
+        for name, channel in instant.items():
+            told = [(each, by_id[each["orderId"]]) for each in made if each["channel"] == name]
+            for delivery in channel.deliver(told):
+                shop.metrics.count("deliveries_total", name, delivery.status)
+        left = _without_refused(shop, news, refused)
+        endpoints = record_deliveries(shop, [(one.order, event) for one in left for event in one.events])
+        shop.duties.mark_announced([one.order for one in left])
+    return [Announced([each["id"] for each in made if each["channel"] not in instant], endpoints)]
+
+
+def _without_refused(shop: Shop, news: Sequence[_News], refused: Sequence[Notification]) -> list[_News]:
+    if not refused:
+        return list(news)
+    order_ids = {notification["orderId"] for notification in refused}
+    log.error("notifications are refused by the database", order_ids=sorted(order_ids))
+    try_later(shop, ANNOUNCE, [one.order for one in news if one.order["id"] in order_ids])
+    return [one for one in news if one.order["id"] not in order_ids]
 
 
 def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:

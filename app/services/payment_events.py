@@ -7,6 +7,7 @@ provider, so events may come early, late, twice and in any order.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -15,6 +16,7 @@ from app.domain.backoff import backoff
 from app.domain.errors import DatabaseUnavailable, Fault, InvalidInput, NotFound
 from app.domain.payment_events import ReceivedEvent, tells_of_a_payment
 from app.domain.payments import Charge, ProviderUnavailable
+from app.services.apart import each_apart
 from app.services.settling import WAITING, settle
 from app.services.shop import Shop
 
@@ -74,10 +76,7 @@ def take_in(shop: Shop, event_ids: Sequence[str]) -> None:
 
     Raises DatabaseUnavailable.
     """
-    for event_id in event_ids:
-        now = shop.clock()
-        if event := shop.payment_events.claim(event_id, now, now + _CLAIM):
-            _note(shop, event, _worked_on(shop, event))
+    each_apart(event_ids, partial(_take_in, shop), _failed)
 
 
 def purge_events(shop: Shop) -> int:
@@ -88,6 +87,17 @@ def purge_events(shop: Shop) -> int:
         shop.payment_events.purge(event_ids)
         purged += len(event_ids)
     return purged
+
+
+def _take_in(shop: Shop, event_id: str) -> None:
+    now = shop.clock()
+    if event := shop.payment_events.claim(event_id, now, now + _CLAIM):
+        _note(shop, event, _worked_on(shop, event))
+
+
+def _failed(event_id: str, error: Exception) -> None:
+    """The claim keeps the event from being tried again at once."""
+    log.error("payment event failed", event_id=event_id, exc_info=error)
 
 
 def _worked_on(shop: Shop, event: ReceivedEvent) -> _End:

@@ -50,7 +50,7 @@ def refund(shop: Shop, due: list[Order]) -> list[str]:
                 unknown[order["id"]] = order
         orders = {order["id"]: order for order in due if order["id"] in ended}
         moved += save(shop, {key: repaid(orders[key], ends) for key, ends in ended.items()}, orders)
-        try_later(shop, REFUND, list(unknown.values()))
+        try_later(shop, REFUND.name, list(unknown.values()))
     return moved
 
 
@@ -101,7 +101,7 @@ def _settle(
             for order_id, outcome in outcomes.items()
             if outcome.status in table
         }
-        try_later(shop, step, [orders[order_id] for order_id in outcomes if not changes.get(order_id)])
+        try_later(shop, step.name, [orders[order_id] for order_id in outcomes if not changes.get(order_id)])
         moved += save(shop, {order_id: made for order_id, made in changes.items() if made}, orders)
     return moved
 

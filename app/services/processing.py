@@ -6,10 +6,11 @@ key made of order and step; stock moves in the same transaction as the order tha
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
 
 import structlog
 
-from app.domain.errors import DatabaseUnavailable
 from app.domain.order import Order
 from app.domain.steps import (
     AUTHORIZE,
@@ -22,46 +23,40 @@ from app.domain.steps import (
     Step,
 )
 from app.services import payment_steps, stock_steps
-from app.services.saving import try_later
+from app.services.apart import apart
+from app.services.saving import set_aside
 from app.services.shop import Shop
-from app.tracing import about
 
 log = structlog.get_logger()
 
-# How often a batch is taken up again at once for the orders that somebody else changed meanwhile. What is
-# left after that waits for the sweep.
+# How often, and for how many seconds, a batch is taken up again at once for the orders that another process
+# changed meanwhile. What is left after that waits for the sweep.
 _ROUNDS = 8
+_LONGEST = 1.0
 
 
 def perform(shop: Shop, step: Step, order_ids: Sequence[str]) -> None:
-    """Does the step for those of the orders that it is due for.
+    """Does the step for the orders that it is due for.
 
     An order that makes the step fail by a fault of ours is set aside, logged and tried again later: it
     spoils nothing for the others. Raises DatabaseUnavailable.
     """
-    left = list(order_ids)
+    left, until = list(order_ids), monotonic() + _LONGEST
+    give_up = partial(set_aside, shop, step.name)
     for _ in range(_ROUNDS):
-        due = [order for order in shop.orders.load(left) if step.is_due(order)]
-        if not due:
+        due = apart(shop.orders.load(left), lambda orders: filter(step.is_due, orders), give_up)
+        left = apart(due, partial(_do, shop, step), give_up)
+        if not left:
             return
-        with shop.tracer.orders(step.name, due):
-            left = _attempt(shop, step, due)
-    if left:
-        log.warning("step left to the sweep", step=step.name, order_ids=left)
+        if monotonic() > until:
+            break
+    log.warning("step left to the sweep", step=step.name, order_ids=left)
 
 
-def _attempt(shop: Shop, step: Step, due: list[Order]) -> list[str]:
-    """The ids of the orders whose state had moved on, to be looked at again."""
-    try:
-        return _EFFECTS[step](shop, due)
-    except DatabaseUnavailable:
-        raise
-    except Exception:
-        if len(due) > 1:
-            return [moved for order in due for moved in _attempt(shop, step, [order])]
-        log.exception("step failed", step=step.name, **about(due[0]))
-        try_later(shop, step, due)
-        return []
+def _do(shop: Shop, step: Step, due: Sequence[Order]) -> list[str]:
+    """The ids of the orders that are not written, to be looked at again."""
+    with shop.tracer.orders(step.name, due):
+        return _EFFECTS[step](shop, list(due))
 
 
 _EFFECTS: dict[Step, Callable[[Shop, list[Order]], list[str]]] = {

@@ -2,13 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from app.domain.backoff import backoff
 from app.domain.order import Change, Order, advance
-from app.domain.steps import Step
 from app.services.shop import Shop
 from app.storage.database import Transaction
+from app.tracing import about
+
+log = structlog.get_logger()
 
 ACTOR = "system"
+
+# Seconds that a step waits for stock which another transaction holds: at first, and at most. A process that
+# died holds it for as long as MongoDB lets a transaction live.
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0
 
 
 def save(
@@ -18,7 +26,7 @@ def save(
     transaction: Transaction | None = None,
     actor: str = ACTOR,
 ) -> list[str]:
-    """Writes the changes by order id; the ids of the orders that another process changed first."""
+    """Writes the changes by order id; the ids of the orders that another process changed first, or holds."""
     at = shop.clock()
     pairs = [
         (orders[order_id], advance(orders[order_id], at, actor, made)) for order_id, made in changes.items()
@@ -26,9 +34,34 @@ def save(
     return shop.orders.append_all(pairs, shop.due_by(), transaction)
 
 
-def try_later(shop: Shop, step: Step, orders: Sequence[Order]) -> None:
-    """Makes the step due again after a wait that grows with every attempt."""
+def try_later(
+    shop: Shop, step: str, orders: Sequence[Order], *, first: float = 1.0, longest: float = 60.0
+) -> None:
+    """Makes the step due again after a wait that grows with every attempt from the first, in seconds."""
     if orders:
-        shop.metrics.count("step_retries_total", step.name, by=len(orders))
+        shop.metrics.count("step_retries_total", step, by=len(orders))
         now = shop.clock()
-        shop.duties.postpone({order["id"]: now + backoff(order.get("attempts", 0)) for order in orders})
+        shop.duties.postpone(
+            {order["id"]: now + backoff(_attempts(order), base=first, longest=longest) for order in orders}
+        )
+
+
+def wait_for_stock(shop: Shop, step: str, orders: Sequence[Order]) -> None:
+    """Makes the step due again shortly, for orders whose stock another transaction holds now."""
+    if orders:
+        log.info("stock is busy, step waits", step=step, order_ids=[order["id"] for order in orders])
+        try_later(shop, step, orders, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
+
+
+def set_aside(shop: Shop, step: str, order: Order, error: Exception) -> None:
+    """Logs what an order made fail, and makes its step due again after ever longer waits.
+
+    Safe for an order in any state.
+    """
+    log.error("step failed", step=step, exc_info=error, **about(order))
+    try_later(shop, step, [order])
+
+
+def _attempts(order: Order) -> int:
+    attempts = order.get("attempts", 0)
+    return attempts if isinstance(attempts, int) else 0

@@ -15,7 +15,6 @@ from app.gateways.webhooks import WebhookSender
 from app.metrics import Metrics
 from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
-from app.storage.database import Transaction
 from app.storage.feed import Feed
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
@@ -36,7 +35,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shop:
-    """`transact` runs its argument in one database transaction; `probes` tell a part's state.
+    """`transact` runs its argument in one database transaction, and raises StockBusy after so many seconds of
+    write conflicts if a number is given, too; `probes` tell a part's state.
     `shown` makes the form in which the outside sees an order."""
 
     settings: Settings
@@ -48,7 +48,7 @@ class Shop:
     notifications: Notifications
     payments: PaymentProvider
     channels: tuple[Channel, ...]
-    transact: Callable[[Callable[[Transaction], Any]], Any]
+    transact: Callable[..., Any]
     probes: dict[str, Callable[[], str]]
     changes: OrderChanges
     webhook_endpoints: WebhookEndpoints

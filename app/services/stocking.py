@@ -8,6 +8,7 @@ from app.domain.stock import Level, Movement
 from app.services.ordering import Page, page_of
 from app.services.shop import Shop
 from app.storage.database import Transaction
+from app.storage.stock import LevelTooLow
 
 
 def list_levels(shop: Shop, limit: int, after: str | None) -> Page:
@@ -68,8 +69,10 @@ def adjust(shop: Shop, product_id: str, quantity: int, reason: str) -> tuple[Lev
         row = Movement(
             id=new_id(at), productId=product_id, quantity=quantity, kind="adjustment", at=at, reason=reason
         )
-        if not shop.stock.move({product_id: quantity}, [row], at, transaction):
-            raise InsufficientStock(product_id, before["onHand"])
+        try:
+            shop.stock.move({product_id: quantity}, [row], at, transaction)
+        except LevelTooLow as error:
+            raise InsufficientStock(product_id, before["onHand"]) from error
         return _found(shop.stock.level(product_id, transaction)), row
 
     return shop.transact(work)

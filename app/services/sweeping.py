@@ -1,37 +1,58 @@
 """What beat does with orders: find what is owed and late, end what waits too long, forget the deleted."""
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from app.domain import steps
-from app.domain.errors import DatabaseUnavailable
 from app.domain.order import Order, advance
+from app.services.apart import apart
 from app.services.ordering import cancellation
-from app.services.saving import ACTOR
+from app.services.saving import ACTOR, set_aside
 from app.services.shop import Shop
+from app.storage.order_duties import Place
 from app.tracing import about
 
 log = structlog.get_logger()
 
 BATCH = 500
+# How many orders a sweep looks at behind those whose queues are busy.
+MOST_SWEPT = 20_000
 
 # The names of steps, each with the ids of the orders it is due for.
 Owed = dict[str, list[str]]
-# Where a page of what is owed ends: the time by which the last order's step is due, and its id.
-Place = tuple[datetime, str]
 
 
-def overdue_steps(shop: Shop) -> Owed:
-    """The steps that should have been done by now, to be sent again; each gets its time anew."""
-    orders = shop.duties.overdue(shop.clock(), BATCH)
-    owed = _owed(orders)
-    for name, order_ids in owed.items():
-        shop.metrics.count("steps_sent_again_total", name, by=len(order_ids))
-    shop.duties.settle(order for order in orders if not steps.due(order))
-    shop.duties.allow_until([order["id"] for order in orders if steps.due(order)], shop.due_by())
-    return owed
+def send_overdue(shop: Shop, is_free: Callable[[str], bool], send: Callable[[Owed], None]) -> None:
+    """Sends the steps that should have been done by now and whose queue is free, up to a batch of each.
+
+    An order gets its time anew when all that it owes was sent; otherwise its time stays.
+    """
+    now, after, sent = shop.clock(), None, defaultdict[str, int](int)
+    for _ in range(MOST_SWEPT // BATCH):
+        orders = shop.duties.overdue(now, BATCH, after)
+        due = _due(shop, orders)
+        going = {
+            order["id"]: [name for name in names if is_free(name) and sent[name] < BATCH]
+            for order, names in due
+        }
+        owed = _by_step(going)
+        if owed:
+            send(owed)
+        for name, order_ids in owed.items():
+            sent[name] += len(order_ids)
+            shop.metrics.count("steps_sent_again_total", name, by=len(order_ids))
+        shop.duties.settle(order for order, names in due if not names)
+        shop.duties.allow_until(
+            {order["id"]: order["dueBy"] for order, names in due if names and going[order["id"]] == names},
+            shop.due_by(),
+        )
+        if len(orders) < BATCH or not any(is_free(step) and sent[step] < BATCH for step in steps.NAMES):
+            return
+        after = _place(orders[-1])
 
 
 def all_owed_steps(shop: Shop, after: Place | None) -> tuple[Owed, Place | None]:
@@ -40,8 +61,8 @@ def all_owed_steps(shop: Shop, after: Place | None) -> tuple[Owed, Place | None]
     The relay reads it when its place in the change stream is lost.
     """
     orders = shop.duties.owing(after, BATCH)
-    last = orders[-1] if len(orders) == BATCH else None
-    return _owed(orders), (last["dueBy"], last["id"]) if last else None
+    owed = _by_step({order["id"]: names for order, names in _due(shop, orders)})
+    return owed, _place(orders[-1]) if len(orders) == BATCH else None
 
 
 def overdue_notifications(shop: Shop) -> list[str]:
@@ -51,14 +72,14 @@ def overdue_notifications(shop: Shop) -> list[str]:
 
 def expire_orders(shop: Shop) -> int:
     """Cancels the orders that were not confirmed in time; says how many."""
-    expired = 0
+    expired, after = 0, None
     while True:
         now = shop.clock()
-        orders = shop.orders.pending_since_before(now - shop.settings.order_expiry, BATCH)
-        ended = _expire(shop, orders, now)
-        expired += ended
-        if len(orders) < BATCH or not ended:
+        orders = shop.orders.pending_since_before(now - shop.settings.order_expiry, BATCH, after)
+        expired += sum(apart(orders, partial(_expire, shop, now), _cannot_expire))
+        if len(orders) < BATCH:
             return expired
+        after = orders[-1]["id"]
 
 
 def purge_deleted_orders(shop: Shop) -> int:
@@ -68,13 +89,14 @@ def purge_deleted_orders(shop: Shop) -> int:
     """
     purged = 0
     limit = shop.clock() - timedelta(days=shop.settings.retention_days)
-    while order_ids := shop.orders.deleted_before(limit, BATCH):
-        shop.purged.note(order_ids, shop.clock())
-        shop.notifications.purge(order_ids)
-        shop.webhook_deliveries.purge(order_ids)
-        shop.feed.purge(order_ids)
-        shop.orders.purge(order_ids)
-        purged += len(order_ids)
+    kept: list[str] = []
+
+    def keep(order_id: str, error: Exception) -> None:
+        log.error("order cannot be purged", order_id=order_id, exc_info=error)
+        kept.append(order_id)
+
+    while order_ids := shop.orders.deleted_before(limit, BATCH, kept):
+        purged += sum(apart(order_ids, partial(_purge, shop), keep))
     return purged
 
 
@@ -87,23 +109,41 @@ def redrive(shop: Shop, order_id: str) -> list[str]:
     return owed
 
 
-def _expire(shop: Shop, orders: list[Order], now: datetime) -> int:
-    """Cancels all of the orders but those that cannot be; says how many."""
-    try:
-        ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
-        return len(ended) - len(shop.orders.append_all(ended, shop.due_by()))
-    except DatabaseUnavailable:
-        raise
-    except Exception:
-        if len(orders) > 1:
-            return sum(_expire(shop, [order], now) for order in orders)
-        log.exception("order cannot be expired", **about(orders[0]))
-        return 0
+def _due(shop: Shop, orders: Sequence[Order]) -> list[tuple[Order, list[str]]]:
+    """The orders with the names of the steps that they owe; an order that cannot be judged is set aside."""
+    return apart(
+        orders,
+        lambda batch: [(order, steps.due(order)) for order in batch],
+        partial(set_aside, shop, "maintenance.sweep"),
+    )
 
 
-def _owed(orders: list[Order]) -> Owed:
+def _by_step(owing: Mapping[str, Sequence[str]]) -> Owed:
     owed: Owed = defaultdict(list)
-    for order in orders:
-        for name in steps.due(order):
-            owed[name].append(order["id"])
-    return owed
+    for order_id, names in owing.items():
+        for name in names:
+            owed[name].append(order_id)
+    return dict(owed)
+
+
+def _place(order: Order) -> Place:
+    return order["dueBy"], order["id"]
+
+
+def _expire(shop: Shop, now: datetime, orders: Sequence[Order]) -> list[int]:
+    """Cancels the orders; how many that were, another process being faster with the others."""
+    ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
+    return [len(ended) - len(shop.orders.append_all(ended, shop.due_by()))]
+
+
+def _cannot_expire(order: Order, error: Exception) -> None:
+    log.error("order cannot be expired", exc_info=error, **about(order))
+
+
+def _purge(shop: Shop, order_ids: Sequence[str]) -> list[int]:
+    shop.purged.note(order_ids, shop.clock())
+    shop.notifications.purge(order_ids)
+    shop.webhook_deliveries.purge(order_ids)
+    shop.feed.purge(order_ids)
+    shop.orders.purge(order_ids)
+    return [len(order_ids)]

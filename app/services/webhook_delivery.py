@@ -23,6 +23,7 @@ from app.domain.webhooks import (
     signing,
     wants,
 )
+from app.services.apart import apart
 from app.services.past import as_of
 from app.services.shop import Shop
 from app.tracing import about
@@ -36,7 +37,7 @@ _BATCH = 1_000
 
 def record_deliveries(shop: Shop, news: Sequence[tuple[Order, Event]]) -> list[str]:
     """Records what endpoints are to be told of these public events; the ids of those endpoints."""
-    endpoints = shop.webhook_endpoints.enabled() if news else []
+    endpoints = apart(shop.webhook_endpoints.enabled(), _readable, _unreadable) if news else []
     deliveries = [
         Delivery(
             id=delivery_id(order["id"], event["sequence"], endpoint["id"], event["at"]),
@@ -89,6 +90,17 @@ def deliver_next(shop: Shop, endpoint_id: str) -> bool | None:
     order = _order(shop, claimed)
     with bound_contextvars(**(about(order) if order else {})):
         return _attempt(shop, endpoint, claimed, order)
+
+
+def _readable(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """The endpoints, each of which can be asked what it wants."""
+    for endpoint in endpoints:
+        wants(endpoint, "", endpoint["createdAt"])
+    return list(endpoints)
+
+
+def _unreadable(endpoint: Endpoint, error: Exception) -> None:
+    log.error("webhook endpoint cannot be read", endpoint=endpoint["id"], exc_info=error)
 
 
 def _attempt(shop: Shop, endpoint: Endpoint, claimed: Delivery, order: Order | None) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 import pymongo
@@ -19,7 +20,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, StockBusy
 
 Document = dict[str, Any]
 Transaction = ClientSession
@@ -52,10 +53,12 @@ PASSING = frozenset(
     )
 )
 
-# Seconds: how soon a server that says nothing is missed, together with the time to connect, and how long a
-# transaction may take with all of its repetitions.
+# Seconds: how soon a server that says nothing is missed, together with the time to connect, how long a
+# transaction may take with all of its repetitions, and how long it is repeated because of write conflicts.
 _HEARTBEAT = 2.0
 _TRANSACTION = 15.0
+_PATIENCE = 5.0
+WRITE_CONFLICT = 112
 
 DEFAULT_DATABASE = "orders"
 
@@ -100,15 +103,28 @@ def reachable() -> Iterator[None]:
         raise
 
 
-def transact(database: Database[Document], work: Callable[[Transaction], T]) -> T:
+def transact(
+    database: Database[Document], work: Callable[[Transaction], T], patience: float = _PATIENCE
+) -> T:
     """Runs the work in one transaction, from the start again after a write conflict or a new primary.
 
-    The driver alone would go on so for two minutes, with a caller who waits.
+    After `patience` seconds a further write conflict raises StockBusy: a process that died may hold a lock
+    for as long as MongoDB lets a transaction live. With 0 the work runs once.
     """
+    began = monotonic()
+
+    def attempt(transaction: Transaction) -> T:
+        try:
+            return work(transaction)
+        except OperationFailure as error:
+            if error.code == WRITE_CONFLICT and monotonic() - began >= patience:
+                raise StockBusy("Another transaction holds the stock.") from error
+            raise
+
     try:
         with pymongo.timeout(_TRANSACTION), database.client.start_session() as session:
             return session.with_transaction(
-                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+                attempt, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
             )
     except PyMongoError as error:
         if error.has_error_label("TransientTransactionError") or _is_outage(error):

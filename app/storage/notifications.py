@@ -2,15 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from app.domain.notifications import Notification
-from app.storage.database import Document, reachable
+from app.storage.database import PASSING, Document, reachable
 
 _DUPLICATE_KEY = 11000
+
+
+class Recorded(NamedTuple):
+    """The notifications that are recorded from now on, and those that the database refused."""
+
+    made: list[Notification]
+    refused: list[Notification]
 
 
 class Notifications:
@@ -19,24 +26,27 @@ class Notifications:
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["notifications"]
 
-    def record(self, notifications: Sequence[Notification], sent: Iterable[str]) -> list[Notification]:
-        """Records those that are not recorded yet, and says which they are.
+    def record(self, notifications: Sequence[Notification], sent: Iterable[str]) -> Recorded:
+        """Records those that are not recorded yet, and says which they are, and which the database refused.
 
         Those of the channels named in `sent` count as sent by their record, the others are due at once.
         """
         if not notifications:
-            return []
+            return Recorded([], [])
         instant = frozenset(sent)
         documents = [_document(notification, instant) for notification in notifications]
-        known: set[int] = set()
+        faults: dict[int, int] = {}
         try:
             with reachable():
                 self._collection.insert_many(documents, ordered=False)
         except BulkWriteError as error:
-            known = {fault["index"] for fault in error.details["writeErrors"]}
-            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+            faults = {fault["index"]: fault["code"] for fault in error.details["writeErrors"]}
+            if not PASSING.isdisjoint(faults.values()):
                 raise
-        return [made for index, made in enumerate(notifications) if index not in known]
+        return Recorded(
+            [made for index, made in enumerate(notifications) if index not in faults],
+            [notifications[index] for index, code in faults.items() if code != _DUPLICATE_KEY],
+        )
 
     def claim(self, ids: Iterable[str], now: datetime, until: datetime) -> list[Notification]:
         """Takes those of the notifications that are due for delivery, alone until the given time."""

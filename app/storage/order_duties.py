@@ -4,23 +4,40 @@
 it has failed, and `announced` is the sequence up to which notifications are recorded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 from bson import ObjectId
 from pymongo import UpdateOne
+from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError
+from pymongo.errors import OperationFailure
 
 from app.domain import steps
 from app.domain.order import Order
+from app.storage.batches import Updated, update_each, update_unlocked
 from app.storage.database import Document, reachable
-from app.storage.orders import WITH_TAIL, object_ids, order_of
+from app.storage.orders import order_of
 
 log = structlog.get_logger()
 
-_INVALID_DOCUMENT = 121
+# What says which steps an order owes, and whose order it is.
+_SHOWN = dict.fromkeys(
+    (
+        *("status", "payment.status", "stock.status", "refunds", "announced", "publicVersion"),
+        *("version", "dueBy", "attempts", "origin"),
+    ),
+    1,
+)
+# Where a page of what is owed ends: the time by which the last order's step is due, and its id.
+Place = tuple[datetime, str]
+
+# A document may hold something else than a number there.
+_ONE_MORE = {"$add": [{"$cond": [{"$isNumber": "$attempts"}, "$attempts", 0]}, 1]}
+
+
+_Update = Callable[[Collection[Document], Sequence[UpdateOne]], Updated]
 
 
 class OrderDuties:
@@ -29,35 +46,35 @@ class OrderDuties:
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["orders"]
 
-    def postpone(self, due: dict[str, datetime]) -> None:
+    def postpone(self, due: Mapping[str, datetime]) -> None:
         """Counts a failed attempt at these orders' steps and sets the time of the next."""
         self._write(
-            UpdateOne({"_id": ObjectId(order_id)}, {"$set": {"dueBy": moment}, "$inc": {"attempts": 1}})
-            for order_id, moment in due.items()
+            update_unlocked,
+            [
+                UpdateOne({"_id": ObjectId(order_id)}, [{"$set": {"dueBy": moment, "attempts": _ONE_MORE}}])
+                for order_id, moment in due.items()
+            ],
         )
 
-    def overdue(self, now: datetime, limit: int) -> list[Order]:
-        """The orders that owe a step since before now, longest first."""
-        with reachable():
-            found = self._collection.find({"dueBy": {"$lte": now}}, WITH_TAIL).sort("dueBy").limit(limit)
-            return [order_of(document) for document in found]
+    def overdue(self, now: datetime, limit: int, after: Place | None = None) -> list[Order]:
+        """A page of the orders that owe a step since before now, longest first, with what says which."""
+        return self._page({"$lte": now}, after, limit)
 
-    def owing(self, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
+    def owing(self, after: Place | None, limit: int) -> list[Order]:
         """A page of all orders that owe a step, overdue or not, by the time it is due and the id."""
-        condition: Document = {"dueBy": {"$exists": True}}
-        if after:
-            moment, order_id = after
-            same_moment = {"dueBy": moment, "_id": {"$gt": ObjectId(order_id)}}
-            condition = {"$or": [{"dueBy": {"$gt": moment}}, same_moment]}
-        with reachable():
-            found = self._collection.find(condition, WITH_TAIL)
-            return [order_of(document) for document in found.sort([("dueBy", 1), ("_id", 1)]).limit(limit)]
+        return self._page({}, after, limit)
 
-    def allow_until(self, order_ids: Iterable[str], due_by: datetime) -> None:
-        """Gives the owed steps of these orders until then, before they count as overdue again."""
+    def allow_until(self, overdue: Mapping[str, datetime], due_by: datetime) -> None:
+        """Gives the owed steps of these orders until then, before they count as overdue again.
+
+        `overdue` says when they were due; an order whose time is another by now keeps it.
+        """
         self._write(
-            UpdateOne({"_id": key, "dueBy": {"$exists": True}}, {"$set": {"dueBy": due_by}})
-            for key in object_ids(order_ids)
+            update_unlocked,
+            [
+                UpdateOne({"_id": ObjectId(order_id), "dueBy": moment}, {"$set": {"dueBy": due_by}})
+                for order_id, moment in overdue.items()
+            ],
         )
 
     def make_due(self, order_id: str, now: datetime) -> None:
@@ -76,8 +93,13 @@ class OrderDuties:
     def settle(self, orders: Iterable[Order]) -> None:
         """Notes that these orders, as they were loaded, owe nothing more."""
         self._write(
-            UpdateOne({"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}})
-            for order in orders
+            update_unlocked,
+            [
+                UpdateOne(
+                    {"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}}
+                )
+                for order in orders
+            ],
         )
 
     def mark_announced(self, orders: Iterable[Order]) -> None:
@@ -85,22 +107,47 @@ class OrderDuties:
 
         One that owed nothing more, but has moved on since, is left to the announcement of what moved it.
         """
-        self._write(_announced(order) for order in orders)
+        self._write(update_each, [_announced(order) for order in orders])
 
-    def _write(self, writes: Iterable[UpdateOne]) -> None:
-        """Keeps the books of a journey; an order that the validator refuses spoils it for no other."""
-        batch = list(writes)
-        if not batch:
+    def _page(self, until: Document, after: Place | None, limit: int) -> list[Order]:
+        condition: Document = {"dueBy": until or {"$exists": True}}
+        if after:
+            moment, order_id = after
+            same_moment = {"dueBy": moment, "_id": {"$gt": ObjectId(order_id)}}
+            condition = {
+                "dueBy": {**until, "$gte": moment},
+                "$or": [{"dueBy": {"$gt": moment}}, same_moment],
+            }
+        with reachable():
+            found = self._collection.find(condition, _SHOWN).sort([("dueBy", 1), ("_id", 1)])
+            return [order_of(document) for document in found.limit(limit)]
+
+    def _write(self, update: _Update, writes: Sequence[UpdateOne]) -> None:
+        """Keeps the books of a journey; an order that is locked or refused spoils it for no other.
+
+        A locked order stays as it is, and the sweep finds it again.
+        """
+        if not writes:
             return
+        with reachable():
+            updated = update(self._collection, writes)
+            for position in updated.refused:
+                self._write_past_the_validator(writes[position])
+        if updated.locked:
+            locked = [_id_in(writes[position]) for position in updated.locked]
+            log.info("orders are locked, left to the sweep", order_ids=locked)
+
+    def _write_past_the_validator(self, write: UpdateOne) -> None:
+        """These books are no part of the order, so the rules for orders do not bind them."""
+        log.error("order is invalid as stored", order_ids=[_id_in(write)])
         try:
-            with reachable():
-                self._collection.bulk_write(batch, ordered=False)
-        except BulkWriteError as error:
-            faults = error.details["writeErrors"]
-            if any(fault["code"] != _INVALID_DOCUMENT for fault in faults):
-                raise
-            invalid = [str(fault["op"]["q"]["_id"]) for fault in faults]
-            log.error("order is invalid as stored", order_ids=invalid)
+            self._collection.bulk_write([write], bypass_document_validation=True)
+        except OperationFailure as error:
+            log.error("order cannot be postponed", order_ids=[_id_in(write)], code=error.code)
+
+
+def _id_in(write: UpdateOne) -> str:
+    return str(write._filter["_id"])
 
 
 def _announced(order: Order) -> UpdateOne:

@@ -19,6 +19,7 @@ from app.domain import steps
 from app.domain.clock import id_at
 from app.domain.errors import NotAllowed
 from app.domain.order import Order
+from app.storage.batches import update_each
 from app.storage.database import Document, Transaction, reachable
 from app.storage.gathering import Gather
 from app.storage.group_commit import GroupCommit
@@ -178,13 +179,16 @@ class Orders:
         due_by: datetime,
         transaction: Transaction | None = None,
     ) -> list[str]:
-        """Writes many changes (before, after) in one round trip; the ids of those that another beat."""
+        """Writes many changes (before, after) in one round trip.
+
+        Returns the ids of the orders that are not written: another process changed them first, or holds them
+        in a transaction. Raises what the database says of an order that it refuses; the others are written.
+        """
         if not changes:
             return []
         writes = [UpdateOne(*_compare_and_set(before, after, due_by)) for before, after in changes]
         with reachable():
-            result = self._collection.bulk_write(writes, ordered=False, session=transaction)
-            if result.matched_count == len(writes):
+            if self._all_updated(writes, transaction):
                 return []
             hashes = {after["events"][-1]["hash"]: after["id"] for _, after in changes}
             written = self._collection.find(
@@ -193,20 +197,22 @@ class Orders:
             won = {hashes.get(event["hash"]) for document in written for event in document["events"]}
         return [after["id"] for _, after in changes if after["id"] not in won]
 
-    def pending_since_before(self, moment: datetime, limit: int) -> list[Order]:
-        """The orders still pending though made before the moment, oldest first."""
+    def pending_since_before(self, moment: datetime, limit: int, after: str | None = None) -> list[Order]:
+        """The orders behind that id still pending though made before the moment, oldest first."""
+        made: Document = {"$lt": ObjectId(id_at(moment))}
+        if after is not None:
+            made["$gt"] = ObjectId(after)
         with reachable():
-            found = self._collection.find(
-                {**LIVE, "status": "pending", "_id": {"$lt": ObjectId(id_at(moment))}}, WITH_TAIL
-            )
+            found = self._collection.find({**LIVE, "status": "pending", "_id": made}, WITH_TAIL)
             return [order_of(document) for document in found.sort("_id").limit(limit)]
 
-    def deleted_before(self, moment: datetime, limit: int) -> list[str]:
-        """The ids of orders deleted before the moment that owe nothing more."""
+    def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
+        """The ids of orders deleted before the moment that owe nothing more, except the ids in `but`."""
+        condition: Document = {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}}
+        if kept := object_ids(but):
+            condition["_id"] = {"$nin": kept}
         with reachable():
-            found = self._collection.find(
-                {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}}, {"_id": 1}
-            )
+            found = self._collection.find(condition, {"_id": 1})
             return [str(document["_id"]) for document in found.sort("deletedAt").limit(limit)]
 
     def purge(self, order_ids: Sequence[str]) -> None:
@@ -215,6 +221,15 @@ class Orders:
             self._collection.delete_many(
                 {"_id": {"$in": object_ids(order_ids)}, "deletedAt": {"$exists": True}}
             )
+
+    def _all_updated(self, writes: Sequence[UpdateOne], transaction: Transaction | None) -> bool:
+        if transaction:
+            result = self._collection.bulk_write(writes, ordered=False, session=transaction)
+            return result.matched_count == len(writes)
+        updated = update_each(self._collection, writes)
+        for refusal in updated.refused.values():
+            raise refusal
+        return updated.found == len(writes)
 
     def _read(self, order_ids: Sequence[str]) -> list[Order | None]:
         condition = {"_id": {"$in": list(set(object_ids(order_ids)))}, **LIVE}

@@ -10,9 +10,18 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from app.domain.stock import Level, Movement
+from app.storage.batches import locked
 from app.storage.database import Document, Transaction, reachable
 
 _DUPLICATE_KEY = 11000
+
+
+class LevelTooLow(Exception):
+    """A level would fall below zero, or the product is not tracked; the transaction must not go on."""
+
+
+class AlreadyMoved(Exception):
+    """The ledger has a movement of this order, product and kind; the transaction must not go on."""
 
 
 class Stock:
@@ -55,13 +64,10 @@ class Stock:
         movements: Sequence[Movement],
         at: datetime,
         transaction: Transaction,
-    ) -> bool:
-        """Moves the levels by the deltas and writes the rows.
-
-        False if a level would fall below zero or a row is there already; the transaction must not go on then.
-        """
+    ) -> None:
+        """Moves the levels by the deltas and writes the rows. Raises LevelTooLow, AlreadyMoved."""
         if not deltas:
-            return True
+            return
         writes = [
             UpdateOne(
                 {"_id": product, "onHand": {"$gte": -delta}},
@@ -70,16 +76,19 @@ class Stock:
             for product, delta in deltas.items()
         ]
         if self._levels.bulk_write(writes, session=transaction).matched_count != len(writes):
-            return False
+            raise LevelTooLow
         if not movements:
-            return True
+            return
         try:
             self._movements.insert_many([_row(movement) for movement in movements], session=transaction)
         except BulkWriteError as error:
             if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
                 raise
-            return False
-        return True
+            raise AlreadyMoved from error
+
+    def locked(self, product_ids: Iterable[str]) -> set[str]:
+        """Which of the products another transaction holds now."""
+        return locked(self._levels, product_ids, {"$inc": {"version": 1}})
 
     def held_by(self, order_ids: Sequence[str], transaction: Transaction) -> dict[str, dict[str, int]]:
         """What these orders hold of each product: taken, and not yet put back."""

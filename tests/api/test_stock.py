@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
     from flask.testing import FlaskClient
+    from pymongo.database import Database
 
 
 def test_a_level_is_set_shown_and_set_again(client: FlaskClient) -> None:
@@ -181,3 +182,16 @@ def test_levels_and_movements_are_paged(client: FlaskClient) -> None:
         assert client.get(f"{path}&colour=red").status_code == 422
     cursor = client.get("/stock/a/movements?limit=1").get_json()["nextCursor"]
     assert client.get(f"/stock/b/movements?cursor={cursor}").status_code == 400
+
+
+def test_a_product_that_another_transaction_holds_is_busy_and_the_database_is_well(
+    client: FlaskClient, database: Database[dict[str, Any]]
+) -> None:
+    client.put("/stock/p", json={"onHand": 5})
+    with database.client.start_session() as session, session.start_transaction():
+        database["stock"].update_one({"_id": "p"}, {"$inc": {"onHand": -1}}, session=session)
+        answer = client.put("/stock/p", json={"onHand": 6})
+        session.abort_transaction()
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "stock_busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client.put("/stock/p", json={"onHand": 6}).status_code == 200

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.domain.clock import now
+from app.services.sweeping import send_overdue
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -75,6 +76,18 @@ def followed(shop: Shop, collaborator: str, method: str, then: Callable[[], obje
     """The shop with something else happening right after the first call of that method."""
     changed: dict[str, Any] = {collaborator: Followed(getattr(shop, collaborator), method, then)}
     return replace(shop, **changed)
+
+
+def swept(shop: Shop, *busy: str) -> dict[str, list[str]]:
+    """What one sweep sends again: the ids by step; the steps named have a busy queue."""
+    sent: dict[str, list[str]] = {}
+
+    def send(owed: dict[str, list[str]]) -> None:
+        for name, order_ids in owed.items():
+            sent.setdefault(name, []).extend(order_ids)
+
+    send_overdue(shop, lambda name: name not in busy, send)
+    return sent
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:

@@ -12,6 +12,7 @@ from app.config import Settings
 from app.domain import steps
 from app.services import ordering, processing, sweeping
 from app.storage import database as storage
+from tests.real.doubles import swept
 from tests.real.originals import (
     CREATED,
     UPDATED,
@@ -71,7 +72,7 @@ def test_an_order_of_the_original_is_adopted_as_it_stood(
     assert ordering.verify(shop, order["id"]) is None
     assert steps.due(order) == []
     assert sweeping.expire_orders(shop) == 0
-    assert sweeping.overdue_steps(shop) == {}
+    assert swept(shop) == {}
 
 
 def test_an_adopted_order_can_be_shipped(database: Any, settings: Settings, shop: Shop) -> None:

@@ -16,8 +16,8 @@ from app.domain.payments import TRY_AGAIN, Charge
 from app.services.ordering import change_status
 from app.services.payment_steps import charge
 from app.services.processing import perform
-from app.services.sweeping import expire_orders, overdue_steps
-from tests.real.doubles import at_once, followed
+from app.services.sweeping import expire_orders
+from tests.real.doubles import at_once, followed, swept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +136,7 @@ def test_a_provider_that_is_down_is_asked_again_after_ever_longer_waits(
         middle = min(60.0, 2.0**attempt)
         assert middle * 0.49 < (document["dueBy"] - clock()).total_seconds() < middle * 1.51
         clock.advance(document["dueBy"] - clock())
-        assert overdue_steps(shop)[steps.AUTHORIZE.name] == [order_id]
+        assert swept(shop)[steps.AUTHORIZE.name] == [order_id]
 
 
 def test_attempts_count_anew_for_the_next_step(

@@ -147,7 +147,7 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
 WRITES: dict[str, Callable[[storage.Database[Any]], object]] = {
     "fixing an answer": _orders(lambda orders: orders.fix_answer(ONE, 1)),
     "postponing": _duties(lambda duties: duties.postpone({ONE: END})),
-    "allowing more time": _duties(lambda duties: duties.allow_until(SOME, END)),
+    "allowing more time": _duties(lambda duties: duties.allow_until(dict.fromkeys(SOME, END), END)),
     "purging orders": _orders(lambda orders: orders.purge(SOME)),
     "claiming notifications": lambda database: Notifications(database).claim([f"{ONE}:1:log"], START, END),
     "purging notifications": lambda database: Notifications(database).purge(SOME),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from bson import ObjectId
 
 from app.domain import steps
@@ -16,19 +17,18 @@ from app.services.processing import perform
 from app.services.sweeping import (
     all_owed_steps,
     expire_orders,
-    overdue_steps,
     purge_deleted_orders,
     redrive,
 )
-from tests.real.doubles import at_once, followed
+from tasks import maintenance
+from tasks.steps import send
+from tests.real.doubles import at_once, followed, swept
 
 if TYPE_CHECKING:
-    import pytest
-
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
     from tests.real.books import Books
-    from tests.real.conftest import Finish, Place, SetStock
+    from tests.real.conftest import Finish, Place, Queues, SetStock
     from tests.real.doubles import StoppedClock
 
 TICK = timedelta(milliseconds=1)
@@ -38,6 +38,13 @@ DAY = timedelta(days=1)
 def onwards(order_id: str) -> dict[str, list[str]]:
     """What a new order owes."""
     return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE: [order_id]}
+
+
+def sent_again(shop: Shop, step: str) -> float:
+    """How often the step was sent again so far, by this process's metrics."""
+    name = f'steps_sent_again_total{{step="{step}"}} '
+    lines = shop.metrics.text({}).decode().splitlines()
+    return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
 def spoil(database: OrderDatabase, order_id: str) -> None:
@@ -51,14 +58,116 @@ def test_a_step_is_sent_again_once_per_deadline_and_not_before_it(
 ) -> None:
     order_id = place()["id"]
     clock.advance(shop.settings.step_deadline - TICK)
-    assert overdue_steps(shop) == {}
+    assert swept(shop) == {}
     clock.advance(TICK)
-    assert overdue_steps(shop) == onwards(order_id)
-    assert overdue_steps(shop) == {}
+    assert swept(shop) == onwards(order_id)
+    assert swept(shop) == {}
     clock.advance(shop.settings.step_deadline - TICK)
-    assert overdue_steps(shop) == {}
+    assert swept(shop) == {}
     clock.advance(TICK)
-    assert overdue_steps(shop) == onwards(order_id)
+    assert swept(shop) == onwards(order_id)
+
+
+def test_a_step_whose_queue_is_busy_keeps_its_deadline_and_counts_as_sent_when_it_is(
+    shop: Shop, clock: StoppedClock, place: Place, books: Books
+) -> None:
+    order_id = place()["id"]
+    announce(shop, [order_id])
+    clock.advance(shop.settings.step_deadline)
+    due_by = books.document(order_id)["dueBy"]
+    before = sent_again(shop, steps.AUTHORIZE.name)
+    assert swept(shop, steps.AUTHORIZE.name) == {}
+    assert books.document(order_id)["dueBy"] == due_by
+    assert sent_again(shop, steps.AUTHORIZE.name) == before
+    assert swept(shop) == {steps.AUTHORIZE.name: [order_id]}
+    assert books.document(order_id)["dueBy"] == shop.due_by()
+    assert sent_again(shop, steps.AUTHORIZE.name) == before + 1
+
+
+def test_a_step_that_is_due_soon_waits_for_no_busy_queue_of_another_step(
+    shop: Shop, clock: StoppedClock, place: Place
+) -> None:
+    """And the other step is sent as soon as its own queue is free."""
+    order_id = place()["id"]
+    clock.advance(shop.settings.step_deadline)
+    assert swept(shop, steps.ANNOUNCE) == {steps.AUTHORIZE.name: [order_id]}
+    assert order_id in swept(shop)[steps.ANNOUNCE]
+    assert swept(shop) == {}
+
+
+def test_orders_whose_queue_is_busy_hold_up_none_behind_them(
+    shop: Shop, clock: StoppedClock, place: Place, stocked: SetStock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 4)
+    stocked(apple=50)
+    busy = [place()["id"] for _ in range(11)]
+    announce(shop, busy)
+    perform(shop, steps.AUTHORIZE, busy)
+    clock.advance(TICK)
+    behind = [place()["id"] for _ in range(3)]
+    announce(shop, behind)
+    clock.advance(shop.settings.step_deadline)
+    assert sorted(swept(shop, steps.DECREMENT.name)[steps.AUTHORIZE.name]) == sorted(behind)
+    assert swept(shop, steps.DECREMENT.name) == {}
+    found = [swept(shop)[steps.DECREMENT.name] for _ in range(3)]
+    assert sorted(order_id for ids in found for order_id in ids) == sorted(busy)
+
+
+def test_what_cannot_be_sent_keeps_its_deadline(
+    shop: Shop, clock: StoppedClock, place: Place, books: Books
+) -> None:
+    order_id = place()["id"]
+    clock.advance(shop.settings.step_deadline)
+    due_by = books.document(order_id)["dueBy"]
+
+    def fail(_: object) -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        sweeping.send_overdue(shop, lambda _: True, fail)
+    assert books.document(order_id)["dueBy"] == due_by
+    assert swept(shop) == onwards(order_id)
+
+
+def test_a_retry_that_is_set_while_its_step_is_sent_again_keeps_its_own_time(
+    shop: Shop, clock: StoppedClock, place: Place, books: Books
+) -> None:
+    """The worker may be faster than the sweep that sent for it."""
+    order_id = place(method="sandbox_unavailable")["id"]
+    announce(shop, [order_id])
+    clock.advance(shop.settings.step_deadline)
+    sweeping.send_overdue(shop, lambda _: True, lambda _: perform(shop, steps.AUTHORIZE, [order_id]))
+    assert books.document(order_id)["dueBy"] < shop.due_by()
+
+
+def test_beat_asks_which_queues_are_free_and_sends_to_those(
+    queues: Queues,
+    shop: Shop,
+    clock: StoppedClock,
+    place: Place,
+    stocked: SetStock,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The whole of it on a broker: two messages wait for the workers of one queue, none for the other."""
+    stocked(apple=5)
+    waiting, going = place()["id"], place()["id"]
+    announce(shop, [waiting, going])
+    perform(shop, steps.AUTHORIZE, [going])
+    clock.advance(shop.settings.step_deadline)
+    due_by = books.document(waiting)["dueBy"]
+    monkeypatch.setattr(maintenance, "shop", lambda: shop)
+    for _ in range(2):
+        send(steps.AUTHORIZE.name, ["0" * 24])
+
+    maintenance.sweep()
+
+    assert queues.take("payments") == [(steps.AUTHORIZE.name, [["0" * 24]])] * 2
+    assert queues.take("stock") == [(steps.DECREMENT.name, [[going]])]
+    assert books.document(waiting)["dueBy"] == due_by
+    assert books.document(going)["dueBy"] == shop.due_by()
+    maintenance.sweep()
+    assert queues.take("payments") == [(steps.AUTHORIZE.name, [[waiting]])]
 
 
 def test_only_what_the_order_owes_now_is_sent_again(
@@ -69,7 +178,7 @@ def test_only_what_the_order_owes_now_is_sent_again(
     announce(shop, [order_id])
     perform(shop, steps.AUTHORIZE, [order_id])
     clock.advance(shop.settings.step_deadline)
-    assert overdue_steps(shop) == {steps.DECREMENT.name: [order_id]}
+    assert swept(shop) == {steps.DECREMENT.name: [order_id]}
 
 
 def test_an_order_that_owes_nothing_is_forgotten_by_the_sweep(
@@ -83,7 +192,7 @@ def test_an_order_that_owes_nothing_is_forgotten_by_the_sweep(
     perform(late, steps.CAPTURE, [order_id])
     announce(shop, [order_id])
     shop.duties.postpone({order_id: clock()})
-    assert overdue_steps(shop) == {}
+    assert swept(shop) == {}
     assert "dueBy" not in books.document(order_id)
 
 
@@ -97,7 +206,7 @@ def test_settling_an_order_that_moved_on_meanwhile_forgets_nothing(
     cancelling = followed(
         shop, "duties", "overdue", lambda: change_status(shop, order_id, "cancelled", actor="u")
     )
-    assert overdue_steps(cancelling) == {}
+    assert swept(cancelling) == {}
     assert books.document(order_id)["dueBy"] == shop.due_by()
 
 
@@ -107,8 +216,8 @@ def test_one_order_that_its_validator_refuses_does_not_stop_the_sweep(
     ids = [place()["id"] for _ in range(3)]
     spoil(database, ids[1])
     clock.advance(shop.settings.step_deadline)
-    assert sorted(overdue_steps(shop)[steps.AUTHORIZE.name]) == sorted(ids)
-    assert overdue_steps(shop) == onwards(ids[1])
+    assert sorted(swept(shop)[steps.AUTHORIZE.name]) == sorted(ids)
+    assert swept(shop) == {}
 
 
 def test_everything_owed_is_found_page_by_page_whether_overdue_or_not(
@@ -226,10 +335,10 @@ def test_redriving_makes_what_is_owed_due_at_once_with_its_attempts_forgotten(
     order_id = place(method="sandbox_unavailable")["id"]
     for _ in range(6):
         perform(shop, steps.AUTHORIZE, [order_id])
-    assert overdue_steps(shop) == {}
+    assert swept(shop) == {}
     assert set(redrive(shop, order_id)) == onwards(order_id).keys()
     assert books.document(order_id)["attempts"] == 0
-    assert overdue_steps(shop) == onwards(order_id)
+    assert swept(shop) == onwards(order_id)
 
 
 def test_redriving_an_order_that_owes_nothing_or_is_not_there_changes_nothing(

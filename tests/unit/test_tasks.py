@@ -117,14 +117,3 @@ def test_announcing_sends_for_the_delivery_of_what_it_recorded_by_notification_a
         ("notifications.deliver", (["a:1:mail", "b:1:mail"],)),
         ("notifications.send_webhooks", (["e"],)),
     ]
-
-
-def test_the_sweep_sends_again_what_is_overdue_and_leaves_busy_queues_alone(
-    celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    owed = {steps.AUTHORIZE.name: ["a"], steps.DECREMENT.name: ["b"]}
-    monkeypatch.setattr("tasks.maintenance.shop", lambda: "the shop")
-    monkeypatch.setattr("tasks.maintenance.free_tasks", lambda: lambda name: name == steps.DECREMENT.name)
-    monkeypatch.setattr(sweeping, "overdue_steps", lambda _: owed)
-    celery.tasks["maintenance.sweep"]()
-    assert published == [(steps.DECREMENT.name, (["b"],))]
