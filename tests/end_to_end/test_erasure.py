@@ -72,7 +72,7 @@ def test_nothing_of_an_erased_customer_can_be_read_anywhere(
     unsent = {"orderId": {"$in": ids}, "status": "pending"}
     assert service.database.notifications.count_documents(unsent) > 4
 
-    command = f"flask --app wsgi erase-customer '{CUSTOMER}'"
+    command = f"flask --app wsgi erase-customer --yes '{CUSTOMER}'"
     service.stack.run("erasure", command)
     assert _said(service, "erasure")[:3] == ["orders", "erased", str(len(ids))]
 
@@ -95,7 +95,7 @@ def test_nothing_of_an_erased_customer_can_be_read_anywhere(
     assert {mail["status"] for mail in mails} == {"failed"}
 
     # Nothing is left to be erased, of him or of somebody whom nobody knows.
-    for again in (command, "flask --app wsgi erase-customer nobody"):
+    for again in (command, "flask --app wsgi erase-customer --yes nobody"):
         service.stack.run("again", again)
         assert _said(service, "again")[:3] == ["orders", "erased", "0"]
     logs = [log.read_text() for log in (service.stack.directory / "log").iterdir()]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import ObjectId, json_util
+from flask import Flask
 
+from app.cli import register_commands
 from app.domain.chain import first_bad_sequence
 from app.domain.errors import IdempotencyKeyReused
 from app.services import erasing
@@ -16,14 +21,18 @@ from app.services.erasing import Erased, erase_customer
 from app.services.notifying import announce, deliver
 from app.services.ordering import delete_order, order_at_version, place_order
 from app.storage.personal_data import NO_BODY
+from deploy.local.stack import ROOT
 from tests.real.doubles import Crash, Followed, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flask.testing import FlaskCliRunner
+
     from app.domain.order import Order
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
+    from deploy.local.servers import MongoServer
     from tests.real.conftest import Finish
 
     PlaceFor = Callable[..., Order]
@@ -185,3 +194,53 @@ def test_what_the_original_service_kept_is_erased_too(
     assert SECRET not in json_util.dumps(kept.find_one({"_id": 1}))
     assert SECRET in json_util.dumps(kept.find_one({"_id": 2}))
     kept.delete_many({})
+
+
+@pytest.fixture
+def command(shop: Shop) -> FlaskCliRunner:
+    """The commands over this shop, as a script runs them: with no terminal."""
+    app = Flask("app")
+    app.extensions["shop"] = shop
+    register_commands(app)
+    return app.test_cli_runner()
+
+
+def test_where_nobody_can_be_asked_nothing_is_erased(
+    command: FlaskCliRunner, place_for: PlaceFor, database: OrderDatabase
+) -> None:
+    """Unless the command says that it need not ask."""
+    place_for("ann")
+    refused = command.invoke(args=["erase-customer", "ann"], input="y\n")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == "Error: Nothing is erased: add --yes where nobody can be asked.\n"
+    assert held(database, "ann") == 1
+    done = command.invoke(args=["erase-customer", "--yes", "ann"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert held(database, "ann") == 0
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", 0), ("n", 1), ("", 1)])
+def test_at_a_terminal_the_command_asks_before_it_erases(
+    place_for: PlaceFor, database: OrderDatabase, mongo_server: MongoServer, answer: str, left: int
+) -> None:
+    """An empty answer is a no."""
+    place_for("ann")
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "AUTH": "off", "MONGO_URI": mongo_server.uri(database.name)}
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        asked = subprocess.Popen(
+            [sys.executable, "-m", "flask", "--app", "wsgi", "erase-customer", "ann"],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment,
+            text=True,
+        )
+        os.close(theirs)
+        terminal.write(f"{answer}\n".encode())
+        said, _ = asked.communicate(timeout=60)
+    assert "from all orders of ann? They cannot be restored. [y/N]" in said
+    assert ("Nothing is erased." in said) == bool(left)
+    assert asked.returncode == left
+    assert held(database, "ann") == left
