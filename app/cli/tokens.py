@@ -26,10 +26,18 @@ def _expiry(_context: click.Context, _option: click.Parameter, text: str) -> tim
 def token(sub: str, scope: str, expires: timedelta) -> None:
     """Make a token, where the tokens' secret is set (JWT_SECRET)."""
     settings = shop().settings
+    if settings.jwt_jwks_url or settings.jwt_public_key:
+        raise click.ClickException("Tokens are verified by a public key, so their issuer alone makes them.")
     if not (settings.jwt_secret and settings.jwt_issuer and settings.jwt_audience):
-        raise click.ClickException(
-            "JWT_SECRET, JWT_ISSUER and JWT_AUDIENCE must be set; with a key, the issuer alone makes tokens."
-        )
+        needed = {
+            "JWT_SECRET": settings.jwt_secret,
+            "JWT_ISSUER": settings.jwt_issuer,
+            "JWT_AUDIENCE": settings.jwt_audience,
+        }
+        missing = ", ".join(name for name, value in needed.items() if not value)
+        raise click.ClickException(f"A token needs settings that are missing: {missing}.")
+    if settings.auth == "off":
+        click.echo("AUTH is off: the service takes every call, with or without a token.", err=True)
     claims = {"sub": sub, "scope": scope}
     try:
         caller = caller_of(claims)

@@ -214,6 +214,22 @@ def test_a_token_made_at_the_terminal_opens_what_it_says(app: Flask, client: Fla
     )
 
 
+def test_a_service_that_asks_for_no_token_makes_one_and_says_so(make_app: Callable[..., Flask]) -> None:
+    app = make_app(**{**SETTINGS, "AUTH": "off"})
+    made = app.test_cli_runner().invoke(args=["token", "--sub", "ann", "--scope", "orders:read"])
+    assert made.exit_code == 0
+    assert (
+        jwt.decode(made.stdout.strip(), SECRET, ["HS256"], audience=SETTINGS["JWT_AUDIENCE"])["sub"] == "ann"
+    )
+    assert made.stderr == "AUTH is off: the service takes every call, with or without a token.\n"
+
+
+def test_what_a_token_lacks_is_named_and_nothing_else(make_app: Callable[..., Flask]) -> None:
+    made = make_app(AUTH="off", JWT_SECRET=SECRET).test_cli_runner()
+    refused = made.invoke(args=["token", "--sub", "ann", "--scope", "orders:read"])
+    assert refused.stderr == "Error: A token needs settings that are missing: JWT_ISSUER, JWT_AUDIENCE.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "environ"),
     [
@@ -223,6 +239,7 @@ def test_a_token_made_at_the_terminal_opens_what_it_says(app: Flask, client: Fla
         (["--scope", "orders:read"], SETTINGS),
         (["--sub", "ann", "--scope", "orders:read"], {"AUTH": "off"}),
         (["--sub", "ann", "--scope", "orders:read"], {"AUTH": "off", "JWT_SECRET": SECRET}),
+        (["--sub", "ann", "--scope", "orders:read"], {**CHECKED, "JWT_JWKS_URL": "https://issuer.example"}),
     ],
 )
 def test_no_token_is_made_that_would_not_be_one(
