@@ -7,10 +7,10 @@ FOUND = $(or $(PYTHON),$(error Python 3.11 or later is needed, and none was foun
 BIN := .venv/bin
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 run: ## The whole service on this machine, until Ctrl-C (PORT=3003)
-	@exec $(FOUND) -m deploy.local
+	@exec "$(FOUND)" -m deploy.local
 
 test: dev ## All tests, on servers they start themselves (ARGS="-k stock")
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
@@ -51,4 +51,4 @@ clean: ## Remove what was built and what the local service stored
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 dev:
-	@$(FOUND) -m deploy.local.venv requirements/dev.txt
+	@"$(FOUND)" -m deploy.local.venv requirements/dev.txt

@@ -34,7 +34,8 @@ class Nginx(Server):
         parts: Iterable[str] = (),
         changes: Mapping[str, str] | None = None,
     ) -> None:
-        self._text = CONFIGURATION.read_text()
+        # Whatever takes the place of these folders can have a space in its path.
+        self._text = re.sub(r"(/(?:tmp|etc/nginx)/[\w.]+);", r'"\1";', CONFIGURATION.read_text())
         for part in parts:
             self._text = re.sub(rf"# {part}: ", "", self._text)
         self.tls_port = free_port()

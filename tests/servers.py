@@ -39,14 +39,14 @@ class StackStarter(Protocol):
 @pytest.fixture(scope="session")
 def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
     """The mongod of the whole run, never to be stopped by a test."""
-    with MongoServer(tmp_path_factory.mktemp("mongod")) as server:
+    with MongoServer(tmp_path_factory.mktemp("mongod of the run")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The broker of the whole run, never to be stopped by a test."""
-    with Broker(tmp_path_factory.mktemp("valkey")) as server:
+    with Broker(tmp_path_factory.mktemp("valkey of the run")) as server:
         yield server
 
 
@@ -124,7 +124,7 @@ def start_stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stac
                 "MONGO_URI": mongo_uri or request.getfixturevalue("mongo_uri"),
                 "REDIS_URL": redis_url or request.getfixturevalue("redis_url"),
             }
-            directory = tmp_path / f"stack-{uuid.uuid4().hex}"
+            directory = tmp_path / f"a stack {uuid.uuid4().hex}"
             stack = stacks.enter_context(Stack(directory, {"AUTH": "off", **servers, **(settings or {})}))
             stack.migrate()
             for role, number in (roles or dict.fromkeys(ROLES, 1)).items():

@@ -47,6 +47,8 @@ def main() -> None:
         make_venv(ROOT / "requirements" / "local.txt")
     except KeyboardInterrupt:
         sys.exit(130)
+    except PermissionError as error:
+        sys.exit(f"{error.filename} cannot be used ({error.strerror}): does it belong to another user?")
     os.execv(PYTHON, [str(PYTHON), "-m", "deploy.local.runner"])
 
 

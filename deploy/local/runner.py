@@ -8,35 +8,48 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
 from base64 import b64encode
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
-from secrets import token_bytes
+from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, NoReturn
 
 import redis
 from pymongo.errors import PyMongoError
 
+from app.config import TABLE
 from app.storage.database import connect
 from deploy.local.mailbox import Mailbox
 from deploy.local.process import Failed
 from deploy.local.servers import Broker, MongoServer
-from deploy.local.stack import ROLES, ROOT, Stack
+from deploy.local.stack import OF_PROCESSES, ROLES, ROOT, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from deploy.local.servers import Server
 
 HOME = ROOT / ".local"
 LOGS = HOME / "log"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-DEFAULTS = {"AUTH": "off", "PORT": "3003", "LOG_LEVEL": "info"}
+# A webhook's receiver runs on the same machine, as everything does here.
+DEFAULTS = {
+    "AUTH": "off",
+    "PORT": "3003",
+    "LOG_LEVEL": "info",
+    "PAYMENT_PROVIDER": "sandbox",
+    "WEBHOOK_ALLOW_PRIVATE": "true",
+}
+# Who issues the tokens where no other issuer is given: the command `token`.
+OWN_ISSUER = {"JWT_ISSUER": "local", "JWT_AUDIENCE": "order-service"}
+OTHER_ISSUERS = ("JWT_JWKS_URL", "JWT_PUBLIC_KEY")
 WATCH_EVERY = 0.3
-FOR_THE_COMMAND_LINE = ("AUTH", "MONGO_URI", "REDIS_URL", "SMTP_URL", "PAYMENT_WEBHOOK_SECRET")
+KEPT_RUNS = 5
 
 READY = """
 The order service is ready.
@@ -44,18 +57,23 @@ The order service is ready.
   address   {url}
   docs      {url}/docs
   mailbox   {mailbox}
-  logs      .local/log
+  logs      .local/log, with those of the last runs in previous-1 (the latest) to previous-{kept}
   settings  .local/env, for the command line: set -a; . .local/env
 
 A first order, to paste into another terminal:
-
-  curl -i {url}/orders -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d '{{
+{token}
+  curl -i {url}/orders{authorization} -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d '{{
     "userId": "user-1", "email": "user-1@example.com", "paymentMethod": "sandbox_ok",
     "products": [{{"productId": "coffee", "quantity": 2, "unitPrice": 4.50}}], "totalAmount": 9.00
   }}'
 
 Ctrl-C ends it all; the data stays in .local.
 """
+# How a shell gets a token where one is asked for, and sends it.
+MINT = """
+  set -a; . .local/env; set +a
+  TOKEN=$(.venv/bin/flask --app wsgi token --sub user-1 --scope 'orders:read orders:write')"""
+AUTHORIZATION = ' -H "Authorization: Bearer $TOKEN"'
 
 
 class Stopped(BaseException):
@@ -64,8 +82,7 @@ class Stopped(BaseException):
 
 def run() -> NoReturn:
     """Run the service; whatever ends it, what was started ends in good order, and nothing interrupts that."""
-    for log in LOGS.glob("*.log"):
-        log.unlink()
+    put_logs_by(LOGS)
     with ExitStack() as parts:
         try:
             _serve(parts)
@@ -97,6 +114,8 @@ def _serve(parts: ExitStack) -> NoReturn:
         mailbox = ".local/mail"
 
     settings.setdefault("PAYMENT_WEBHOOK_SECRET", f"whsec_{b64encode(token_bytes(24)).decode()}")
+    if not any(name in settings for name in OTHER_ISSUERS):
+        settings = {**OWN_ISSUER, "JWT_SECRET": token_urlsafe(32), **settings}
 
     stack = parts.enter_context(Stack(HOME, settings))
     _say("Migrating …")
@@ -107,16 +126,48 @@ def _serve(parts: ExitStack) -> NoReturn:
     for role in ROLES:
         stack.start(role)
     stack.wait_ready()
-    _write_down({name: settings[name] for name in FOR_THE_COMMAND_LINE})
-    _say(READY.format(url=stack.base_url, mailbox=mailbox))
+    _write_down(stack.env)
+    _say(_welcome(stack, mailbox))
     _watch(stack, servers)
 
 
-def _write_down(settings: Mapping[str, str]) -> None:
-    """Keep the settings for a shell, from which the command line then reaches this service."""
-    place = HOME / "env"
-    place.touch(mode=0o600)
-    place.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
+def _welcome(stack: Stack, mailbox: str) -> str:
+    """What a newcomer needs to know; the token only where the command line can make one."""
+    needs_token = stack.env["AUTH"].lower() == "jwt" and "JWT_SECRET" in stack.env
+    return READY.format(
+        url=stack.base_url,
+        mailbox=mailbox,
+        kept=KEPT_RUNS,
+        token=MINT if needs_token else "",
+        authorization=AUTHORIZATION if needs_token else "",
+    )
+
+
+def put_logs_by(folder: Path) -> None:
+    """Keep the logs of the last runs, each in a folder of its own."""
+    logs = list(folder.glob("*.log"))
+    if not logs:
+        return
+    shutil.rmtree(folder / f"previous-{KEPT_RUNS}", ignore_errors=True)
+    for number in reversed(range(1, KEPT_RUNS)):
+        with suppress(FileNotFoundError):
+            (folder / f"previous-{number}").rename(folder / f"previous-{number + 1}")
+    latest = folder / "previous-1"
+    latest.mkdir()
+    for log in logs:
+        log.rename(latest / log.name)
+
+
+def _write_down(environment: Mapping[str, str]) -> None:
+    """Keep every setting in force for a shell, from which the command line then reaches this service."""
+    of_tracing = (name for name in environment if name.startswith("OTEL_"))
+    names = [*map(str.upper, TABLE), *OF_PROCESSES, *of_tracing]
+    lines = [f"{name}={shlex.quote(environment[name])}\n" for name in names if name in environment]
+    # There are secrets among them, so the file is nobody else's to read from the first byte.
+    handle = os.open(HOME / "env", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as place:
+        os.fchmod(handle, 0o600)
+        place.write("".join(lines))
 
 
 def _drop_leases(redis_url: str) -> None:

@@ -22,6 +22,18 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("web", "relay", "worker", "beat")
 STOPPING_ORDER = (("web",), ("relay", "beat", "worker"))
 LEASED = ("relay", "beat")
+# The variables that single processes read beside the settings.
+OF_PROCESSES = (
+    "BIND_ADDRESS",
+    "WEB_CONCURRENCY",
+    "KEEPALIVE",
+    "REQUEST_TIMEOUT",
+    "GRACEFUL_TIMEOUT",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "WORKER_NAME",
+    "WORKER_CONCURRENCY",
+    "BEAT_SCHEDULE",
+)
 READY_LINES = {"relay": "relay works", "worker": "ready.", "beat": "beat works"}
 
 

@@ -14,9 +14,7 @@ PYTHON = VENV / "bin" / "python"
 
 def make_venv(lock: Path) -> None:
     """Install what the lock names, checked by hash; exits with one line when that cannot be."""
-    locks = sorted(lock.parent.glob("*.txt"))
-    version = hashlib.sha256(b"".join(each.read_bytes() for each in locks)).hexdigest()
-    stamp = VENV / f"installed-{version}" / lock.name
+    stamp = stamp_of(lock, VENV)
     if stamp.exists() and PYTHON.exists():
         return
     if sys.version_info < (3, 11):  # noqa: UP036 - whatever Python make finds runs this
@@ -37,6 +35,13 @@ def make_venv(lock: Path) -> None:
             shutil.rmtree(old)
     stamp.parent.mkdir(exist_ok=True)
     stamp.touch()
+
+
+def stamp_of(lock: Path, folder: Path) -> Path:
+    """The file in a virtual environment that says that what the lock names is installed there."""
+    locks = sorted(lock.parent.glob("*.txt"))
+    version = hashlib.sha256(b"".join(each.read_bytes() for each in locks)).hexdigest()
+    return folder / f"installed-{version}" / lock.name
 
 
 def _run(what: str, *command: str) -> None:

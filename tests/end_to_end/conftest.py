@@ -95,7 +95,7 @@ def service(
         "SMTP_URL": post_office.url,
         "MAIL_FROM": "The Shop <shop@example.org>",
     }
-    with Stack(tmp_path_factory.mktemp("shared-stack"), settings) as stack:
+    with Stack(tmp_path_factory.mktemp("shared stack"), settings) as stack:
         stack.migrate()
         for role in ROLES:
             stack.start(role)

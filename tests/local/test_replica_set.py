@@ -26,7 +26,7 @@ PASSWORDS = {"orders": "orders-secret", "backup": "backup-secret"}
 @pytest.fixture(scope="module")
 def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Three mongods that know the same key, and at first nothing of each other."""
-    tmp_path = tmp_path_factory.mktemp("members")
+    tmp_path = tmp_path_factory.mktemp("members of a set")
     key = tmp_path / "key"
     key.write_text("a key that all members share")
     key.chmod(0o400)

@@ -7,10 +7,9 @@ import fcntl
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,43 +17,55 @@ import httpx
 import pytest
 
 from deploy.local.process import Process
+from deploy.local.runner import KEPT_RUNS, put_logs_by
 from deploy.local.servers import free_port
-from deploy.local.stack import ROOT
 from tests.end_to_end.service import eventually
+from tests.newcomer import Newcomer
+from tests.receiver import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from deploy.local.servers import Broker
 
-SHIPPED = ("app", "deploy", "migrations", "tasks", "Procfile", "wsgi.py")
-GIVEN = ("AUTH", "LOG_LEVEL", "MONGO_URI", "REDIS_URL", "SMTP_URL", "API_PREFIX")
+LOCALLY = ("-m", "deploy.local")
+READER = ("--sub", "user-1", "--scope", "orders:read")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of what is run, with a .local of its own."""
-    for name in SHIPPED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, tmp_path)
-    return tmp_path
+def newcomer() -> Iterator[Newcomer]:
+    """Who starts the service: not in pytest's own folder, which is for one user alone."""
+    with tempfile.TemporaryDirectory(prefix="a newcomer ") as place:
+        yield Newcomer(Path(place))
 
 
 @pytest.fixture
-def runner(folder: Path) -> Iterator[Process]:
-    """The runner of that folder, started."""
-    env = {name: value for name, value in os.environ.items() if name not in GIVEN} | {
-        "PORT": str(free_port())
-    }
-    command = [sys.executable, "-m", "deploy.local.runner"]
-    process = Process("runner", command, folder / "console.log", env=env, cwd=folder)
-    process.start()
-    yield process
-    process.stop(10)
-    eventually(lambda: not left_of(folder))
+def folder(newcomer: Newcomer) -> Path:
+    """The folder with what is run, and a .local of its own."""
+    return newcomer.folder
+
+
+@pytest.fixture
+def start(newcomer: Newcomer) -> Iterator[Callable[..., Process]]:
+    """Starts the runner of that folder, by `make run` or as that does."""
+    with contextlib.ExitStack() as ending:
+
+        def begin(*command: str, **settings: str) -> Process:
+            env = newcomer.environment(PORT=str(free_port()), **settings)
+            whole = newcomer.command(*(command or (str(newcomer.bin / "python"), *LOCALLY)))
+            process = Process("runner", whole, newcomer.home / "console.log", env=env, cwd=newcomer.folder)
+            process.start()
+            ending.callback(eventually, lambda: not left_of(newcomer.folder))
+            ending.callback(process.stop, 10)
+            return process
+
+        yield begin
+
+
+@pytest.fixture
+def runner(start: Callable[..., Process]) -> Process:
+    """The runner, started."""
+    return start()
 
 
 def left_of(folder: Path) -> dict[int, str]:
@@ -82,37 +93,89 @@ def ready(runner: Process) -> bool:
     return "Ctrl-C ends it all" in runner.output()
 
 
-def test_the_settings_that_are_written_down_reach_the_running_service(runner: Process, folder: Path) -> None:
-    eventually(lambda: ready(runner), timeout=60)
-    bin_folder = Path(sys.executable).parent
-    shown = subprocess.run(
-        ["/bin/sh", "-c", f"set -a; . .local/env; exec {bin_folder}/flask --app wsgi db status"],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"]},
+def shell(newcomer: Newcomer, command: str) -> subprocess.CompletedProcess[str]:
+    """What a command comes to in a shell of the newcomer's, with the settings that were written down."""
+    prepared = f'set -a; . .local/env; PATH="$PWD/.venv/bin:$PATH"; set +a; {command}'
+    return subprocess.run(
+        newcomer.command("/bin/sh", "-c", prepared),
+        cwd=newcomer.folder,
+        env=newcomer.environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "pending" not in shown.stdout
 
 
-def test_the_order_that_is_printed_is_confirmed_and_mailed_and_sigterm_ends_everything(
-    runner: Process, folder: Path
+def test_the_settings_that_are_written_down_are_those_of_the_running_service(
+    newcomer: Newcomer, start: Callable[..., Process]
 ) -> None:
+    """All of them, whatever is in them, for a shell to read and for nobody else."""
+    given = {
+        "MAIL_FROM": "The \"Shop\" & 'Sons' <shop@example.org>",
+        "STOCK_POLICY": "strict",
+        "KEEPALIVE": "9",
+    }
+    python = str(newcomer.bin / "python")
+    runner = start("make", "run", f"PYTHON={python}", ORDER_EXPIRY="", API_PREFIX="/api", **given)
+    eventually(lambda: ready(runner), timeout=60)
+    assert newcomer.folder.joinpath(".local", "env").stat().st_mode & 0o777 == 0o600
+
+    names = (*given, "PORT", "API_PREFIX", "WEBHOOK_ALLOW_PRIVATE", "BEAT_SCHEDULE", "GRACEFUL_TIMEOUT")
+    shown = shell(newcomer, "env -0").stdout.split("\0")
+    told = dict(line.split("=", 1) for line in shown if line.partition("=")[0] in names)
+    schedule = newcomer.folder / ".local" / "beat-schedule"
+    own = {"WEBHOOK_ALLOW_PRIVATE": "true", "BEAT_SCHEDULE": str(schedule), "GRACEFUL_TIMEOUT": "3"}
+    assert told == {**given, **own, "API_PREFIX": "/api", "PORT": told["PORT"]}
+    assert httpx.get(f"http://127.0.0.1:{told['PORT']}/api/healthz", trust_env=False).status_code == 200
+
+    status = shell(newcomer, "flask --app wsgi db status")
+    assert (status.returncode, status.stderr) == (0, "")
+    assert "pending" not in status.stdout
+
+
+def test_the_command_line_makes_the_tokens_that_the_service_takes(
+    newcomer: Newcomer, start: Callable[..., Process]
+) -> None:
+    """With nothing given but that tokens are asked for; the order that is printed is paid for with one."""
+    runner = start(AUTH="jwt")
+    eventually(lambda: ready(runner), timeout=60)
+    address = re.findall(r"address +(\S+)", runner.output())[0]
+    assert httpx.get(f"{address}/orders", trust_env=False).status_code == 401
+    made = shell(newcomer, f"flask --app wsgi token {shlex.join(READER)}")
+    assert (made.returncode, made.stderr) == (0, "")
+    bearer = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    assert httpx.get(f"{address}/orders", headers=bearer, trust_env=False).status_code == 200
+
+    minted, _, printed = re.findall(r"(?s)(TOKEN=.*?\))(.*?)(curl .*?\}')\n", runner.output())[0]
+    token = shell(newcomer, f'{minted}; echo "$TOKEN"').stdout.strip()
+    assert as_curl(printed.replace("$TOKEN", token)).status_code == 201
+
+
+def test_the_order_that_is_printed_reaches_mail_and_webhook_and_sigterm_ends_all(
+    runner: Process, newcomer: Newcomer
+) -> None:
+    """Webhooks go to this machine, and the command line makes a token though none is needed."""
     eventually(lambda: ready(runner), timeout=60)
     printed = re.search(r"curl .*?\}'$", runner.output(), re.DOTALL | re.MULTILINE)
     assert printed
-    answer = as_curl(printed[0])
-    assert answer.status_code == 201
-    assert answer.json()["order"]["status"] == "confirmed"
-    eventually(lambda: list((folder / ".local" / "mail").glob("*confirmed.eml")))
+    address = printed[0].split()[2].removesuffix("/orders")
+    with Receiver() as receiver:
+        hook = {"url": receiver.url(), "events": ["order.confirmed"]}
+        assert httpx.post(f"{address}/webhook-endpoints", json=hook, trust_env=False).status_code == 201
+        answer = as_curl(printed[0])
+        assert answer.status_code == 201
+        assert answer.json()["order"]["status"] == "confirmed"
+        eventually(lambda: list((newcomer.folder / ".local" / "mail").glob("*confirmed.eml")))
+        eventually(lambda: receiver.hooks)
+    made = shell(newcomer, f"flask --app wsgi token {shlex.join(READER)}")
+    assert (made.returncode, made.stdout.count(".")) == (0, 2)
+    assert made.stderr == "AUTH is off: the service takes every call, with or without a token.\n"
 
     runner.ask_to_stop()
     eventually(lambda: not runner.running, timeout=10)
     assert runner.exit_code == 0
-    assert not left_of(folder)
+    assert not left_of(newcomer.folder)
 
 
 def test_a_part_that_dies_ends_the_run_with_one_line_that_names_it(runner: Process, folder: Path) -> None:
@@ -134,12 +197,12 @@ def test_a_runner_killed_outright_takes_everything_along(runner: Process, folder
     eventually(lambda: not left_of(folder), timeout=15)
 
 
-def checked(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def checked(newcomer: Newcomer, **settings: str) -> subprocess.CompletedProcess[str]:
     """What `make run` comes to where it must refuse."""
     return subprocess.run(
-        [sys.executable, "-m", "deploy.local"],
-        cwd=folder,
-        env=os.environ | settings,
+        newcomer.command(str(newcomer.bin / "python"), *LOCALLY),
+        cwd=newcomer.folder,
+        env=newcomer.environment(**settings),
         capture_output=True,
         text=True,
         check=False,
@@ -147,28 +210,63 @@ def checked(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_second_run_in_the_same_folder_says_so(folder: Path) -> None:
-    lock = folder / ".local" / "lock"
+def test_the_logs_of_a_run_are_kept_by_the_next_one(newcomer: Newcomer) -> None:
+    """Also by one that comes to nothing."""
+    logs = newcomer.folder / ".local" / "log"
+    logs.mkdir(parents=True)
+    logs.joinpath("web.log").write_text("the run before")
+    newcomer.own(newcomer.folder)
+    nowhere = {"MONGO_URI": "mongodb://127.0.0.1:1/orders", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    refused = checked(newcomer, PORT=str(free_port()), AUTH="neither", **nowhere)
+    assert "AUTH must be jwt, or off" in refused.stderr
+    assert logs.joinpath("previous-1", "web.log").read_text() == "the run before"
+    assert not logs.joinpath("web.log").exists()
+
+
+def test_the_logs_of_no_more_than_the_last_runs_are_kept(tmp_path: Path) -> None:
+    """The latest has the least number; a run that logged nothing counts for nothing."""
+    for number in range(KEPT_RUNS + 2):
+        tmp_path.joinpath("web.log").write_text(f"run {number}")
+        put_logs_by(tmp_path)
+        put_logs_by(tmp_path)
+    kept = {folder.name: folder.joinpath("web.log").read_text() for folder in tmp_path.iterdir()}
+    assert kept == {
+        f"previous-{number}": f"run {KEPT_RUNS + 2 - number}" for number in range(1, KEPT_RUNS + 1)
+    }
+
+
+def test_a_second_run_in_the_same_folder_says_so(newcomer: Newcomer) -> None:
+    lock = newcomer.folder / ".local" / "lock"
     lock.parent.mkdir()
+    lock.touch()
+    newcomer.own(newcomer.folder)
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         held.write("4711")
         held.flush()
-        refusal = checked(folder)
+        refusal = checked(newcomer)
     assert refusal.returncode == 1
     assert refusal.stderr == "The service already runs from this folder, as process 4711\n"
 
 
-def test_a_port_in_use_is_one_line(folder: Path, broker_server: Broker) -> None:
+def test_a_folder_of_somebody_else_is_one_line(newcomer: Newcomer) -> None:
+    newcomer.folder.chmod(0o555)
+    refusal = checked(newcomer)
+    assert refusal.returncode == 1
+    local = newcomer.folder / ".local"
+    assert refusal.stderr == f"{local} cannot be used (Permission denied): does it belong to another user?\n"
+
+
+def test_a_port_in_use_is_one_line(newcomer: Newcomer, broker_server: Broker) -> None:
     port = str(broker_server.port)
-    refusal = checked(folder, PORT=port)
+    refusal = checked(newcomer, PORT=port)
     assert refusal.returncode == 1
     assert refusal.stderr.startswith(f"Port {port} cannot be used (Address already in use)")
     assert refusal.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
-def test_a_port_that_is_none_is_one_line(folder: Path, port: str) -> None:
-    refusal = checked(folder, PORT=port)
+def test_a_port_that_is_none_is_one_line(newcomer: Newcomer, port: str) -> None:
+    refusal = checked(newcomer, PORT=port)
     assert refusal.returncode == 1
     assert refusal.stderr == f"PORT must be a number from 1 to 65535, and is {port!r}\n"

@@ -116,6 +116,12 @@ def test_compose_runs_the_commands_of_the_procfile(name: str, process: str) -> N
     assert command.replace("$$", "$") == f"exec {procfile()[process]}"
 
 
+@pytest.mark.parametrize("command", procfile().values(), ids=procfile())
+def test_no_path_of_a_command_is_split_at_a_space(command: str) -> None:
+    """The shell splits whatever is not between quotes."""
+    assert not re.search(r'\$(?![^" ]*")', command)
+
+
 @every_service
 def test_compose_starts_in_an_order_that_can_be_waited_for(name: str) -> None:
     """Nobody waits for the health of one that has no check, or for the end of one that goes on."""

@@ -20,7 +20,7 @@ from app.domain.refunds import is_pending, to_restock
 from app.domain.steps import ANNOUNCE, STEPS
 from app.gateways.sandbox import METHODS
 from app.metrics import COUNTED, STATE
-from deploy.local.stack import ROOT, procfile
+from deploy.local.stack import OF_PROCESSES, ROOT, procfile
 from tasks.schedule import EVERY
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_every_variable_of_single_processes_is_listed() -> None:
     listed = {
         code(name)[0]: code(default) for name, default, _ in table(SETTINGS, "belong to single processes")
     }
-    assert listed.keys() == read.keys()
+    assert listed.keys() == read.keys() == set(OF_PROCESSES)
     for name, default in read.items():
         assert not default or listed[name] == [default]
     for name, value in re.findall(r"environ\.get\(\"(\w+)\", \"([^\"]+)\"\)", server):
@@ -133,7 +133,13 @@ def test_every_command_of_the_operator_that_is_named_exists() -> None:
         return {(name, command if name in groups else "") for name, command in found}
 
     assert named(EVERYTHING) <= there
-    assert named("\n".join(re.findall(r"(?m)^flask.*", README))) == there
+    assert named(README) == there
+
+
+def test_nothing_that_cannot_be_undone_is_in_a_list_to_paste() -> None:
+    """A list of the README may be pasted as it is."""
+    assert "flask --app wsgi erase-customer" in prose(README)
+    assert "erase-customer" not in "".join(re.findall(r"(?ms)^```sh$.*?^```", README))
 
 
 def test_operators_are_told_of_settings_and_metrics_that_exist() -> None:
