@@ -241,13 +241,13 @@ def _together(values: Mapping[str, Any]) -> dict[str, str]:
     if _lacks_redis_for_limits(values):
         faults["RATE_LIMIT_REDIS_URL"] = "must be set where REDIS_URL is no redis:// or rediss://"
     if values.get("tracing") and find_spec("opentelemetry") is None:
-        faults["TRACING"] = "is true, which needs the extra: pip install 'order-service[otel]'"
+        faults["TRACING"] = "is true, which needs OpenTelemetry: pip install -r requirements/otel.txt"
     if values.get("payment_provider") == "sandbox" and not _is_base64(values.get("payment_webhook_secret")):
         faults |= {"PAYMENT_WEBHOOK_SECRET": "must be whsec_ and base64, as Standard Webhooks has it"}
     if values.get("payment_provider") == "stripe":
         if find_spec("stripe") is None:
             faults["PAYMENT_PROVIDER"] = (
-                "is stripe, which needs the extra: pip install 'order-service[stripe]'"
+                "is stripe, which needs Stripe's SDK: pip install -r requirements/stripe.txt"
             )
         if not values.get("stripe_api_key"):
             faults["STRIPE_API_KEY"] = "must be set where PAYMENT_PROVIDER is stripe"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Flask
@@ -24,7 +24,7 @@ from deploy.local.stack import OF_PROCESSES, ROOT, procfile
 from tasks.schedule import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -49,6 +49,14 @@ def table(text: str, heading: str) -> list[list[str]]:
     start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     end = next(number for number, line in enumerate([*lines, ""]) if number > start and line[:1] != "|")
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[start + 2 : end]]
+
+
+def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs by their names; fails where a name comes twice."""
+    listed = list(pairs)
+    names = [name for name, _ in listed]
+    assert sorted(names) == sorted(set(names))
+    return dict(listed)
 
 
 def code(text: str) -> list[str]:
@@ -90,9 +98,9 @@ def test_every_variable_of_single_processes_is_listed() -> None:
     read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "Procfile").read_text()))
     read |= dict.fromkeys(re.findall(r"environ(?:\.get\(|\[)['\"](\w+)", server), "")
     read = {name: default for name, default in read.items() if name.lower() not in TABLE}
-    listed = {
-        code(name)[0]: code(default) for name, default, _ in table(SETTINGS, "belong to single processes")
-    }
+    listed = once(
+        (code(name)[0], code(default)) for name, default, _ in table(SETTINGS, "belong to single processes")
+    )
     assert listed.keys() == read.keys() == set(OF_PROCESSES)
     for name, default in read.items():
         assert not default or listed[name] == [default]
@@ -104,7 +112,7 @@ def test_every_variable_of_single_processes_is_listed() -> None:
 
 def test_the_readme_lists_the_processes_as_they_are_run() -> None:
     """The Procfile has their options on top."""
-    listed = {process: code(command)[0] for process, command, _ in table(README, "## Processes")}
+    listed = once((process, code(command)[0]) for process, command, _ in table(README, "## Processes"))
     commands = procfile()
     assert listed.keys() == commands.keys()
     for process, command in listed.items():
@@ -181,14 +189,15 @@ def test_no_document_outgrows_its_reader(document: Path) -> None:
 
 def test_every_problem_is_listed() -> None:
     """With its status."""
-    listed = {code(kind)[0]: int(status) for status, kind, _ in table(PROBLEMS_TOLD, "`code` is stable")}
+    rows = table(PROBLEMS_TOLD, "`code` is stable")
+    listed = once((code(kind)[0], int(status)) for status, kind, _ in rows)
     assert listed == {name: kind.status for name, kind in PROBLEMS.items()}
     assert f"`{TYPE}`" in PROBLEMS_TOLD
 
 
 def test_every_scope_is_listed() -> None:
     """With what it allows."""
-    assert {code(scope)[0]: allows for scope, allows in table(ACCESS, "## Scopes")} == SCOPES
+    assert once((code(scope)[0], allows) for scope, allows in table(ACCESS, "## Scopes")) == SCOPES
 
 
 def test_the_contract_tells_every_field_and_parameter() -> None:
@@ -222,21 +231,22 @@ def test_the_contract_tells_the_moves_of_every_axis() -> None:
 def test_the_contract_tells_the_reasons_and_methods() -> None:
     """Why an order may be cancelled, and what the sandbox can be told."""
     assert all(f"`{reason}`" in CONTRACT for reason in CANCELLATION_REASONS)
-    listed = {code(method)[0] for method, _ in table(CONTRACT, "## The sandbox")}
-    assert listed == set(METHODS)
+    listed = once((code(method)[0], does) for method, does in table(CONTRACT, "## The sandbox"))
+    assert listed.keys() == METHODS.keys()
 
 
 def test_every_event_is_told_with_what_it_moves() -> None:
     """And whether it is public."""
-    listed = {}
+    listed = []
     for kind, moves, _, public in table(EVENTS, "| `hash` |"):
         axis, *value = code(moves) or ["status"]
-        listed[code(kind)[0]] = (axis.removesuffix(".status").replace("status", "order"), *value, public)
+        told = (axis.removesuffix(".status").replace("status", "order"), *value, public)
+        listed.append((code(kind)[0], told))
     expected = {
         kind: (axis, *([value] if value else []), "yes" if kind in PUBLIC else "")
         for kind, (axis, value) in MOVES.items()
     }
-    assert listed == expected
+    assert once(listed) == expected
 
 
 def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
@@ -257,11 +267,24 @@ def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
 def test_the_table_of_scheduled_tasks_is_the_one_in_the_code() -> None:
     """With how often each is started."""
     seconds = {"s": 1, "h": 3600}
-    listed = {}
+    listed = []
     for name, every, _ in table(ARCHITECTURE, "(`tasks/schedule.py`)"):
         number, unit = every.split()
-        listed[code(name)[0]] = int(number) * seconds[unit]
-    assert listed == {name: interval.total_seconds() for name, interval in EVERY.items()}
+        listed.append((code(name)[0], int(number) * seconds[unit]))
+    assert listed == [(name, interval.total_seconds()) for name, interval in EVERY.items()]
+
+
+def test_nobody_is_led_to_a_package_of_our_name_on_an_index() -> None:
+    """What the service needs beyond its own lock is installed from a lock that is there."""
+    sources = [path.read_text() for path in (ROOT / "app").rglob("*.py")]
+    advised = re.findall(r"pip install ([^`\n\"]*)", EVERYTHING + "\n".join(sources))
+    assert len(advised) >= 5
+    for advice in advised:
+        lock = re.fullmatch(r"-r (requirements/\w+\.txt)", advice.strip())
+        assert lock, advice
+        assert (ROOT / lock[1]).exists(), advice
+    assert "[otel]" not in EVERYTHING
+    assert "[stripe]" not in EVERYTHING
 
 
 def test_the_changes_begin_with_the_version_that_is_served() -> None:
