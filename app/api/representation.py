@@ -12,7 +12,6 @@ from app.domain.order import Order
 from app.domain.refunds import Refund
 from app.domain.stock import Level, Movement
 
-_AMOUNTS = frozenset(("totalAmount", "unitPrice", "capturedAmount", "refundedAmount", "amount"))
 _PERSONAL = ("email", "shippingAddress", "metadata")
 _LEVEL = ("productId", "onHand", "version", "updatedAt")
 _MOVEMENT = ("id", "quantity", "kind", "orderId", "reason", "at")
@@ -77,7 +76,9 @@ def refund(found: Refund, owner: Order) -> dict[str, Any]:
 
 def event(entry: Event, owner: Order) -> dict[str, Any]:
     """An entry of an order's log; the first tells the customer's personal data, as long as they are kept."""
-    data = _shown(entry["data"], owner["currency"])
+    # An event's times are its data's own members, its amounts may be deeper.
+    shown = money.with_amounts(entry["data"], lambda minor: _amount(minor, owner["currency"]))
+    data = {name: _plain(value) for name, value in shown.items()}
     if data.pop("personalDigest", None):
         personal = owner.get("personal", {})
         data |= {name: personal[name] for name in _PERSONAL if name in personal}  # type: ignore[literal-required]
@@ -117,15 +118,3 @@ def _present(members: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return to_text(value) if isinstance(value, datetime) else value
-
-
-def _shown(value: Any, currency: str) -> Any:
-    match value:
-        case dict():
-            return {
-                name: _amount(inner, currency) if name in _AMOUNTS else _shown(inner, currency)
-                for name, inner in value.items()
-            }
-        case list():
-            return [_shown(item, currency) for item in value]
-    return _plain(value)

@@ -16,8 +16,6 @@ from app.services.sweeping import redrive as make_due
 
 orders = OperatorGroup("orders", help="Single orders.")
 
-AMOUNTS = ("totalAmount", "capturedAmount", "refundedAmount")
-
 
 @orders.command()
 @click.argument("order_id", metavar="ID")
@@ -93,7 +91,7 @@ def _line(order: Order, number: int) -> tuple[str, ...]:
 def _entry(event: Event, currency: str) -> tuple[str, ...]:
     # What an order was created with stands above.
     told = {} if event["type"] == "order.created" else event["data"]
-    shown = {name: money.to_text(said, currency) if name in AMOUNTS else said for name, said in told.items()}
+    shown = money.with_amounts(told, lambda minor: money.to_text(minor, currency))
     details = " ".join(f"{name}={_said(said)}" for name, said in shown.items())
     return str(event["sequence"]), to_text(event["at"]), event["type"], plain(event["actor"]), plain(details)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from app.domain import steps
+from app.domain import money, steps
 from app.domain.chain import first_bad_sequence
 from app.domain.clock import to_text
 from app.domain.dossier import ADOPTED_BY, DEADLINES, FEEDING, Dossier, Look, Told
@@ -51,7 +51,7 @@ def _log(order: Order) -> Iterator[Difference]:
     wrong = [field for field in _FIELDS if told.get(field) != order.get(field)]
     if wrong:
         expected, found = (
-            ", ".join(f"{field}: {_said(one.get(field))}" for field in wrong) for one in (told, order)
+            ", ".join(f"{field}: {_said(field, one)}" for field in wrong) for one in (told, order)
         )
         yield Difference("document_differs", ids, expected, found, version)
     if "personal" in order:
@@ -111,5 +111,11 @@ def _feed(order: Order, feed: Sequence[Told], before: datetime) -> Iterator[Diff
             return
 
 
-def _said(value: object) -> str:
+def _said(field: str, order: Order) -> str:
+    currency = order["currency"]
+
+    def amount(minor: int) -> str:
+        return money.to_text(minor, currency) if currency in money.DECIMALS else str(minor)
+
+    value = money.with_amounts({field: order.get(field)}, amount)[field]
     return to_text(value) if isinstance(value, datetime) else str(value)[:_LONGEST]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.money import DECIMALS, to_minor, to_text
+from app.domain.money import DECIMALS, to_minor, to_text, with_amounts
 
 MOST_MINOR = 10**13
 
@@ -64,3 +64,12 @@ def test_a_decimal_beyond_the_precision_of_the_arithmetic_is_refused_too() -> No
 def test_what_a_binary_float_would_get_wrong_is_exact() -> None:
     assert to_minor(Decimal("1.10"), "USD") + to_minor(Decimal("2.20"), "USD") == 330
     assert to_minor(Decimal("0.29"), "USD") == 29
+
+
+def test_amounts_are_found_however_deep_and_nothing_else_is_touched() -> None:
+    value = {"quantity": 3, "amount": 1, "lines": [{"unitPrice": 2, "on": {"totalAmount": 3}}, 4, "amount"]}
+    assert with_amounts(value, str) == {
+        "quantity": 3,
+        "amount": "1",
+        "lines": [{"unitPrice": "2", "on": {"totalAmount": "3"}}, 4, "amount"],
+    }
