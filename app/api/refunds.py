@@ -33,6 +33,7 @@ blueprint.before_request(require_json_accepted)
     "not_refundable",
     "refund_too_large",
     "too_many_refunds",
+    "history_full",
     "idempotency_key_reused",
     headers=("Idempotency-Key",),
 )
@@ -70,7 +71,15 @@ def show_refund(order_id: str, refund_id: str) -> Response:
 
 @blueprint.post("/orders/<order_id>/refunds/<refund_id>/retry")
 @blueprint.response(202, RefundOut, example=REFUND_EXAMPLE)
-@declares("orders:admin", "not_found", "refund_not_failed", "refund_too_large", "invalid_input")
+@declares(
+    "orders:admin",
+    "not_found",
+    "refund_not_failed",
+    "refund_too_large",
+    "too_many_retries",
+    "history_full",
+    "invalid_input",
+)
 def retry_refund(order_id: str, refund_id: str) -> Response:
     """Try a failed refund again"""
     return _shown(refunding.retry_refund(shop(), order_id, refund_id, actor=caller()), 202)

@@ -101,6 +101,17 @@ class TooManyRefunds(OrderServiceError):
     """The order has as many refunds as it may have."""
 
 
+class TooManyRetries(OrderServiceError):
+    """The refund was retried as often as it may be."""
+
+
+class HistoryFull(OrderServiceError):
+    """The log of the order, at this version, has no room for the command."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"The order has {version} events, which leaves no room for this change.")
+
+
 class TooManyEndpoints(OrderServiceError):
     """There are as many webhook endpoints as there may be."""
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.domain import refunds
+from app.domain.bounds import require_room
 from app.domain.chain import Event, digest, event_hash
 from app.domain.errors import IllegalTransition
 
@@ -185,10 +186,13 @@ def create(order_id: str, at: datetime, actor: str, data: dict[str, Any], person
     return order
 
 
-def advance(order: Order, at: datetime, actor: str, changes: Sequence[Change]) -> Order:
+def advance(
+    order: Order, at: datetime, actor: str, changes: Sequence[Change], command: str | None = None
+) -> Order:
     """The order after the changes, with their events added to its log; the given order stays as it is.
 
-    Raises IllegalTransition where a table forbids one of the moves.
+    `command` is what a client asked for, by its name in `bounds.LIMITS`; None for what the service owes.
+    Raises IllegalTransition where a table forbids one of the moves, HistoryFull.
     """
     after = order
     log = list(order["events"])
@@ -205,6 +209,8 @@ def advance(order: Order, at: datetime, actor: str, changes: Sequence[Change]) -
         log.append(event)
         after = _moved(after, event)
     after["events"] = log
+    if command:
+        require_room(order, after, command)
     return after
 
 

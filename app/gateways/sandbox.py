@@ -29,6 +29,7 @@ METHODS = {
     "sandbox_unavailable": "unavailable",
     "sandbox_slow": "authorized",
     "sandbox_refund_fails_once": "authorized",
+    "sandbox_refund_fails": "authorized",
 }
 FAILURES = {
     "sandbox_declined": ("card_declined", "The card was declined."),
@@ -91,11 +92,13 @@ class SandboxProvider:
         yield self._outcomes(charges, self._books.void(charges, self._clock()))
 
     def refund(self, repayments: Sequence[Repayment]) -> Outcomes:
-        """Refunded, but that `sandbox_refund_fails_once` fails at the first attempt of each."""
+        """Refunded, but that `sandbox_refund_fails_once` fails at the first attempt of each, and
+        `sandbox_refund_fails` at every one."""
         failing = {
             repayment.refund_id
             for repayment in repayments
-            if repayment.charge.method == "sandbox_refund_fails_once" and repayment.attempt == 1
+            if repayment.charge.method == "sandbox_refund_fails"
+            or (repayment.charge.method == "sandbox_refund_fails_once" and repayment.attempt == 1)
         }
         if failing:
             yield dict.fromkeys(failing, Outcome("failed", code="refund_declined", message=REFUND_DECLINED))

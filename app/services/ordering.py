@@ -35,6 +35,8 @@ from app.storage.order_query import OrderQuery
 from app.storage.orders import Idempotency, KeyTaken
 
 _PERSONAL = ("email", "shippingAddress", "metadata")
+# By the status that a client asks for.
+_COMMANDS = {"shipped": "ship", "delivered": "deliver", "cancelled": "cancel"}
 _STATED = ("userId", "products", "totalAmount", "currency", "paymentMethod", "reference")
 
 
@@ -151,7 +153,7 @@ def change_status(
     """The order after a client's change of its status; unchanged if it has that status already.
 
     Of several changes at once that exclude each other one wins. Raises NotFound, StaleVersion where
-    `if_match` is not the present version, IllegalTransition.
+    `if_match` is not the present version, IllegalTransition, HistoryFull.
     """
     while True:
         order = found(shop.orders.with_tail(order_id))
@@ -165,7 +167,7 @@ def change_status(
             changes = cancellation(order, "requested", detail)
         else:
             changes = [Change(f"order.{status}", {"tracking": tracking} if tracking else {})]
-        after = advance(order, shop.clock(), actor, changes)
+        after = advance(order, shop.clock(), actor, changes, _COMMANDS[status])
         if shop.orders.append(order, after, shop.due_by()):
             return after
 
@@ -173,7 +175,7 @@ def change_status(
 def delete_order(shop: Shop, order_id: str, *, actor: str, if_match: int | None = None) -> None:
     """Takes the order out of the API, cancelled first where that is still possible.
 
-    Raises NotFound, StaleVersion, OrderInTransit for a shipped one.
+    Raises NotFound, StaleVersion, OrderInTransit for a shipped one, HistoryFull.
     """
     while True:
         order = found(shop.orders.with_tail(order_id))
@@ -186,7 +188,7 @@ def delete_order(shop: Shop, order_id: str, *, actor: str, if_match: int | None 
             *(cancellation(order, "requested") if cancels else []),
             Change("order.deleted", {"deletedAt": at}),
         ]
-        if shop.orders.append(order, advance(order, at, actor, changes), shop.due_by()):
+        if shop.orders.append(order, advance(order, at, actor, changes, "delete"), shop.due_by()):
             return
 
 

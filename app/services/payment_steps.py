@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from app.domain.bounds import LONGEST_CODE, LONGEST_MESSAGE
 from app.domain.order import Change, Order
 from app.domain.payments import Charge, Outcome, Outcomes, Repayment
 from app.domain.refunds import is_pending, next_id
@@ -60,8 +61,7 @@ def repaid(order: Order, ends: Sequence[tuple[Repayment, Outcome]]) -> list[Chan
     for repayment, outcome in ends:
         told = {"refundId": repayment.refund_id}
         if outcome.status == "failed":
-            failure = {"code": outcome.code, "message": outcome.message}
-            changes.append(Change("refund.failed", {**told, "failure": failure}))
+            changes.append(Change("refund.failed", {**told, "failure": _failure(outcome)}))
         else:
             changes.append(Change("refund.succeeded", told))
             given_back += repayment.amount
@@ -106,6 +106,11 @@ def _settle(
     return moved
 
 
+def _failure(outcome: Outcome) -> dict[str, str]:
+    """What the order says of a failure, whose words are the provider's and may be many."""
+    return {"code": outcome.code[:LONGEST_CODE], "message": outcome.message[:LONGEST_MESSAGE]}
+
+
 def _authorized(order: Order, outcome: Outcome) -> list[Change]:
     return [Change("payment.authorized", {"reference": outcome.reference})]
 
@@ -119,7 +124,7 @@ def _action_required(order: Order, outcome: Outcome) -> list[Change]:
 
 
 def _declined(order: Order, outcome: Outcome) -> list[Change]:
-    told: dict[str, object] = {"failure": {"code": outcome.code, "message": outcome.message}}
+    told: dict[str, object] = {"failure": _failure(outcome)}
     if outcome.reference:
         told["reference"] = outcome.reference
     return [Change("payment.declined", told), *cancellation(order, "payment_declined")]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple, NotRequired, TypedDict
 
+from app.domain.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
 from app.domain.errors import (
     Fault,
     IdempotencyKeyReused,
@@ -13,6 +14,7 @@ from app.domain.errors import (
     RefundNotFailed,
     RefundTooLarge,
     TooManyRefunds,
+    TooManyRetries,
 )
 from app.domain.money import to_minor
 from app.domain.order import CAPTURED, Change, Order, advance, fold, quantities, refundable
@@ -20,9 +22,6 @@ from app.domain.refunds import Refund, RefundLine, next_id, returned
 from app.services.ordering import found, get_order, history
 from app.services.shop import Shop
 from app.storage.orders import RefundKey
-
-# A bound on what one order's document may grow to.
-MOST_REFUNDS = 100
 
 
 class RefundDraft(TypedDict):
@@ -50,7 +49,7 @@ def ask_refund(
 
     However many ask at once, together they get no more than was captured. Of any number of calls with one key
     and digest one asks. Raises NotFound, NotRefundable, RefundTooLarge, TooManyRefunds, InvalidInput,
-    IdempotencyKeyReused.
+    IdempotencyKeyReused, HistoryFull.
     """
     while True:
         order = found(shop.orders.with_tail(order_id))
@@ -59,7 +58,7 @@ def ask_refund(
             return _replay(shop, earlier, digest, order["id"])
         told = _checked(order, draft)
         asked = Change("refund.requested", {"refundId": next_id(order["id"], _refunds(order)), **told})
-        after = advance(order, shop.clock(), actor, [asked])
+        after = advance(order, shop.clock(), actor, [asked], "refund")
         refund = after["refunds"][-1]
         under = RefundKey(actor, key, digest, refund["id"]) if key else None
         if shop.orders.append(order, after, shop.due_by(), under):
@@ -73,20 +72,39 @@ def get_refund(shop: Shop, order_id: str, refund_id: str) -> Asked:
 
 
 def retry_refund(shop: Shop, order_id: str, refund_id: str, *, actor: str) -> Asked:
-    """Asks once more for a refund that has failed; it must fit into what is left.
+    """Asks once more for a refund that has failed, of a deleted order too: the money is owed all the same.
 
-    Raises NotFound, RefundNotFailed, RefundTooLarge, InvalidInput where its goods came back by another.
+    It must fit into what is left; of a cancelled order it gives back what is left. Raises NotFound,
+    RefundNotFailed, TooManyRetries, RefundTooLarge, HistoryFull, InvalidInput where its goods came back by
+    another.
     """
     while True:
-        order = found(shop.orders.with_tail(order_id))
+        order = found(shop.orders.with_tail(order_id, deleted=True))
         refund = _refund(order, refund_id)
         if refund["status"] != "failed":
             raise RefundNotFailed(f"The refund is {refund['status']}.")
-        _require_left(order, refund["amount"])
+        if refund["attempt"] > MOST_RETRIES:
+            raise TooManyRetries(
+                f"The refund was retried {MOST_RETRIES} times. Refund it at the payment provider: the service"
+                " takes note of that."
+            )
+        told: dict[str, object] = {"refundId": refund_id}
+        if order["status"] == "cancelled" and 0 < (left := refundable(order)) < refund["amount"]:
+            told["amount"] = left
+        else:
+            _require_left(order, refund["amount"])
         _require_goods(order, refund.get("products", ()))
-        after = advance(order, shop.clock(), actor, [Change("refund.retried", {"refundId": refund_id})])
+        asked = Change("refund.retried", told)
+        after = advance(order, shop.clock(), actor, [asked], "retry")
         if shop.orders.append(order, after, shop.due_by()):
             return Asked(after, _refund(after, refund_id))
+
+
+def failed_refunds(shop: Shop, order_id: str) -> list[Refund]:
+    """The failed refunds of an order, a deleted one too, the largest first. Raises NotFound."""
+    order = found(shop.orders.with_tail(order_id, deleted=True))
+    failed = [refund for refund in _refunds(order) if refund["status"] == "failed"]
+    return sorted(failed, key=lambda refund: refund["amount"], reverse=True)
 
 
 def _checked(order: Order, draft: RefundDraft) -> dict[str, object]:
@@ -96,6 +114,8 @@ def _checked(order: Order, draft: RefundDraft) -> dict[str, object]:
     if len(_refunds(order)) >= MOST_REFUNDS:
         raise TooManyRefunds(f"An order has at most {MOST_REFUNDS} refunds.")
     lines = draft.get("products", [])
+    if len(lines) + sum(len(refund.get("products", ())) for refund in _refunds(order)) > MOST_REFUND_LINES:
+        raise TooManyRefunds(f"The refunds of an order have at most {MOST_REFUND_LINES} lines together.")
     _require_goods(order, lines)
     amount = _amount(order, draft.get("amount"), lines)
     _require_left(order, amount)

@@ -25,11 +25,16 @@ def save(
     orders: Mapping[str, Order],
     transaction: Transaction | None = None,
     actor: str = ACTOR,
+    command: str | None = None,
 ) -> list[str]:
-    """Writes the changes by order id; the ids of the orders that another process changed first, or holds."""
+    """Writes the changes by order id; the ids of the orders that another process changed first, or holds.
+
+    `command` is for `advance`. Raises HistoryFull.
+    """
     at = shop.clock()
     pairs = [
-        (orders[order_id], advance(orders[order_id], at, actor, made)) for order_id, made in changes.items()
+        (orders[order_id], advance(orders[order_id], at, actor, made, command))
+        for order_id, made in changes.items()
     ]
     return shop.orders.append_all(pairs, shop.due_by(), transaction)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
+from app.domain.errors import HistoryFull
 from app.domain.order import CAPTURED, Change, Order, refundable
 from app.domain.payments import Outcome, Outcomes, ProviderPayment, Repayment
 from app.domain.refunds import next_id, reserved
@@ -31,6 +32,7 @@ LEFT = "left to a person"
 ACTOR = "provider"
 
 _STEPS = (AUTHORIZE, CAPTURE, VOID, REFUND)
+_PAID_FOR = ("confirmed", "shipped", "delivered", "cancelled")
 _OPEN = ("pending", "authorized")
 _CLOSED = ("declined", "voided")
 # One to do what is owed, one to change the order, one to see that nothing is left; one in reserve.
@@ -38,13 +40,15 @@ _ROUNDS = 4
 
 
 class _Remedy(NamedTuple):
-    """A change of the order; asked for while each of these is one of the values and there are any changes."""
+    """A change of the order; asked for while each of these is one of the values and there are any changes.
+    `command` has a limit in `bounds.LIMITS`, where the change may be asked for any number of times."""
 
     name: str
     status: tuple[str, ...]
     payment: tuple[str, ...]
     at_provider: tuple[str, ...]
     changes: Callable[[Order, ProviderPayment], list[Change]]
+    command: str | None = None
 
 
 def settle(shop: Shop, order: Order, reference: str | None = None) -> str:
@@ -70,11 +74,16 @@ def settle(shop: Shop, order: Order, reference: str | None = None) -> str:
             log.warning("late payment undone", what=closing, **about(order))
             done.append(closing)
             continue
-        name, changes = _due_change(order, found)
-        if not changes:
+        remedy, changes = _due_change(order, found)
+        if remedy is None:
             return WAITING if _waits(order, found) else ", ".join(done) or AGREED
-        if not save(shop, {order["id"]: changes}, {order["id"]: order}, actor=ACTOR):
-            done.append(name)
+        try:
+            beaten = save(shop, {order["id"]: changes}, {order["id"]: order}, None, ACTOR, remedy.command)
+        except HistoryFull:
+            log.error("history has no room for the refund", **about(order))
+            return LEFT
+        if not beaten:
+            done.append(remedy.name)
         order = _as_it_is_now(shop, order)
     return WAITING
 
@@ -115,7 +124,7 @@ def _outcome(groups: Outcomes, key: str) -> Outcome:
     return next(outcomes[key] for outcomes in groups if key in outcomes)
 
 
-def _due_change(order: Order, found: ProviderPayment) -> tuple[str, list[Change]]:
+def _due_change(order: Order, found: ProviderPayment) -> tuple[_Remedy | None, list[Change]]:
     for remedy in _REMEDIES:
         if (
             order["status"] in remedy.status
@@ -123,8 +132,8 @@ def _due_change(order: Order, found: ProviderPayment) -> tuple[str, list[Change]
             and found.status in remedy.at_provider
             and (changes := remedy.changes(order, found))
         ):
-            return remedy.name, changes
-    return "", []
+            return remedy, changes
+    return None, []
 
 
 def _waits(order: Order, found: ProviderPayment) -> bool:
@@ -155,6 +164,13 @@ def _refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:
     return _given_back(order, amount, payment["capturedAmount"]) if amount > 0 else []
 
 
+def _rest_refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:
+    """The same where it is the last: nothing can follow it, so there is always room for it."""
+    is_last = found.refunded == found.captured == order["payment"]["capturedAmount"]
+    is_free = not reserved(order.get("refunds", ()))
+    return _refunded_outside(order, found) if is_last and is_free else []
+
+
 def _given_back(order: Order, amount: int, captured: int) -> list[Change]:
     refund_id = next_id(order["id"], order.get("refunds", ()))
     total = order["payment"]["refundedAmount"] + amount
@@ -170,11 +186,13 @@ def _given_back(order: Order, amount: int, captured: int) -> list[Change]:
 _REMEDIES = (
     _Remedy("authorized", ("pending",), ("pending",), ("authorized", "captured"), _authorized),
     _Remedy("taken and given back", ("pending", "cancelled"), _OPEN, ("refunded",), _taken_and_given_back),
+    _Remedy("refunded outside", _PAID_FOR, CAPTURED, ("refunded",), _rest_refunded_outside),
     _Remedy(
         "refunded outside",
-        ("confirmed", "shipped", "delivered", "cancelled"),
+        _PAID_FOR,
         CAPTURED,
         ("captured", "refunded"),
         _refunded_outside,
+        "outside_refund",
     ),
 )

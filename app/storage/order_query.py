@@ -11,6 +11,32 @@ from app.storage.database import Document
 # Every list index is partial on this.
 LIVE: Document = {"visible": True}
 
+# The sum of the refunds that have failed.
+_FAILED: Document = {
+    "$sum": {
+        "$map": {
+            "input": {"$cond": [{"$isArray": "$refunds"}, "$refunds", []]},
+            "in": {"$cond": [{"$eq": ["$$this.status", "failed"]}, "$$this.amount", 0]},
+        }
+    }
+}
+# A cancelled order has given back all its money. Any other has given back as much as failed, by retries or by
+# other refunds.
+OWES_NO_MONEY: Document = {
+    "$expr": {
+        "$gte": [
+            "$payment.refundedAmount",
+            {
+                "$cond": [
+                    {"$eq": ["$status", "cancelled"]},
+                    "$payment.capturedAmount",
+                    {"$min": ["$payment.capturedAmount", _FAILED]},
+                ]
+            },
+        ]
+    }
+}
+
 
 class OrderQuery(NamedTuple):
     """What a page of orders is asked by; the filters combine with and. `after` is the last id seen."""

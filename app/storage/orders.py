@@ -23,7 +23,7 @@ from app.storage.batches import update_each
 from app.storage.database import Document, Transaction, reachable
 from app.storage.gathering import Gather
 from app.storage.group_commit import GroupCommit
-from app.storage.order_query import LIVE, OrderQuery, conditions
+from app.storage.order_query import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 
 # The parts of an order that an event can change; the rest stands from its creation on.
 _MUTABLE = (
@@ -98,13 +98,16 @@ class Orders:
             order = self._reads(order_id)
         return order if order and self._is_ours(order) else None
 
-    def with_tail(self, order_id: str) -> Order | None:
-        """The order with the last event of its log, which is what a change needs."""
-        return self._find_live(order_id, WITH_TAIL)
+    def with_tail(self, order_id: str, *, deleted: bool = False) -> Order | None:
+        """The order with the last event of its log, which is what a change needs.
+
+        `deleted` finds a deleted order, too.
+        """
+        return self._find(order_id, WITH_TAIL, {} if deleted else LIVE)
 
     def with_log(self, order_id: str) -> Order | None:
         """The order with its whole log."""
-        return self._find_live(order_id, {})
+        return self._find(order_id, {}, LIVE)
 
     def under_key(self, caller: str, key: str) -> tuple[Order, Idempotency] | None:
         """The order posted under the key, with its log, and how it was posted."""
@@ -207,8 +210,8 @@ class Orders:
             return [order_of(document) for document in found.sort("_id").limit(limit)]
 
     def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
-        """The ids of orders deleted before the moment that owe nothing more, except the ids in `but`."""
-        condition: Document = {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}}
+        """The ids of orders deleted before the moment that owe no step and no money, except the ids in `but`."""
+        condition: Document = {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}, **OWES_NO_MONEY}
         if kept := object_ids(but):
             condition["_id"] = {"$nin": kept}
         with reachable():
@@ -246,12 +249,12 @@ class Orders:
     def _is_ours(self, order: Order) -> bool:
         return self._owner in (None, order["userId"])
 
-    def _find_live(self, order_id: str, projection: Document) -> Order | None:
+    def _find(self, order_id: str, projection: Document, among: Document) -> Order | None:
         if not ObjectId.is_valid(order_id):
             return None
         with reachable():
             document = self._collection.find_one(
-                {"_id": ObjectId(order_id), **LIVE, **self._ours}, projection
+                {"_id": ObjectId(order_id), **among, **self._ours}, projection
             )
         return order_of(document) if document else None
 

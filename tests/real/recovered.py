@@ -1,0 +1,30 @@
+"""A payment provider that gives no money back, and works again later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.gateways.sandbox import SandboxProvider
+from app.storage.sandbox import SandboxBooks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.domain.payments import Outcomes, Repayment
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+
+# The method of which no refund succeeds, until the provider has recovered.
+NEVER = "sandbox_refund_fails"
+
+
+class _Recovered(SandboxProvider):
+    def refund(self, repayments: Sequence[Repayment]) -> Outcomes:
+        """As for any good card."""
+        return super().refund([one._replace(charge=one.charge._replace(method=None)) for one in repayments])
+
+
+def recovered_shop(shop: Shop, database: OrderDatabase) -> Shop:
+    """The shop once the provider takes every refund."""
+    return replace(shop, payments=_Recovered(SandboxBooks(database), shop.clock))

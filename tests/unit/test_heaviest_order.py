@@ -1,0 +1,126 @@
+"""The largest order that the rules allow stays far below what MongoDB takes as one document."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from types import SimpleNamespace
+from typing import Any
+
+import bson
+from flask import Flask
+
+from app.api.refund_schemas import RefundIn
+from app.api.schemas import OrderIn, StatusChange
+from app.config import Settings
+from app.domain.bounds import (
+    LONGEST_CODE,
+    LONGEST_MESSAGE,
+    MOST_EVENTS,
+    MOST_REFUND_LINES,
+    MOST_REFUNDS,
+)
+from app.domain.clock import id_at, now
+from app.domain.order import Change, Order, Origin, Personal, advance, create
+from app.domain.payments import Outcome, Repayment
+from app.services.payment_steps import charge, repaid
+from app.storage.orders import RefundKey, _document
+
+MOST_OF_MONGODB = 16 * 1024 * 1024
+# The largest character in UTF-8; JSON and BSON both spend four bytes on it.
+BIG = "😀"
+ACTOR = BIG * 128
+AT = now()
+
+
+def widest(length: int, number: int = 0) -> str:
+    return f"{number:03}" + BIG * (length - 3)
+
+
+def placed() -> Order:
+    body = {
+        "userId": ACTOR,
+        "products": [
+            {"productId": widest(128, number), "quantity": 1_000_000, "unitPrice": 0} for number in range(200)
+        ],
+        "totalAmount": 0,
+        "currency": "USD",
+        "paymentMethod": BIG * 255,
+        "reference": BIG * 64,
+        "email": f"{'e' * 64}@{'e' * 185}.org",
+        "shippingAddress": {
+            "name": BIG * 200, "line1": BIG * 200, "line2": BIG * 200, "city": BIG * 100,
+            "region": BIG * 100, "postalCode": BIG * 20, "country": "DE",
+        },
+        "metadata": {widest(64, number): BIG * 512 for number in range(20)},
+    }  # fmt: skip
+    app = Flask("app")
+    app.extensions["shop"] = SimpleNamespace(settings=Settings.from_env({"AUTH": "off"}))
+    with app.app_context():
+        draft: Any = OrderIn().load(body)
+    known = ("email", "shippingAddress", "metadata")
+    personal: Any = {"salt": "f" * 32, **{name: draft.pop(name) for name in known}}
+    order = create(id_at(AT), AT, ACTOR, draft, Personal(**personal))
+    order["origin"] = Origin(requestId="r" * 128, traceparent="t" * 55)
+    return {**order, "totalAmount": 10**12}
+
+
+def refund_drafts() -> list[dict[str, Any]]:
+    lines = [{"productId": widest(128, n), "quantity": 1, "restock": True} for n in range(200)]
+    full = MOST_REFUND_LINES // len(lines)
+    asked = [{"amount": 1, "reason": BIG * 500, "products": lines}] * full
+    asked += [{"amount": 1, "reason": BIG * 500}] * (MOST_REFUNDS - full)
+    return [RefundIn().load(draft) for draft in asked]
+
+
+def failed(order: Order, refund_id: str) -> list[Change]:
+    """As a provider that has a lot to say makes it."""
+    outcome = Outcome("failed", code=BIG * 1_000, message=BIG * 10_000)
+    return repaid(order, [(Repayment(charge(order), refund_id, 1, 1), outcome)])
+
+
+def heaviest() -> dict[str, Any]:
+    """The document of an order that has all that can be had, up to the last event."""
+    order = placed()
+    shortages = [{"productId": widest(128, n), "requested": 10**6, "available": 10**6} for n in range(200)]
+    order["stock"]["shortages"] = shortages
+    tracking = {"carrier": BIG * 100, "number": BIG * 100, "url": f"https://{BIG * 1992}"}
+    shipped: Any = StatusChange().load({"status": "shipped", "tracking": tracking})
+    action = {"type": "t" * 100, "clientSecret": "s" * 255}
+    changes = [
+        Change("payment.action_required", {"reference": "p" * 255, "action": action}),
+        Change("payment.authorized", {"reference": "p" * 255}),
+        Change("stock.decremented"),
+        Change("payment.captured", {"capturedAmount": 10**12}),
+        Change("order.confirmed"),
+        Change("order.shipped", {"tracking": shipped["tracking"]}),
+        Change("order.delivered"),
+        Change("order.deleted", {"deletedAt": AT}),
+    ]
+    refunds = []
+    for number, draft in enumerate(refund_drafts()):
+        refunds.append(f"{order['id']}-{number + 1}")
+        changes.append(Change("refund.requested", {**draft, "amount": 1, "refundId": refunds[-1]}))
+        changes += failed(order, refunds[-1])
+    for refund_id in cycle(refunds):
+        if len(changes) > MOST_EVENTS - 3:
+            break
+        changes += [Change("refund.retried", {"refundId": refund_id, "amount": 1}), *failed(order, refund_id)]
+    order = advance(order, AT, ACTOR, changes)
+    caller = {"caller": ACTOR, "key": "k" * 255, "digest": "d" * 64}
+    keys = [RefundKey(**caller, refund_id=refund_id)._asdict() for refund_id in refunds]
+    kept = {"idempotency": {**caller, "answered": 1}, "refundKeys": keys, "announced": 1, "attempts": 9}
+    return {**_document(order), **kept, "dueBy": AT, "erasedAt": AT, "cancellation": {"detail": BIG * 500}}
+
+
+def test_the_heaviest_order_takes_less_than_half_of_a_document() -> None:
+    document = heaviest()
+    assert len(document["events"]) >= MOST_EVENTS - 2
+    assert len(document["refunds"]) == MOST_REFUNDS
+    weight = len(bson.encode(document))
+    assert 5_000_000 < weight < MOST_OF_MONGODB / 2, weight
+
+
+def test_what_a_provider_says_of_a_failure_is_cut() -> None:
+    (change,) = failed(placed(), "r-1")
+    failure = change.data["failure"]
+    assert (len(failure["code"]), len(failure["message"])) == (LONGEST_CODE, LONGEST_MESSAGE)
