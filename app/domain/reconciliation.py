@@ -74,7 +74,7 @@ KINDS: dict[str, Kind] = {
     "cancelled_refund_failed": Kind(
         "payments",
         "An order is cancelled, its money was taken, and giving it back has failed.",
-        "Retry the refund, or pay the customer another way.",
+        "Retry the refund (flask --app wsgi refunds retry), or refund it at the provider.",
     ),
     "captured_differs": Kind(
         "payments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,24 @@ import pytest
 from flask import Flask
 
 from app.cli import register_commands
-from app.services.refunding import ask_refund
+from app.domain.bounds import MOST_RETRIES
+from app.services import reconciling
+from app.services.notifying import announce
+from app.services.ordering import change_status, delete_order
+from app.services.refunding import ask_refund, retry_refund
+from app.services.sweeping import purge_deleted_orders
+from tests.real.reconciled import differences, reconciled
+from tests.real.recovered import NEVER, recovered_shop
 
 if TYPE_CHECKING:
     from flask.testing import FlaskCliRunner
 
+    from app.domain.refunds import Refund
     from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.books import Books
     from tests.real.conftest import Finish, Place
+    from tests.real.doubles import StoppedClock
 
 
 @pytest.fixture
@@ -27,15 +39,33 @@ def runner(shop: Shop) -> FlaskCliRunner:
     return app.test_cli_runner()
 
 
+@pytest.fixture
+def recovered(shop: Shop, database: OrderDatabase) -> Shop:
+    """The shop once the provider works again."""
+    return recovered_shop(shop, database)
+
+
+@pytest.fixture
+def deleted(shop: Shop, place: Place, finish: Finish) -> str:
+    """The id of an order that was deleted and whose money did not go back."""
+    order_id = place(method=NEVER)["id"]
+    finish(shop, order_id)
+    delete_order(shop, order_id, actor="user")
+    finish(shop, order_id)
+    return order_id
+
+
+def ask(shop: Shop, order_id: str, amount: str) -> Refund:
+    return ask_refund(shop, order_id, {"amount": Decimal(amount)}, actor="shop", key=None, digest="").refund
+
+
 def test_every_amount_of_a_history_is_in_major_units(
     runner: FlaskCliRunner, shop: Shop, place: Place, finish: Finish
 ) -> None:
     """That of a refund, too."""
     order_id = place(total=1250)["id"]
     finish(shop, order_id)
-    refund = ask_refund(
-        shop, order_id, {"amount": Decimal("5.00")}, actor="shop", key=None, digest=""
-    ).refund["id"]
+    refund = ask(shop, order_id, "5.00")["id"]
     finish(shop, order_id)
     printed = runner.invoke(args=["orders", "show", order_id]).stdout
     events = [line.split() for line in printed.splitlines() if line.startswith("  ")][1:]
@@ -46,3 +76,127 @@ def test_every_amount_of_a_history_is_in_major_units(
         ("refund.succeeded", f"refundId={refund}"),
         ("payment.partially_refunded", "refundedAmount=5.00"),
     ]
+
+
+def test_a_failed_refund_of_a_deleted_order_is_retried_until_it_succeeds(
+    runner: FlaskCliRunner,
+    shop: Shop,
+    recovered: Shop,
+    deleted: str,
+    finish: Finish,
+    books: Books,
+) -> None:
+    for attempt in (2, 3):
+        result = runner.invoke(args=["refunds", "retry", deleted])
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout == f"{deleted}-1  10.00 USD  attempt {attempt}\n"
+        finish(shop, deleted)
+        assert books.order(deleted)["refunds"][0]["status"] == "failed"
+    assert runner.invoke(args=["refunds", "retry", deleted.upper(), f"{deleted}-1"]).exit_code == 0
+    finish(recovered, deleted)
+    order = books.order(deleted)
+    assert (order["payment"]["status"], order["payment"]["refundedAmount"]) == ("refunded", 1000)
+    assert {event["actor"] for event in order["events"] if event["type"] == "refund.retried"} == {"operator"}
+
+
+def test_an_order_that_owes_a_refund_is_reported_with_the_command_and_kept(
+    runner: FlaskCliRunner,
+    shop: Shop,
+    recovered: Shop,
+    deleted: str,
+    finish: Finish,
+    clock: StoppedClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once the money is back it is no difference any more, and is purged."""
+    monkeypatch.setattr(reconciling, "GRACE", 0)
+    announce(shop, [deleted])
+    clock.advance(timedelta(days=shop.settings.retention_days + 1))
+    assert purge_deleted_orders(shop) == 0
+    (found,) = differences(shop, reconciled(shop, scopes=["payments"]))
+    assert (found["kind"], found["ids"]["orderId"]) == ("cancelled_refund_failed", deleted)
+    assert "flask --app wsgi refunds retry" in runner.invoke(args=["reconcile", "payments"]).stdout
+    assert runner.invoke(args=["refunds", "retry", deleted]).exit_code == 0
+    assert purge_deleted_orders(shop) == 0
+    finish(recovered, deleted)
+    announce(shop, [deleted])
+    clock.advance(timedelta(minutes=2))
+    assert differences(shop, reconciled(shop)) == []
+    assert purge_deleted_orders(shop) == 1
+
+
+def test_an_order_whose_failed_refund_was_made_up_for_by_another_is_purged(
+    shop: Shop, recovered: Shop, place: Place, finish: Finish, clock: StoppedClock
+) -> None:
+    kept, gone = place(method=NEVER)["id"], place(method=NEVER)["id"]
+    for order_id in (kept, gone):
+        finish(shop, order_id)
+        for status in ("shipped", "delivered"):
+            change_status(shop, order_id, status, actor="shop")
+        ask(shop, order_id, "5.00")
+        finish(shop, order_id)
+    ask(shop, gone, "5.00")
+    finish(recovered, gone)
+    for order_id in (kept, gone):
+        delete_order(shop, order_id, actor="shop")
+    announce(shop, [kept, gone])
+    clock.advance(timedelta(days=shop.settings.retention_days + 1))
+    assert purge_deleted_orders(shop) == 1
+    assert shop.orders.load([gone]) == []
+
+
+def test_a_retry_gives_back_what_is_left_of_a_cancelled_order(
+    runner: FlaskCliRunner, shop: Shop, recovered: Shop, place: Place, finish: Finish, books: Books
+) -> None:
+    """Of the refund of all of it, after a smaller one was retried before."""
+    order_id = place(method=NEVER)["id"]
+    finish(shop, order_id)
+    small = ask(shop, order_id, "4.00")["id"]
+    finish(shop, order_id)
+    delete_order(shop, order_id, actor="user")
+    finish(shop, order_id)
+    retry_refund(shop, order_id, small, actor="shop")
+    finish(recovered, order_id)
+    result = runner.invoke(args=["refunds", "retry", order_id])
+    assert result.stdout == f"{order_id}-2  6.00 USD  attempt 2\n"
+    finish(recovered, order_id)
+    order = books.order(order_id)
+    assert [refund["amount"] for refund in order["refunds"]] == [400, 600]
+    assert order["payment"]["status"] == "refunded"
+
+
+def test_of_several_failed_refunds_the_largest_is_retried_first(
+    runner: FlaskCliRunner, shop: Shop, place: Place, finish: Finish
+) -> None:
+    """A refund that finds nothing left is named, and makes the command fail."""
+    order_id = place(method=NEVER)["id"]
+    finish(shop, order_id)
+    for amount in ("4.00", "10.00"):
+        ask(shop, order_id, amount)
+        finish(shop, order_id)
+    result = runner.invoke(args=["refunds", "retry", order_id])
+    assert result.exit_code == 1
+    assert result.stdout == f"{order_id}-2  10.00 USD  attempt 2\n"
+    assert result.stderr == f"{order_id}-1  not retried: 0.00 USD is left to be refunded.\n"
+
+
+def test_what_cannot_be_retried_is_one_line(
+    runner: FlaskCliRunner, shop: Shop, place: Place, deleted: str, finish: Finish
+) -> None:
+    """An order without a failed refund, one that is not there, and a refund that was retried too often."""
+    for _ in range(MOST_RETRIES):
+        runner.invoke(args=["refunds", "retry", deleted])
+        finish(shop, deleted)
+    for arguments, reason in (
+        ([place()["id"]], "No refund of the order has failed."),
+        (["66ffbd20a1b2c3d4e5f60718"], "There is no order 66ffbd20a1b2c3d4e5f60718."),
+        (["\x1b[2J"], r"There is no order \x1b[2J."),
+        ([deleted, f"{deleted}-2"], "There is no such refund."),
+        ([deleted, f"{deleted}-1"], "The refund was retried 20 times."),
+        ([deleted], "The refund was retried 20 times."),
+    ):
+        result = runner.invoke(args=["refunds", "retry", *arguments])
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        assert reason in result.stderr
