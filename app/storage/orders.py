@@ -210,7 +210,7 @@ class Orders:
             return [order_of(document) for document in found.sort("_id").limit(limit)]
 
     def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
-        """The ids of orders deleted before the moment that owe no step and no money, except the ids in `but`."""
+        """The ids of orders deleted before the moment that owe neither step nor money, but for some ids."""
         condition: Document = {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}, **OWES_NO_MONEY}
         if kept := object_ids(but):
             condition["_id"] = {"$nin": kept}

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from bson import ObjectId
 from flask import Flask
 
 from app.cli import register_commands
@@ -143,6 +144,21 @@ def test_an_order_whose_failed_refund_was_made_up_for_by_another_is_purged(
     clock.advance(timedelta(days=shop.settings.retention_days + 1))
     assert purge_deleted_orders(shop) == 1
     assert shop.orders.load([gone]) == []
+
+
+def test_an_order_that_cannot_be_read_keeps_no_other_from_being_purged(
+    shop: Shop, place: Place, finish: Finish, clock: StoppedClock, database: OrderDatabase
+) -> None:
+    ids = [place()["id"] for _ in range(2)]
+    for order_id in ids:
+        delete_order(shop, order_id, actor="user")
+    finish(shop, *ids)
+    announce(shop, ids)
+    broken = {"$set": {"refunds": "none"}}
+    database["orders"].update_one({"_id": ObjectId(ids[0])}, broken, bypass_document_validation=True)
+    clock.advance(timedelta(days=shop.settings.retention_days + 1))
+    purge_deleted_orders(shop)
+    assert shop.orders.load([ids[1]]) == []
 
 
 def test_a_retry_gives_back_what_is_left_of_a_cancelled_order(
