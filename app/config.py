@@ -154,8 +154,9 @@ class Settings:
         str,
         Setting(
             one_of("sandbox", "stripe"),
-            "sandbox",
-            "Who takes the payments: `sandbox`, which moves no money, or `stripe`.",
+            None,
+            "What takes the payments: `stripe`, or `sandbox`, which moves no money and is the default with "
+            "`AUTH=off` alone.",
         ),
     ]
     payment_webhook_secret: Annotated[
@@ -229,6 +230,9 @@ class Settings:
                 values[field] = None if text is None else setting.read(text)
             except ValueError as error:
                 faults[name] = str(error)
+        if values.get("auth") == "off" and values.get("payment_provider") is None:
+            # A laptop needs no provider. Anywhere else the sandbox would confirm orders that nobody pays for.
+            values["payment_provider"] = "sandbox"
         faults = {**_together(values), **faults}
         if faults:
             raise ConfigError(faults)
@@ -276,11 +280,12 @@ def _lacks_redis_for_limits(values: Mapping[str, Any]) -> bool:
 
 def _token_faults(values: Mapping[str, Any]) -> dict[str, str]:
     """What `AUTH=jwt` misses beside it. What could not be read is not among the values, but is set."""
-    faults = {
-        field.upper(): "must be set with AUTH=jwt"
-        for field in ("jwt_issuer", "jwt_audience")
-        if values.get(field, field) is None
+    needed = {
+        "jwt_issuer": "must be set with AUTH=jwt",
+        "jwt_audience": "must be set with AUTH=jwt",
+        "payment_provider": "must be set with AUTH=jwt: stripe, or sandbox, which moves no money",
     }
+    faults = {field.upper(): fault for field, fault in needed.items() if values.get(field, field) is None}
     if sum(values.get(field, field) is not None for field in _KEY_SOURCES) != 1:
         faults["AUTH"] = f"is jwt, which needs one of {', '.join(map(str.upper, _KEY_SOURCES))}, and only one"
     return faults

@@ -16,7 +16,7 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from app import create_app
-from app.config import TABLE, Settings
+from app.config import TABLE, ConfigError, Settings
 from deploy.local.stack import ROOT, procfile
 from deploy.replica_set import USERS
 
@@ -158,8 +158,16 @@ def test_compose_hands_on_no_variable_that_nobody_reads() -> None:
 def test_the_example_of_the_settings_is_refused_until_its_blanks_are_filled_in() -> None:
     """For what is missing, and nothing else."""
     example = variables("service.env.example")
-    filled = {"JWT_ISSUER": "https://i.example", "JWT_AUDIENCE": "a", "JWT_JWKS_URL": "https://i.example/k"}
+    filled = {
+        "JWT_ISSUER": "https://i.example",
+        "JWT_AUDIENCE": "a",
+        "JWT_JWKS_URL": "https://i.example/k",
+        "PAYMENT_PROVIDER": "sandbox",
+    }
     assert Settings.from_env({**example, **filled}).auth == "jwt"
+    for blank in filled:
+        with pytest.raises(ConfigError):
+            Settings.from_env({**example, **filled, blank: ""})
 
 
 def test_no_secret_is_in_an_example() -> None:

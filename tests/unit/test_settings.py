@@ -30,15 +30,20 @@ def test_the_service_does_not_start_unless_it_is_told_who_may_call(environ: dict
         Settings.from_env(environ)
 
 
-JWT = {"AUTH": "jwt", "JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "orders"}
+JWT = {
+    "AUTH": "jwt",
+    "JWT_ISSUER": "https://issuer.example",
+    "JWT_AUDIENCE": "orders",
+    "PAYMENT_PROVIDER": "sandbox",
+}
 SECRET = "s" * 32
 
 
 @pytest.mark.parametrize(
     ("environ", "faulty"),
     [
-        ({"AUTH": "jwt"}, {"AUTH", "JWT_ISSUER", "JWT_AUDIENCE"}),
-        ({"AUTH": "jwt", "JWT_SECRET": SECRET}, {"JWT_ISSUER", "JWT_AUDIENCE"}),
+        ({"AUTH": "jwt"}, {"AUTH", "JWT_ISSUER", "JWT_AUDIENCE", "PAYMENT_PROVIDER"}),
+        ({"AUTH": "jwt", "JWT_SECRET": SECRET}, {"JWT_ISSUER", "JWT_AUDIENCE", "PAYMENT_PROVIDER"}),
         (JWT, {"AUTH"}),
         ({**JWT, "JWT_SECRET": SECRET[1:]}, {"JWT_SECRET"}),
         ({**JWT, "JWT_SECRET": SECRET, "JWT_JWKS_URL": "https://issuer.example/keys"}, {"AUTH"}),
@@ -125,6 +130,16 @@ def test_every_setting_says_what_it_is_for() -> None:
     assert all(setting.doc.endswith(".") for setting in TABLE.values())
     environ = {name.upper(): setting.default for name, setting in TABLE.items() if setting.default}
     assert Settings.from_env({**environ, "AUTH": "off"}) == Settings.from_env({"AUTH": "off"})
+
+
+def test_with_tokens_the_payment_provider_must_be_named_in_one_line_that_says_how() -> None:
+    """Else orders would be confirmed that nobody pays for; a laptop without tokens has the sandbox."""
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env({**JWT, "JWT_SECRET": SECRET, "PAYMENT_PROVIDER": ""})
+    fault = "PAYMENT_PROVIDER must be set with AUTH=jwt: stripe, or sandbox, which moves no money"
+    assert str(caught.value) == fault
+    assert Settings.from_env({**JWT, "JWT_SECRET": SECRET}).payment_provider == "sandbox"
+    assert Settings.from_env({"AUTH": "off"}).payment_provider == "sandbox"
 
 
 def test_stripe_takes_a_key_to_start_with() -> None:
