@@ -15,11 +15,13 @@ from app.gateways.mail import MailChannel
 from app.gateways.sandbox import SandboxProvider
 from app.gateways.webhooks import WebhookSender
 from app.metrics import Metrics
+from app.services.mail_limits import MailLimits
 from app.services.shop import Shop
 from app.storage import database as mongodb
 from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
 from app.storage.feed import Feed
+from app.storage.mail_counts import MailCounts
 from app.storage.migrations import pending
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
@@ -51,7 +53,9 @@ def open_shop(settings: Settings) -> Shop:
 def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
     """The service over a database that is connected already."""
     broker = Broker(settings.redis_url)
-    mail = [MailChannel(settings.smtp_url, settings.mail_from)] if settings.smtp_url else []
+    mail_counts = MailCounts(database)
+    withhold = MailLimits(mail_counts, clock.now, settings)
+    mail = [MailChannel(settings.smtp_url, settings.mail_from, withhold)] if settings.smtp_url else []
     return Shop(
         settings=settings,
         clock=clock.now,
@@ -60,6 +64,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         stock=Stock(database),
         loads=StockLoads(database),
         notifications=Notifications(database),
+        mail_counts=mail_counts,
         payments=_payments(settings, database),
         channels=(*mail, LogChannel()),
         changes=OrderChanges(database),

@@ -4,13 +4,12 @@
 """
 
 import os
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Annotated, Any, NamedTuple, Self, get_type_hints
 
+from app.setting_rules import faults_together
 from app.setting_texts import (
     auth,
     boolean,
@@ -24,8 +23,6 @@ from app.setting_texts import (
     url,
     whole,
 )
-
-_KEY_SOURCES = ("jwt_jwks_url", "jwt_public_key", "jwt_secret")
 
 
 class ConfigError(Exception):
@@ -182,6 +179,21 @@ class Settings:
         ),
     ]
     mail_from: Annotated[str, Setting(str, "Orders <orders@localhost>", "The sender of the mails.")]
+    mails_per_address: Annotated[
+        int, Setting(whole(1, 10_000), "40", "How many mails go to one address within an hour.")
+    ]
+    mails_per_caller: Annotated[
+        int,
+        Setting(whole(1, 10_000), "30", "How many mails go out within an hour for orders of one `userId`."),
+    ]
+    email_from_token: Annotated[
+        bool,
+        Setting(
+            boolean,
+            "false",
+            "With `AUTH=jwt`: whether a customer's order may name no `email` but the token's own.",
+        ),
+    ]
     require_idempotency_key: Annotated[
         bool,
         Setting(boolean, "false", "Whether a POST of an order without an `Idempotency-Key` is refused."),
@@ -233,62 +245,10 @@ class Settings:
         if values.get("auth") == "off" and values.get("payment_provider") is None:
             # A laptop needs no provider. Anywhere else the sandbox would confirm orders that nobody pays for.
             values["payment_provider"] = "sandbox"
-        faults = {**_together(values), **faults}
+        faults = {**faults_together(values), **faults}
         if faults:
             raise ConfigError(faults)
         return cls(**values)
-
-
-def _together(values: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with settings that hold only together."""
-    faults = _token_faults(values) if values.get("auth") == "jwt" else {}
-    if _lacks_redis_for_limits(values):
-        faults["RATE_LIMIT_REDIS_URL"] = "must be set where REDIS_URL is no redis:// or rediss://"
-    if values.get("tracing") and find_spec("opentelemetry") is None:
-        faults["TRACING"] = "is true, which needs OpenTelemetry: pip install -r requirements/otel.txt"
-    if values.get("payment_provider") == "sandbox" and not _is_base64(values.get("payment_webhook_secret")):
-        faults |= {"PAYMENT_WEBHOOK_SECRET": "must be whsec_ and base64, as Standard Webhooks has it"}
-    if values.get("payment_provider") == "stripe":
-        if find_spec("stripe") is None:
-            faults["PAYMENT_PROVIDER"] = (
-                "is stripe, which needs Stripe's SDK: pip install -r requirements/stripe.txt"
-            )
-        if not values.get("stripe_api_key"):
-            faults["STRIPE_API_KEY"] = "must be set where PAYMENT_PROVIDER is stripe"
-    return faults
-
-
-def _is_base64(secret: str | None) -> bool:
-    """Whether it is one of Standard Webhooks' secrets, or there is none."""
-    if secret is None:
-        return True
-    try:
-        return len(b64decode(secret.removeprefix("whsec_") + "==", validate=False)) > 0
-    except ValueError:
-        return False
-
-
-def _lacks_redis_for_limits(values: Mapping[str, Any]) -> bool:
-    is_limited = values.get("rate_limit") or values.get("rate_limit_address")
-    is_named = values.get("rate_limit_redis_url", "faulty")
-    return bool(
-        is_limited
-        and not is_named
-        and not values.get("redis_url", "redis://").startswith(("redis://", "rediss://"))
-    )
-
-
-def _token_faults(values: Mapping[str, Any]) -> dict[str, str]:
-    """What `AUTH=jwt` misses beside it. What could not be read is not among the values, but is set."""
-    needed = {
-        "jwt_issuer": "must be set with AUTH=jwt",
-        "jwt_audience": "must be set with AUTH=jwt",
-        "payment_provider": "must be set with AUTH=jwt: stripe, or sandbox, which moves no money",
-    }
-    faults = {field.upper(): fault for field, fault in needed.items() if values.get(field, field) is None}
-    if sum(values.get(field, field) is not None for field in _KEY_SOURCES) != 1:
-        faults["AUTH"] = f"is jwt, which needs one of {', '.join(map(str.upper, _KEY_SOURCES))}, and only one"
-    return faults
 
 
 TABLE: dict[str, Setting] = {

@@ -64,7 +64,7 @@ COUNTED = {
     ),
     "deliveries_total": Metric(
         "counter",
-        "Attempts to tell of an event: sent, to be tried again, or failed for good.",
+        "Attempts to tell of an event: sent, to be tried again, failed for good, or withheld.",
         ("channel", "outcome"),
         "worker",
     ),

@@ -77,7 +77,8 @@ def count_orders() -> None:
 
 @app.task(name="maintenance.purge")
 def purge() -> None:
-    """Removes deleted orders, ended payment events and ended webhooks once their retention is over."""
+    """Removes deleted orders and ended payment events and webhooks after their retention, and mail counts."""
     sweeping.purge_deleted_orders(shop())
     purge_events(shop())
     purge_deliveries(shop())
+    sweeping.forget_mail_counts(shop())

@@ -106,4 +106,6 @@ def texts_of(letter: EmailMessage) -> tuple[str, str]:
     plain, html = (letter.get_body((kind,)) for kind in ("plain", "html"))
     assert isinstance(plain, EmailMessage)
     assert isinstance(html, EmailMessage)
-    return plain.get_content().replace("\r\n", "\n"), html.get_content()
+    # Which way a text runs is no matter of its words.
+    page = html.get_content().replace("<bdi>", "").replace("</bdi>", "")
+    return plain.get_content().replace("\r\n", "\n"), page

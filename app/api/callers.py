@@ -5,7 +5,8 @@ from typing import cast
 from flask import g
 
 from app.domain.access import Caller
-from app.domain.errors import NotAllowed
+from app.domain.errors import Fault, InvalidInput, NotAllowed
+from app.domain.mail_addresses import same_address
 from app.domain.order import Origin
 from app.services.shop import Shop
 
@@ -26,6 +27,20 @@ def origin() -> Origin:
     if g.trace.traceparent:
         told["traceparent"] = g.trace.traceparent
     return told
+
+
+def require_own_email(email: str | None) -> None:
+    """Raises InvalidInput where a customer names an address that the token does not vouch for.
+
+    `orders:admin` may name any: a shop's backend orders for others.
+    """
+    who = _who()
+    if email is None or not shop().settings.email_from_token or who.owner("orders:write") is None:
+        return
+    if who.email is None:
+        raise InvalidInput(Fault("/email", "cannot be given: your token has no verified email"))
+    if not same_address(email, who.email):
+        raise InvalidInput(Fault("/email", "must be the email of your token"))
 
 
 def require(scope: str) -> None:

@@ -9,7 +9,7 @@ from app.api import answer_schemas, examples, headers, representation
 from app.api.access import require_json_accepted
 from app.api.answers import answer, empty, entity_tag
 from app.api.bodies import digest
-from app.api.callers import caller, origin, require, shop
+from app.api.callers import caller, origin, require, require_own_email, shop
 from app.api.declarations import declares
 from app.api.paging import LIKE_AN_ORDER, after, listing
 from app.api.parsing import Blueprint
@@ -49,6 +49,7 @@ def place(draft: Any) -> Response:
     """
     key = headers.idempotency_key(required=shop().settings.require_idempotency_key)
     seconds = headers.wait()
+    require_own_email(draft.get("email"))
     placed = ordering.place_order(
         shop(),
         draft,

@@ -21,10 +21,11 @@ _NOBODY, _SERVICE = "anonymous", "system"
 
 
 class Caller(NamedTuple):
-    """Who calls, as the orders' logs name him, and what he may do."""
+    """The caller as the logs of orders name it, what it may do, and the mail address that is its own."""
 
     subject: str
     scopes: frozenset[str]
+    email: str | None = None
 
     def owner(self, scope: str) -> str | None:
         """The user whose orders alone he may act on in a call that needs the scope; None for all orders."""
@@ -45,4 +46,11 @@ def caller_of(claims: Mapping[str, Any]) -> Caller:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("scope is no list of scopes")
     scopes = SCOPES.keys() & set(names)
-    return Caller(subject, frozenset(scopes | _OF_OWN_ORDERS if _ADMIN in scopes else scopes))
+    return Caller(subject, frozenset(scopes | _OF_OWN_ORDERS if _ADMIN in scopes else scopes), _email(claims))
+
+
+def _email(claims: Mapping[str, Any]) -> str | None:
+    """The claim `email` (OpenID Connect), unless the issuer says that it is not verified."""
+    email, verified = claims.get("email"), claims.get("email_verified", True)
+    # Some issuers say it in a text.
+    return email if isinstance(email, str) and verified in (True, "true") else None

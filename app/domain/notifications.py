@@ -23,9 +23,12 @@ class Notification(TypedDict):
 
 
 class Delivery(NamedTuple):
-    """What became of one notification; `detail` is fit for a log: it holds no address and no content."""
+    """What became of one notification; `detail` is fit for a log: it holds no address and no content.
 
-    status: Literal["sent", "try_again", "failed"]
+    What is `withheld` is never sent: there were too many.
+    """
+
+    status: Literal["sent", "try_again", "failed", "withheld"]
     detail: str = ""
 
 

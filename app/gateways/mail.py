@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -14,11 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from app.domain.money import to_text
 from app.domain.notifications import Delivery, Notification
 from app.domain.order import Order
+from app.gateways.mail_text import harmless, web_link
 from app.gateways.smtp import SmtpServer, SmtpSession
 
 log = structlog.get_logger(__name__)
 
-# What is mailed: the subject of each event, with a place for the order's number. Each has two templates.
+# What is mailed: the subject of each event, with a place for the order's id. Each has two templates.
+# A subject shows no text of a client's.
 SUBJECTS = {
     "order.confirmed": "Order {} is confirmed",
     "order.shipped": "Order {} is on its way",
@@ -50,21 +52,26 @@ NOTHING_TO_PAY = "There was nothing to pay, so nothing is owed to you."
 
 _PART = r"[^\s\"(),:;<>@\[\]\\\x00-\x1f\x7f-\x9f]+"
 _ADDRESS = re.compile(f"({_PART})@({_PART})")
-_HEADER_SPECIALS = str.maketrans(dict.fromkeys('"(),:;<>@[]\\=?', " "))
+_LONGEST_NOTE = 200
+
+# Says why a mail must not be sent now, or nothing.
+Withhold = Callable[[Notification, Order], str]
 
 
 class MailChannel:
     """Mails a text and an HTML version of the events that a customer wants to hear of.
 
     `smtp_url` is `smtp://user:password@host:587?starttls=1` or `smtps://…` (TLS from the first byte),
-    user and password optional. `mail_from` is an address, with or without a name. Raises ValueError, which
-    shows no secret, where either is malformed.
+    user and password optional. `mail_from` is an address, with or without a name. `withhold` is asked about
+    all mails of a batch before the first of them is sent. Raises ValueError, which shows no secret, where the
+    URL or the sender is malformed.
     """
 
     name = "mail"
     instant = False
 
-    def __init__(self, smtp_url: str, mail_from: str) -> None:
+    def __init__(self, smtp_url: str, mail_from: str, withhold: Withhold = lambda *_: "") -> None:
+        self._withhold = withhold
         self._server = SmtpServer.at(smtp_url)
         self._sender = _sender(mail_from)
         self._templates = Environment(
@@ -81,13 +88,22 @@ class MailChannel:
 
     def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
         """One outcome for each, in order. A doubled mail has the same Message-ID and the same Date."""
+        ready = [self._refusal(*each) for each in notifications]
         with contextlib.closing(SmtpSession(self._server)) as session:
-            return [self._deliver_one(session, *each) for each in notifications]
+            return [
+                refusal or self._deliver_one(session, *each)
+                for refusal, each in zip(ready, notifications, strict=True)
+            ]
+
+    def _refusal(self, notification: Notification, order: Order) -> Delivery | None:
+        """Why the mail is not sent at all; None where nothing is in its way."""
+        if not _ADDRESS.fullmatch(order.get("personal", {}).get("email", "")):
+            return Delivery("failed", "no usable mail address")
+        reason = self._withhold(notification, order)
+        return Delivery("withheld", reason) if reason else None
 
     def _deliver_one(self, session: SmtpSession, notification: Notification, order: Order) -> Delivery:
-        email = order.get("personal", {}).get("email", "")
-        if not _ADDRESS.fullmatch(email):
-            return Delivery("failed", "no usable mail address")
+        email = order["personal"]["email"]
         try:
             letter = self._letter(notification, order, email)
         except Exception as fault:
@@ -99,12 +115,12 @@ class MailChannel:
 
     def _letter(self, notification: Notification, order: Order, email: str) -> EmailMessage:
         told = _told(order)
-        subject = SUBJECTS[notification["type"]].format(told["number"])
+        subject = SUBJECTS[notification["type"]].format(order["id"])
         local_part, _, domain = email.rpartition("@")
         letter = EmailMessage(policy.SMTP)
         letter["From"] = self._sender
-        letter["To"] = Address(_in_header(told["name"]), local_part, domain)
-        letter["Subject"] = _in_header(subject)
+        letter["To"] = Address("", local_part, domain)
+        letter["Subject"] = subject
         letter["Date"] = notification["at"]
         letter["Message-ID"] = f"<{notification['id'].replace(':', '.')}@{self._sender.domain}>"
         letter["Auto-Submitted"] = "auto-generated"
@@ -128,7 +144,10 @@ def _sender(mail_from: str) -> Address:
 
 
 def _told(order: Order) -> dict[str, Any]:
-    """What the templates may say of the order: every text on one line, every amount with its currency."""
+    """What the templates may say of the order: every text harmless, every amount with its currency.
+
+    Customers get the shop's tracking URL as a link: nobody but `orders:admin` can set it.
+    """
     currency = order["currency"]
 
     def amount(minor: int) -> str:
@@ -140,18 +159,16 @@ def _told(order: Order) -> dict[str, Any]:
     money = MONEY[payment["status"]].format(total=total, owed=owed)
     cancellation = order.get("cancellation", {})
     reason = cancellation.get("reason", "requested")
-    tracking = {
-        key: _one_line(order.get("tracking", {}).get(key, "")) for key in ("carrier", "number", "url")
-    }
-    if not tracking["url"].startswith(("https://", "http://")):
-        tracking["url"] = ""
+    given = order.get("tracking", {})
+    tracking = {key: harmless(given.get(key, "")) for key in ("carrier", "number")}
+    tracking["url"] = web_link(given.get("url", ""))
     return {
-        "name": _one_line(order.get("personal", {}).get("shippingAddress", {}).get("name", "")),
-        "number": _one_line(order.get("reference", "")) or order["id"][-8:],
+        "name": harmless(order.get("personal", {}).get("shippingAddress", {}).get("name", "")),
+        "reference": harmless(order.get("reference", "")),
         "order_id": order["id"],
         "lines": [
             {
-                "product": _one_line(line["productId"]),
+                "product": harmless(line["productId"]),
                 "quantity": line["quantity"],
                 "price": amount(line["unitPrice"]) if "unitPrice" in line else None,
             }
@@ -161,16 +178,6 @@ def _told(order: Order) -> dict[str, Any]:
         "tracking": tracking if any(tracking.values()) else None,
         "reason": REASONS[reason],
         # Of the other reasons the detail is the service's own, in words not meant for a customer.
-        "note": _one_line(cancellation.get("detail", "")) if reason == "requested" else "",
+        "note": harmless(cancellation.get("detail", ""), _LONGEST_NOTE) if reason == "requested" else "",
         "money": money if order["totalAmount"] else NOTHING_TO_PAY,
     }
-
-
-def _one_line(text: str) -> str:
-    """The text on one line, without control and invisible characters, so that it cannot pose as more."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def _in_header(text: str) -> str:
-    """The text without what could be read as syntax: quotes, addresses, encoded words (RFC 2047)."""
-    return " ".join(text.translate(_HEADER_SPECIALS).split())

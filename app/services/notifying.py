@@ -145,10 +145,12 @@ def _note(shop: Shop, notification: Notification, delivery: Delivery, told: dict
         shop.metrics.count("deliveries_total", notification["channel"], "try_again")
         log.warning("notification will be tried again", **told)
         return
-    status = "sent" if delivery.status == "sent" else "failed"
+    status = "failed" if delivery.status == "try_again" else delivery.status
     shop.notifications.close(notification["id"], status, now, delivery.detail)
     shop.metrics.count("deliveries_total", notification["channel"], status)
     if status == "failed":
         log.error("notification failed", **told)
+    elif status == "withheld":
+        log.warning("notification withheld", **told)
     else:
         log.info("notification sent", **told)

@@ -16,6 +16,7 @@ from app.metrics import Metrics
 from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
 from app.storage.feed import Feed
+from app.storage.mail_counts import MailCounts
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.orders import Orders
@@ -46,6 +47,7 @@ class Shop:
     stock: Stock
     loads: StockLoads
     notifications: Notifications
+    mail_counts: MailCounts
     payments: PaymentProvider
     channels: tuple[Channel, ...]
     transact: Callable[..., Any]

@@ -100,6 +100,11 @@ def purge_deleted_orders(shop: Shop) -> int:
     return purged
 
 
+def forget_mail_counts(shop: Shop) -> None:
+    """Removes what mails were counted in hours that are over."""
+    shop.mail_counts.forget(shop.clock())
+
+
 def redrive(shop: Shop, order_id: str) -> list[str]:
     """Makes everything that the order owes due at once; answers with the names of those steps."""
     orders = shop.orders.load([order_id])

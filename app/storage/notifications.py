@@ -21,7 +21,8 @@ class Recorded(NamedTuple):
 
 
 class Notifications:
-    """A record has a `status`: `pending` (with `dueBy`, the time of the next attempt), `sent` or `failed`."""
+    """A record has a `status`: `pending` (with `dueBy`, the time of the next attempt), `sent`, `failed` or
+    `withheld`."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["notifications"]
@@ -62,7 +63,7 @@ class Notifications:
         return claimed
 
     def close(self, notification_id: str, status: str, at: datetime, detail: str) -> None:
-        """Ends a notification as `sent` or `failed`."""
+        """Ends a notification as `sent`, `failed` or `withheld`."""
         ended: Document = {"status": status, "endedAt": at}
         if detail:
             ended["detail"] = detail

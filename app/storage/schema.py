@@ -46,6 +46,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     ),
     "stock_loads": (),
     "notifications": (Index(("dueBy",), only=_where("dueBy")),),
+    "mail_counts": (Index(("until",), only=_where("until")),),
     "webhook_endpoints": (Index(("slot",), only=_where("slot"), unique=True),),
     "webhook_deliveries": (
         Index(("endpointId", "status", "_id")),

@@ -159,12 +159,13 @@ _NOTIFICATION = _exactly(
         "channel": _TEXT,
         "at": _TIME,
         "attempts": _COUNT,
-        "status": _one_of("pending", "sent", "failed"),
+        "status": _one_of("pending", "sent", "failed", "withheld"),
     },
     dueBy=_TIME,
     endedAt=_TIME,
     detail=_TEXT,
 )
+_MAIL_COUNT = _exactly({"_id": _TEXT}, ids=_list(_TEXT), until=_TIME, key={"bsonType": "binData"})
 _FED = _exactly({"_id": _ORDINAL, "orderId": _KEY, "sequence": _ORDINAL, "type": _one_of(*MOVES)})
 _WEBHOOK_ENDPOINT = _exactly(
     {
@@ -269,6 +270,7 @@ VALIDATORS: dict[str, Schema] = {
     "stock_movements": {"$jsonSchema": _MOVEMENT},
     "stock_loads": {"$jsonSchema": _LOAD},
     "notifications": {"$jsonSchema": _NOTIFICATION},
+    "mail_counts": {"$jsonSchema": _MAIL_COUNT},
     "feed": {"$jsonSchema": _FED},
     "webhook_endpoints": {"$jsonSchema": _WEBHOOK_ENDPOINT},
     "webhook_deliveries": {"$jsonSchema": _WEBHOOK_DELIVERY},

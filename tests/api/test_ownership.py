@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ANN, BOB = bearer(token("ann")), bearer(token("bob"))
 BOSS = bearer(token("boss", "orders:admin"))
+OWN = {**SAMPLE, "userId": "ann"}
 BODIES = {"PUT": {"status": "cancelled"}, "POST": {}}
 
 
@@ -236,3 +237,42 @@ def test_whose_orders_are_few_need_not_read_through_all_events(
     part = client.get("/events", query_string={"limit": 2}, headers=BOB).get_json()
     assert [event["data"]["order"]["userId"] for event in part["events"]] == ["bob"]
     assert part["hasMore"] is False
+
+
+@pytest.mark.parametrize(
+    ("said", "email", "taken"),
+    [
+        ({"email": "ann@x.example"}, "ann@x.example", True),
+        ({"email": "ann@x.example", "email_verified": True}, "ANN@X.example", True),
+        ({"email": "jo\u0308rg@x.example", "email_verified": "true"}, "jörg@x.example", True),
+        ({"email": "ann@x.example"}, None, True),
+        ({}, None, True),
+        ({"email": "ann@x.example"}, "victim@x.example", False),
+        ({"email": "ann@x.example"}, "ann+1@x.example", False),
+        ({"email": "ann@x.example", "email_verified": False}, "ann@x.example", False),
+        ({"email": "ann@x.example", "email_verified": "false"}, "ann@x.example", False),
+        ({"email": ["ann@x.example"]}, "ann@x.example", False),
+        ({}, "ann@x.example", False),
+        ({"email": "boss@x.example", "scope": "orders:admin"}, "ann@x.example", True),
+    ],
+)
+def test_where_it_is_asked_for_a_customer_names_no_address_but_the_tokens_own(
+    make_app: Callable[..., Flask], said: dict[str, Any], email: str | None, taken: bool
+) -> None:
+    client = make_app(**SETTINGS, EMAIL_FROM_TOKEN="true").test_client()
+    body = {**OWN, **({"email": email} if email else {})}
+    answer = client.post("/orders", json=body, headers=bearer(token(**said)))
+    if taken:
+        assert answer.status_code == 201
+        assert answer.get_json()["order"].get("email") == email
+    else:
+        problem = answer.get_json()
+        assert (answer.status_code, [error["pointer"] for error in problem["errors"]]) == (422, ["/email"])
+        assert "token" in problem["errors"][0]["detail"]
+        listed = client.get("/orders", headers=bearer(token(scope="orders:admin"))).get_json()
+        assert listed == {"orders": []}
+
+
+def test_by_default_a_customer_may_name_any_address(client: FlaskClient) -> None:
+    body = {**OWN, "email": "other@x.example"}
+    assert client.post("/orders", json=body, headers=bearer(token())).status_code == 201

@@ -206,6 +206,7 @@ RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "notifications": _notification,
     "sandbox_payments": _payment,
     "feed": _fed,
+    "mail_counts": lambda: {"_id": str(ObjectId()), "ids": ["o:1:mail"], "until": AT},
     "webhook_endpoints": _endpoint,
     "webhook_deliveries": _webhook,
     "payment_events": _payment_event,

@@ -18,6 +18,7 @@ from app.domain.clock import id_at
 from app.services.sweeping import all_owed_steps
 from app.storage import database as storage
 from app.storage.feed import Feed
+from app.storage.mail_counts import MailCounts
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
 from app.storage.order_query import OrderQuery
@@ -150,6 +151,7 @@ WRITES: dict[str, Callable[[storage.Database[Any]], object]] = {
     "allowing more time": _duties(lambda duties: duties.allow_until(dict.fromkeys(SOME, END), END)),
     "purging orders": _orders(lambda orders: orders.purge(SOME)),
     "claiming notifications": lambda database: Notifications(database).claim([f"{ONE}:1:log"], START, END),
+    "forgetting the counts of mails": lambda database: MailCounts(database).forget(MIDDLE),
     "purging notifications": lambda database: Notifications(database).purge(SOME),
     "purging the feed": lambda database: Feed(database).purge(SOME[:4]),
 }

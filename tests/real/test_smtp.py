@@ -16,7 +16,7 @@ from app.domain.notifications import Delivery, Notification
 from app.domain.order import Order
 from app.gateways import smtp
 from app.gateways.mail import MailChannel
-from tests.mails import CONFIRMED, notification_of, order_after
+from tests.mails import CONFIRMED, ORDER_ID, notification_of, order_after
 from tests.postbox import HOST, Postbox, Server
 
 SENT = Delivery("sent")
@@ -84,7 +84,7 @@ def test_a_batch_goes_out_on_one_connection(serve: Serve, postbox: Postbox) -> N
     _, letter = postbox.taken[1]
     assert letter["To"] == "b@x.example"
     assert letter["From"] == "The Shop <orders@shop.example>"
-    assert letter["Subject"] == "Order PO-1 is confirmed"
+    assert letter["Subject"] == f"Order {ORDER_ID} is confirmed"
     assert [part.get_content_type() for part in letter.iter_parts()] == ["text/plain", "text/html"]
     assert all("200.00 USD" in part.get_content() for part in letter.iter_parts())
 

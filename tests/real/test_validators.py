@@ -91,6 +91,7 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("channel", None),
         ("to", "a@b.c"),
     ],
+    "mail_counts": [("ids", "x"), ("ids.0", 1), ("until", 1), ("key", "k"), ("email", "a@b.c")],
     "sandbox_payments": [("status", "pending"), ("captured", -1), ("amount", 1.5), ("currency", None)],
     "webhook_endpoints": [
         ("url", None),

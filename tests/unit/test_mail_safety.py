@@ -1,14 +1,31 @@
 """What a mail may not become, whatever stands in an order or in the settings."""
 
+import re
+import unicodedata
+from html.parser import HTMLParser
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.utils import urlize
+from markupsafe import escape
 from structlog.testing import capture_logs
 
 from app.domain.notifications import Delivery
 from app.domain.order import Change
 from app.gateways.mail import MailChannel
-from tests.mails import CONFIRMED, EMAIL, TIMES, cancelled, mail_of, notification_of, order_after, texts_of
+from app.gateways.mail_text import harmless
+from tests.mails import (
+    CONFIRMED,
+    EMAIL,
+    ORDER_ID,
+    TIMES,
+    cancelled,
+    mail_of,
+    notification_of,
+    order_after,
+    texts_of,
+)
 
 
 def test_markup_in_a_field_is_shown_and_not_obeyed() -> None:
@@ -58,7 +75,164 @@ def test_any_text_in_any_field_makes_a_well_formed_mail(reference: str, name: st
     text, html = texts_of(letter)
     assert "200.00 USD" in text
     assert "200.00 USD" in html
-    assert len(text.splitlines()) == 9
+    assert len(text.splitlines()) == 10 + bool(harmless(reference))
+
+
+# What mail programs make links of, whatever spelling of a dot they know.
+LINKS = (
+    re.compile(r"(?i)\b[a-z][a-z0-9+.-]{1,20}:(?=[^\W\d]|[/\\+])"),
+    re.compile(r"(?i)\bwww[.\u3002\uff61]\w"),
+    re.compile(r"[^\s.\u3002\uff61][.\u3002\uff61]+[^\W\d_]"),
+    re.compile(r"[^\s.]\.\S*[.:@]\w"),
+    re.compile(r"\d+(\.\d+){2,}"),
+    re.compile(r"\S@\w"),
+    re.compile(r"\\\w"),
+)
+EVIL = [
+    "https://evil.example/x",
+    "HTTP:evil.example",
+    "www.evil.example",
+    "evil.example/pay?a=b",
+    "Pay at evil.com!",
+    "(evil.com)",
+    "user@evil.example",
+    "mailto:user@evil.example",
+    "javascript:alert(1)",
+    "tel:+18005550100",
+    "file:\\\\evil\\share",
+    "\\\\evil\\share",
+    "192.0.2.7/x",
+    "//evil.example",
+    "ev\u200bil.example",
+    "evil\u3002example/x",
+    "evil\uff0eexample",
+    "evil\uff61com",
+    "evil\u2024com",
+    "evil\ufe52com",
+    "\uff48\uff54\uff54\uff50\uff1a\uff0f\uff0f\uff45\uff56\uff49\uff4c\uff0e\uff43\uff4f\uff4d",
+    "xn--e1afmkfd.example",
+    "\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444",
+    "evil\u2488com",
+    "\u202emoc.live\u202c",
+    "evil.\u034fcom",
+    "a\uff20evil.example",
+    "1.5.evil.com",
+]
+SCRAPS = st.lists(
+    st.one_of(
+        st.sampled_from([*EVIL, *".:@/\\ 1a", "www", "http", "com", "\u3002", "\uff0e", "\u2028"]),
+        st.text(max_size=4),
+    ),
+    max_size=8,
+).map("".join)
+
+
+class Page(HTMLParser):
+    """The texts of an HTML page, and where its links go."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.links: list[str | None] = []
+        self.feed(page)
+
+    def handle_data(self, data: str) -> None:
+        """Keeps a text."""
+        self.texts.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keeps a link."""
+        self.links += [value for name, value in attrs if name in ("href", "src", "action")]
+
+
+def links_in(text: str) -> list[str]:
+    """What looks like a link in a text, as it stands and as a browser would read it."""
+    # Not the ellipsis, which no browser reads as dots.
+    text = text.replace("\N{HORIZONTAL ELLIPSIS}", " ")
+    forms = (text, unicodedata.normalize("NFKC", text))
+    found = [match[0] for form in forms for pattern in LINKS if (match := pattern.search(form))]
+    return found + [form for form in forms if urlize(form) != str(escape(form))]
+
+
+def test_the_patterns_know_a_link() -> None:
+    """Each of the texts is one to them, so the tests below can fail."""
+    invisible = {"ev\u200bil.example", "\u202emoc.live\u202c", "evil.\u034fcom"}
+    assert [evil for evil in EVIL if not links_in(evil) and evil not in invisible] == []
+
+
+@pytest.mark.parametrize("evil", EVIL)
+@pytest.mark.parametrize("place", ["product", "name", "reference", "note", "carrier", "number"])
+def test_no_text_of_a_client_becomes_a_link(evil: str, place: str) -> None:
+    """Wherever a client can place it, in the text as in the page."""
+    _assert_no_link(**{place: evil})
+
+
+@given(evil=SCRAPS)
+def test_no_text_becomes_a_link(evil: str) -> None:
+    """Whatever it is made of, in all places at once."""
+    _assert_no_link(**dict.fromkeys(("product", "name", "reference", "note", "carrier", "number"), evil))
+
+
+def _assert_no_link(
+    product: str = "p",
+    name: str = "",
+    reference: str = "",
+    note: str = "",
+    carrier: str = "",
+    number: str = "",
+) -> None:
+    lines = [{"productId": product, "quantity": 1}, {"productId": "com", "quantity": 1}]
+    shipped = Change("order.shipped", {"tracking": {"carrier": carrier, "number": number}})
+    cancellation = Change("order.cancelled", {"cancellation": {"reason": "requested", "detail": note}})
+    for kind, change in (("order.shipped", shipped), ("order.cancelled", cancellation)):
+        order = order_after([*CONFIRMED, change], products=lines, name=name, reference=reference)
+        letter = mail_of(order, kind)
+        assert ORDER_ID in letter["Subject"]
+        assert letter["To"] == EMAIL
+        text, html = texts_of(letter)
+        page = Page(html)
+        assert links_in(text) == []
+        assert [found for shown in page.texts for found in links_in(shown)] == []
+        assert page.links == []
+
+
+def test_a_very_long_text_is_cut() -> None:
+    """A letter of somebody else's does not fit in."""
+    long = "pay " * 2_500
+    change = Change("order.cancelled", {"cancellation": {"reason": "requested", "detail": long}})
+    lines = [{"productId": long, "quantity": 1}]
+    order = order_after([*CONFIRMED, change], products=lines, name=long, reference=long)
+    text, _ = texts_of(mail_of(order, "order.cancelled"))
+    assert max(map(len, text.splitlines())) < 250
+    assert text.count("pay") <= 3 * 25 + 50
+
+
+def test_no_subject_shows_what_a_client_wrote() -> None:
+    """It has the order's id alone, by which the shop finds the order."""
+    evil = "You have won"
+    letter = mail_of(
+        order_after(CONFIRMED, reference=evil, name=evil, products=[{"productId": evil, "quantity": 1}]),
+        "order.confirmed",
+    )
+    assert letter["Subject"] == f"Order {ORDER_ID} is confirmed"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://snail.example/S-1?a=1&b=2", "https://snail.example/S-1?a=1&b=2"),
+        ("https://snail.example/\u00fc", "https://snail.example/%C3%BC"),
+        ("https://snail.example/\u202e", ""),
+        ("javascript:alert(1)", ""),
+        ('https://snail.example/"><b>', "https://snail.example/%22%3E%3Cb%3E"),
+    ],
+)
+def test_the_shops_tracking_address_is_the_only_link(url: str, shown: str) -> None:
+    """Of the web, in ASCII; anything else is left out."""
+    change = Change("order.shipped", {"tracking": {"number": "S-1", "url": url}})
+    text, html = texts_of(mail_of(order_after([*CONFIRMED, change]), "order.shipped"))
+    assert Page(html).links == [shown] * bool(shown)
+    assert (f"Follow your parcel: {shown}\n" in text) == bool(shown)
 
 
 @pytest.mark.parametrize(

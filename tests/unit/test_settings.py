@@ -142,6 +142,12 @@ def test_with_tokens_the_payment_provider_must_be_named_in_one_line_that_says_ho
     assert Settings.from_env({"AUTH": "off"}).payment_provider == "sandbox"
 
 
+def test_a_mail_address_of_the_token_needs_tokens() -> None:
+    with pytest.raises(ConfigError, match=r"^EMAIL_FROM_TOKEN is true, which needs AUTH=jwt$"):
+        Settings.from_env({"AUTH": "off", "EMAIL_FROM_TOKEN": "true"})
+    assert Settings.from_env({**JWT, "JWT_SECRET": SECRET, "EMAIL_FROM_TOKEN": "true"}).email_from_token
+
+
 def test_stripe_takes_a_key_to_start_with() -> None:
     stripe = {"AUTH": "off", "PAYMENT_PROVIDER": "stripe"}
     assert Settings.from_env({**stripe, "STRIPE_API_KEY": "sk_test_1"}).payment_provider == "stripe"
@@ -151,7 +157,7 @@ def test_stripe_takes_a_key_to_start_with() -> None:
 
 
 def test_what_is_not_installed_is_named_with_the_lock_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.config.find_spec", lambda _: None)
+    monkeypatch.setattr("app.setting_rules.find_spec", lambda _: None)
     stripe = {"PAYMENT_PROVIDER": "stripe", "STRIPE_API_KEY": "sk_test_1"}
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({"AUTH": "off", "TRACING": "true", **stripe})
