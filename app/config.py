@@ -20,6 +20,8 @@ from app.setting_texts import (
     public_key,
     rate,
     secret,
+    secure_url,
+    smtp_url,
     url,
     whole,
 )
@@ -34,14 +36,18 @@ class ConfigError(Exception):
 
 
 class Setting(NamedTuple):
-    """How the text of a setting is read; its text where it is not set (None: no value); what it is for."""
+    """How the text of a setting is read; its text where it is not set (None: no value); what it is for.
+
+    The value of a `secret` one never shows: it is a key, or a URL that may have a password.
+    """
 
     read: Callable[[str], Any]
     default: str | None
     doc: str
+    secret: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
     """Everything that can be set, each by the environment variable of its name in capitals."""
 
@@ -57,7 +63,11 @@ class Settings:
     ]
     jwt_jwks_url: Annotated[
         str | None,
-        Setting(url("https", "http"), None, "Where the issuer's public keys are, as a JWK set."),
+        Setting(
+            secure_url,
+            None,
+            "Where the issuer's public keys are, as a JWK set; `http://` on this machine alone.",
+        ),
     ]
     jwt_public_key: Annotated[
         str | None,
@@ -65,7 +75,12 @@ class Settings:
     ]
     jwt_secret: Annotated[
         str | None,
-        Setting(secret, None, "The secret shared with the issuer, 32 bytes or more, instead of a key."),
+        Setting(
+            secret,
+            None,
+            "The secret shared with the issuer, 32 bytes or more, instead of a key.",
+            secret=True,
+        ),
     ]
     jwt_leeway: Annotated[
         timedelta, Setting(duration, "10s", "How far the issuer's clock may be off from this one.")
@@ -85,6 +100,7 @@ class Settings:
             url("mongodb", "mongodb+srv"),
             "mongodb://127.0.0.1:27017/orders?replicaSet=rs0",
             "The MongoDB replica set and the name of the database.",
+            secret=True,
         ),
     ]
     redis_url: Annotated[
@@ -93,6 +109,7 @@ class Settings:
             url("redis", "rediss", "redis+socket", "sentinel"),
             "redis://127.0.0.1:6379/0",
             "The broker: Redis, or a server that speaks like it.",
+            secret=True,
         ),
     ]
     rate_limit: Annotated[
@@ -113,6 +130,7 @@ class Settings:
             url("redis", "rediss", "redis+unix", "redis+sentinel"),
             None,
             "The Redis that counts for the limits. Where it is not set, the broker.",
+            secret=True,
         ),
     ]
     trusted_proxies: Annotated[
@@ -162,20 +180,21 @@ class Settings:
             str,
             None,
             "What the provider signs its events with, `whsec_…`. Where it is not set, none is taken.",
+            secret=True,
         ),
     ]
     stripe_api_key: Annotated[
-        str | None, Setting(str, None, "The secret key of the Stripe account, `sk_…` or `rk_…`.")
+        str | None,
+        Setting(str, None, "The secret key of the Stripe account, `sk_…` or `rk_…`.", secret=True),
     ]
-    stripe_api_base: Annotated[
-        str, Setting(url("https", "http"), "https://api.stripe.com", "Where Stripe's API is.")
-    ]
+    stripe_api_base: Annotated[str, Setting(secure_url, "https://api.stripe.com", "Where Stripe's API is.")]
     smtp_url: Annotated[
         str | None,
         Setting(
-            url("smtp", "smtps"),
+            smtp_url,
             None,
             "The mail server, `smtp://user:password@host:587`. Where it is not set, no mail is sent.",
+            secret=True,
         ),
     ]
     mail_from: Annotated[str, Setting(str, "Orders <orders@localhost>", "The sender of the mails.")]
@@ -249,6 +268,14 @@ class Settings:
         if faults:
             raise ConfigError(faults)
         return cls(**values)
+
+    def __repr__(self) -> str:
+        """Every setting by its name; of a secret, whether it is set."""
+        values = {name: getattr(self, name) for name in TABLE}
+        hidden = {
+            name: "***" for name, setting in TABLE.items() if setting.secret and values[name] is not None
+        }
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in {**values, **hidden}.items())})"
 
 
 TABLE: dict[str, Setting] = {

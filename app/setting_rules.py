@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+_LEAST_SECRET = 24
 _KEY_SOURCES = ("jwt_jwks_url", "jwt_public_key", "jwt_secret")
 
 
@@ -17,8 +18,8 @@ def faults_together(values: Mapping[str, Any]) -> dict[str, str]:
         faults["RATE_LIMIT_REDIS_URL"] = "must be set where REDIS_URL is no redis:// or rediss://"
     if values.get("tracing") and find_spec("opentelemetry") is None:
         faults["TRACING"] = "is true, which needs OpenTelemetry: pip install -r requirements/otel.txt"
-    if values.get("payment_provider") == "sandbox" and not _is_base64(values.get("payment_webhook_secret")):
-        faults |= {"PAYMENT_WEBHOOK_SECRET": "must be whsec_ and base64, as Standard Webhooks has it"}
+    if fault := _webhook_secret_fault(values.get("payment_provider"), values.get("payment_webhook_secret")):
+        faults["PAYMENT_WEBHOOK_SECRET"] = fault
     if values.get("payment_provider") == "stripe":
         if find_spec("stripe") is None:
             faults["PAYMENT_PROVIDER"] = (
@@ -29,14 +30,21 @@ def faults_together(values: Mapping[str, Any]) -> dict[str, str]:
     return faults
 
 
-def _is_base64(secret: str | None) -> bool:
-    """Whether it is one of Standard Webhooks' secrets, or there is none."""
-    if secret is None:
-        return True
+def _webhook_secret_fault(provider: str | None, secret: str | None) -> str | None:
+    """What is wrong with the secret of the provider's events: Standard Webhooks asks for 24 bytes or more."""
+    if secret is None or provider is None:
+        return None
+    if provider == "stripe":
+        # Stripe signs with the text itself.
+        is_long = secret.startswith("whsec_") and len(secret.removeprefix("whsec_")) >= _LEAST_SECRET
+        return (
+            None if is_long else f"must be whsec_ and {_LEAST_SECRET} characters or more, as Stripe shows it"
+        )
     try:
-        return len(b64decode(secret.removeprefix("whsec_") + "==", validate=False)) > 0
+        is_long = len(b64decode(secret.removeprefix("whsec_") + "==", validate=False)) >= _LEAST_SECRET
     except ValueError:
-        return False
+        is_long = False
+    return None if is_long else f"must be whsec_ and the base64 of {_LEAST_SECRET} bytes or more"
 
 
 def _lacks_redis_for_limits(values: Mapping[str, Any]) -> bool:

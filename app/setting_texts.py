@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app.domain.money import DECIMALS
 
@@ -86,6 +88,37 @@ def url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def secure_url(text: str) -> str:
+    """Reads a URL of HTTPS, or of HTTP on this machine. Raises ValueError."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ValueError("must be a URL that begins with https://") from error
+    if parts.scheme not in ("https", "http") or not host:
+        raise ValueError("must be a URL that begins with https://")
+    if "@" in parts.netloc:
+        raise ValueError("must be a URL without user and password")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError("must begin with https://; http:// is for 127.0.0.0/8, [::1] and localhost alone")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def smtp_url(text: str) -> str:
+    # Only the service that sends mail needs what reads it.
+    from app.gateways.smtp import SmtpServer  # noqa: PLC0415
+
+    SmtpServer.at(text)
+    return text
 
 
 def rate(text: str) -> str:

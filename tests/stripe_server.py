@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 API_KEY = "sk_test_never_to_be_logged"
-SIGNING_SECRET = "whsec_of_the_tests"
+SIGNING_SECRET = "whsec_of_the_tests_and_of_nobody_else"
 
 GOOD, DECLINED = "pm_card_visa", "pm_card_chargeCustomerFail"
 # The numbers of cards whose owner has to act first; with the second, the bank declines it all the same.

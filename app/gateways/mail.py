@@ -61,10 +61,9 @@ Withhold = Callable[[Notification, Order], str]
 class MailChannel:
     """Mails a text and an HTML version of the events that a customer wants to hear of.
 
-    `smtp_url` is `smtp://user:password@host:587?starttls=1` or `smtps://…` (TLS from the first byte),
-    user and password optional. `mail_from` is an address, with or without a name. `withhold` is asked about
-    all mails of a batch before the first of them is sent. Raises ValueError, which shows no secret, where the
-    URL or the sender is malformed.
+    `smtp_url` is an SMTP_URL, as docs/settings.md has it. `mail_from` is an address, with or without a name.
+    `withhold` is asked about all mails of a batch before the first of them is sent. Raises ValueError, which
+    shows no secret, where the URL or the sender is malformed.
     """
 
     name = "mail"

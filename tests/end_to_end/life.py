@@ -96,7 +96,7 @@ class Life:
             "JWT_SECRET": secrets["jwtsecret"],
             "MONGO_URI": self.mongo.uri("life"),
             "REDIS_URL": broker.url(),
-            "SMTP_URL": f"smtp://shop:{secrets['password']}@{HOST}:{smtp.port}",
+            "SMTP_URL": f"smtp+plain://shop:{secrets['password']}@{HOST}:{smtp.port}",
             "PAYMENT_WEBHOOK_SECRET": f"whsec_{b64encode(secrets['signing'].encode()).decode()}",
             "OTEL_EXPORTER_OTLP_HEADERS": f"x-api-key={secrets['apikey']}",
             "WEBHOOK_ALLOW_PRIVATE": "true",

@@ -218,6 +218,58 @@ def test_starttls_encrypts_before_the_password_is_sent(
 
 
 @pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("login", ["shop:p%40ss%3Aword@", "shop@"])
+def test_a_password_asks_for_tls_by_itself(
+    serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext, login: str
+) -> None:
+    """STARTTLS that the server offers is used, though the URL does not mention it."""
+    accepting = {"auth_required": True, "authenticator": lambda *_: AuthResult(success=True)}
+    channel = channel_to(serve(tls_context=server_tls, **accepting), login=login)
+    assert channel.deliver(batch("a@x.example")) == [SENT]
+    assert postbox.encrypted == [True]
+
+
+@pytest.mark.parametrize("offers", [True, False])
+def test_no_password_goes_out_in_clear_or_to_a_stranger(
+    serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext, offers: bool
+) -> None:
+    """A server without STARTTLS, or with a certificate of nobody's, does not get to see it."""
+    seen: list[Any] = []
+
+    def authenticator(*heard: Any) -> AuthResult:
+        seen.append(heard)
+        return AuthResult(success=True)
+
+    options = {"auth_require_tls": False, "authenticator": authenticator}
+    channel = channel_to(serve(tls_context=server_tls if offers else None, **options), login="shop:hush@")
+    (outcome,) = channel.deliver(batch("a@x.example"))
+    fault = "SSLCertVerificationError" if offers else "SMTPNotSupportedError"
+    assert outcome == Delivery("try_again", fault)
+    assert (seen, postbox.taken) == ([], [])
+
+
+def test_a_password_goes_out_in_clear_where_plain_is_asked_for_by_name(
+    serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext
+) -> None:
+    """Even where the server offers STARTTLS: its certificate is nobody's, so it would not do."""
+    options = {"auth_require_tls": False, "authenticator": _authenticator}
+    address = serve(tls_context=server_tls, **options)
+    wrong = channel_to(address, "smtp+plain", "shop:wrong@").deliver(batch("a@x.example"))
+    assert wrong == [Delivery("try_again", "SMTPAuthenticationError 535")]
+    right = channel_to(address, "smtp+plain", "shop:p%40ss%3Aword@").deliver(batch("b@x.example"))
+    assert (right, postbox.encrypted) == ([SENT], [False])
+
+
+def test_without_a_password_starttls_is_used_where_it_is_offered(
+    serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext
+) -> None:
+    """With any certificate: it is better than none, and mail servers of one's own seldom have a valid one."""
+    assert channel_to(serve(tls_context=server_tls)).deliver(batch("a@x.example")) == [SENT]
+    assert channel_to(serve()).deliver(batch("b@x.example")) == [SENT]
+    assert postbox.encrypted == [True, False]
+
+
+@pytest.mark.usefixtures("trusted")
 def test_smtps_is_encrypted_from_the_first_byte(
     serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext
 ) -> None:

@@ -267,11 +267,12 @@ def test_an_order_that_cannot_be_told_spoils_no_other_and_says_nothing_of_its_cu
 @pytest.mark.parametrize(
     "url",
     ["", "mail.example", "http://mail.example", "smtp://", "smtp://u:1/secret@mail.example", "smtp://h:99999",
-     "smtp://h?starttls=maybe", "smtp://h?tls=1", "smtps://h?starttls=1", "smtp://h/path", "smtp://u:secret\xe9@h"],
+     "smtp://h?starttls=maybe", "smtp://h?tls=1", "smtps://h?starttls=1", "smtp+plain://h?starttls=1",
+     "smtp://h/path", "smtp://u:secret\xe9@h", "smtp+tls://h"],
 )  # fmt: skip
 def test_a_malformed_server_address_is_refused_without_showing_it(url: str) -> None:
     """It may hold a password, and the message goes to the log."""
-    with pytest.raises(ValueError, match=r"^(is not smtp|smtps is|has a user)") as refusal:
+    with pytest.raises(ValueError, match=r"^(is not smtp|takes starttls|has a user)") as refusal:
         MailChannel(url, "orders@shop.example")
     assert "cret" not in str(refusal.value)
     assert refusal.value.__cause__ is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +142,94 @@ def test_with_tokens_the_payment_provider_must_be_named_in_one_line_that_says_ho
     assert str(caught.value) == fault
     assert Settings.from_env({**JWT, "JWT_SECRET": SECRET}).payment_provider == "sandbox"
     assert Settings.from_env({"AUTH": "off"}).payment_provider == "sandbox"
+
+
+@pytest.mark.parametrize("name", ["JWT_JWKS_URL", "STRIPE_API_BASE"])
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://issuer.example/keys", True),
+        ("http://127.0.0.1:8080/keys", True),
+        ("http://127.9.9.9/keys", True),
+        ("http://[::1]:8080/keys", True),
+        ("http://localhost/keys", True),
+        ("http://issuer.example/keys", False),
+        ("http://localhost.evil.example/keys", False),
+        ("http://127.0.0.1.evil.example/keys", False),
+        ("http://127.0.0.1@evil.example/keys", False),
+        ("https://user:hush@issuer.example/keys", False),
+        ("http://10.0.0.1/keys", False),
+        ("http:///keys", False),
+        ("http://[::1/keys", False),
+        ("https://issuer.example:port/keys", False),
+    ],
+)
+def test_keys_go_over_https_or_stay_on_this_machine(name: str, url: str, taken: bool) -> None:
+    """Else anybody on the way makes the keys of tokens, or reads the key that moves money."""
+    environ = {**JWT, "JWT_SECRET": "" if name == "JWT_JWKS_URL" else SECRET, name: url}
+    if taken:
+        assert getattr(Settings.from_env(environ), name.lower()) == url
+    else:
+        with pytest.raises(ConfigError) as caught:
+            Settings.from_env(environ)
+        assert caught.value.faults.keys() == {name}
+        assert "hush" not in str(caught.value)
+
+
+def _whsec(size: int) -> str:
+    return f"whsec_{b64encode(b'k' * size).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("provider", "secret", "taken"),
+    [
+        ("sandbox", _whsec(24), True),
+        ("sandbox", _whsec(64), True),
+        ("sandbox", _whsec(24).removeprefix("whsec_"), True),
+        ("sandbox", _whsec(23), False),
+        ("sandbox", _whsec(1), False),
+        ("sandbox", "whsec_", False),
+        ("sandbox", "\N{BULLET}" * 40, False),
+        ("stripe", "whsec_" + "k" * 32, True),
+        ("stripe", "whsec_" + "k" * 23, False),
+        ("stripe", "k" * 40, False),
+        ("stripe", "k", False),
+    ],
+)
+def test_the_secret_of_payment_events_is_no_short_one(provider: str, secret: str, taken: bool) -> None:
+    """A secret that can be guessed lets anybody say that orders are paid for."""
+    environ = {"AUTH": "off", "PAYMENT_PROVIDER": provider, "STRIPE_API_KEY": "sk_test_1"}
+    environ["PAYMENT_WEBHOOK_SECRET"] = secret
+    if taken:
+        assert Settings.from_env(environ).payment_webhook_secret == secret
+    else:
+        with pytest.raises(ConfigError, match=r"^PAYMENT_WEBHOOK_SECRET must be whsec_ and [^\n]*24 "):
+            Settings.from_env(environ)
+
+
+def test_no_secret_shows_in_the_settings() -> None:
+    """The table marks every setting with the name of a key or of a URL, but for the few without a secret."""
+    hidden = {name.upper() for name, setting in TABLE.items() if setting.secret}
+    suspect = {name for name in map(str.upper, TABLE) if re.search("SECRET|KEY|PASS|TOKEN|UR[IL]$", name)}
+    harmless = {"JWT_PUBLIC_KEY", "JWT_JWKS_URL", "EMAIL_FROM_TOKEN", "REQUIRE_IDEMPOTENCY_KEY"}
+    assert suspect - harmless == hidden
+    environ = {
+        "AUTH": "off",
+        "JWT_SECRET": "hush" * 8,
+        "MONGO_URI": "mongodb://user:hush@mongo/orders",
+        "REDIS_URL": "redis://:hush@redis:6379/0",
+        "RATE_LIMIT_REDIS_URL": "redis://:hush@redis:6379/1",
+        "PAYMENT_WEBHOOK_SECRET": f"whsec_{'hush' * 10}",
+        "STRIPE_API_KEY": "sk_test_hush",
+        "SMTP_URL": "smtp://user:hush@mail.example",
+    }
+    assert hidden <= environ.keys()
+    settings = Settings.from_env(environ)
+    for text in (repr(settings), str(settings), f"{settings}", str({"settings": settings})):
+        assert "hush" not in text
+        assert text.count("***") == len(hidden)
+        assert "payment_provider='sandbox'" in text
+    assert "smtp_url=None" in repr(Settings.from_env({"AUTH": "off"}))
 
 
 def test_a_mail_address_of_the_token_needs_tokens() -> None:
