@@ -139,7 +139,10 @@ class Event(Answer):
     at = _moment()
     actor = _text()
     data = fields.Dict(required=True)
-    hash = _text(pattern="^[0-9a-f]{64}$", description="SHA-256 over the hash before and this event.")
+    hash = _text(
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 over the hash before and this event; docs/events.md has the exact rule.",
+    )
 
 
 class Events(Answer):

@@ -75,11 +75,14 @@ def refund(found: Refund, owner: Order) -> dict[str, Any]:
 
 
 def event(entry: Event, owner: Order) -> dict[str, Any]:
-    """An entry of an order's log; the first tells the customer's personal data, as long as they are kept."""
+    """An entry of an order's log.
+
+    The first also shows the customer's personal data while they are kept; the log has their digest alone.
+    """
     # An event's times are its data's own members, its amounts may be deeper.
     shown = money.with_amounts(entry["data"], lambda minor: _amount(minor, owner["currency"]))
     data = {name: _plain(value) for name, value in shown.items()}
-    if data.pop("personalDigest", None):
+    if "personalDigest" in data:
         personal = owner.get("personal", {})
         data |= {name: personal[name] for name in _PERSONAL if name in personal}  # type: ignore[literal-required]
     return {

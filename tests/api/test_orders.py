@@ -254,6 +254,7 @@ def test_the_events_tell_the_whole_story(
     assert [event["type"] for event in events][:2] == ["order.created", "payment.authorized"]
     assert all(set(event) == {"sequence", "type", "at", "actor", "data", "hash"} for event in events)
     assert events[0]["at"] == order["createdAt"]
+    assert len(events[0]["data"].pop("personalDigest")) == 64
     assert events[0]["data"] == {
         "userId": "user-id",
         "products": [{"productId": "product-id", "quantity": 2}],
