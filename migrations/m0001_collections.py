@@ -1,17 +1,19 @@
-"""Makes the collections with their validators and indexes, as `app.storage.schema` declares them.
+"""Makes the first collections with their validators and indexes, as m0001_collections.json records them."""
 
-A later change of that declaration comes with a migration of its own that applies it again.
-"""
+from __future__ import annotations
 
-from pymongo.database import Database
+from typing import TYPE_CHECKING, Any
 
-from app.config import Settings
-from app.storage import schema
-from app.storage.database import Document
-from app.storage.migrations import Progress
+from migrations import recorded_schema
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from app.config import Settings
+    from app.storage.migrations import Progress
 
 
-def upgrade(database: Database[Document], settings: Settings, progress: Progress) -> list[str]:
+def upgrade(database: Database[dict[str, Any]], settings: Settings, progress: Progress) -> list[str]:
     """Nothing is dropped, and orders of the original service may stay as they are for now."""
-    schema.apply(database)
+    recorded_schema.apply(database, "m0001_collections")
     return []

@@ -19,37 +19,47 @@ Each order is replaced in one write on the condition that it is still in its old
 cut off anywhere and run again. Lists sort by id; the original's ids tell the second of creation, no more.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+import hashlib
+import json
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import CodecOptions, Decimal128, ObjectId
 from bson.codec_options import DatetimeConversion
 from pymongo import DeleteOne, ReplaceOne
-from pymongo.database import Database
 
-from app.config import Settings
-from app.domain.clock import now
-from app.domain.money import DECIMALS, to_minor
-from app.domain.order import Change, Line, advance, create
-from app.storage.database import Document
-from app.storage.migrations import Progress
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.database import Database
+
+    from app.config import Settings
+    from app.storage.migrations import Progress
+
+    Document = dict[str, Any]
 
 BATCH = 500
 NAMED = 20
 ACTOR = "migration"
 METHOD = "original"
-# Status there → the events that lead to the status here.
+# Status there → the statuses here that follow on `pending`, each reached by the event of its name.
 JOURNEY = {
-    "pending": ("order.confirmed",),
-    "shipped": ("order.confirmed", "order.shipped"),
-    "delivered": ("order.confirmed", "order.shipped", "order.delivered"),
+    "pending": ("confirmed",),
+    "shipped": ("confirmed", "shipped"),
+    "delivered": ("confirmed", "shipped", "delivered"),
+}
+# The decimals of the currencies (ISO 4217) that do not have two.
+DECIMALS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
 }
 LONGEST_ID, MOST_LINES, MOST_UNITS, MOST_MONEY = 128, 200, 1_000_000, 10**10
 # A time that datetime cannot hold is a fault of its order, not the end of the migration.
-_CODEC: CodecOptions[Document] = CodecOptions(
+_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 OLD_FORM: Document = {"events": {"$exists": False}}
@@ -72,7 +82,9 @@ def upgrade(database: Database[Document], settings: Settings, progress: Progress
             if order:
                 adopted.append(ReplaceOne({"_id": document["_id"], **OLD_FORM}, order))
             else:
-                rejected.append({"_id": document["_id"], "faults": faults, "document": document, "at": now()})
+                rejected.append(
+                    {"_id": document["_id"], "faults": faults, "document": document, "at": _now()}
+                )
         if rejected:
             rejects.bulk_write(
                 [ReplaceOne({"_id": reject["_id"]}, reject, upsert=True) for reject in rejected]
@@ -122,11 +134,55 @@ def _adopted(old: Document, currency: str) -> tuple[list[str], Document | None]:
         "currency": currency,
         "paymentMethod": METHOD,
     }
-    order = create(str(key), created_at, ACTOR, data, None)
-    order = advance(order, max(created_at, updated_at), ACTOR, [Change(event) for event in journey])
-    document: Document = {"_id": key, **order, "visible": True, "announced": order["version"], "attempts": 0}
-    del document["id"]
-    return [], document
+    log = _log(str(key), created_at, max(created_at, updated_at), data, journey)
+    return [], {
+        "_id": key,
+        "userId": user,
+        "products": products,
+        "totalAmount": amount,
+        "currency": currency,
+        "status": journey[-1],
+        "payment": {"status": "pending", "capturedAmount": 0, "refundedAmount": 0, "method": METHOD},
+        "stock": {"status": "pending"},
+        "version": len(log),
+        "publicVersion": len(log),
+        "createdAt": created_at,
+        "updatedAt": log[-1]["at"],
+        "events": log,
+        "visible": True,
+        "announced": len(log),
+        "attempts": 0,
+    }
+
+
+def _log(
+    order_id: str, created_at: datetime, updated_at: datetime, data: Document, journey: tuple[str, ...]
+) -> list[Document]:
+    """The events from the creation on, each hash over the one before, the first over the order's id."""
+    happened: list[tuple[str, datetime, Document]] = [("order.created", created_at, data)]
+    happened += [(f"order.{status}", updated_at, {}) for status in journey]
+    log: list[Document] = []
+    previous = order_id
+    for sequence, (kind, at, said) in enumerate(happened, 1):
+        previous = _digest([previous, sequence, kind, at, ACTOR, said])
+        event = {"sequence": sequence, "type": kind, "at": at, "actor": ACTOR, "data": said, "hash": previous}
+        log.append(event)
+    return log
+
+
+def _digest(value: Any) -> str:
+    """SHA-256 (hex) of a value's JSON with sorted keys and no white space, times as RFC 3339."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_to_text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _to_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+def _now() -> datetime:
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _key(value: Any) -> ObjectId:
@@ -143,13 +199,13 @@ def _name(field: str, value: Any) -> str:
     return value
 
 
-def _products(value: Any) -> list[Line]:
+def _products(value: Any) -> list[Document]:
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_LINES:
         raise Unfit(f"products is not a list of 1 to {MOST_LINES} lines")
     return [_line(f"products[{index}]", line) for index, line in enumerate(value)]
 
 
-def _line(place: str, value: Any) -> Line:
+def _line(place: str, value: Any) -> Document:
     if not isinstance(value, dict):
         raise Unfit(f"{place} is not a line")
     quantity = value.get("quantity")
@@ -157,7 +213,7 @@ def _line(place: str, value: Any) -> Line:
         raise Unfit(f"{place}.quantity is not a number")
     if quantity % 1 or not 1 <= quantity <= MOST_UNITS:
         raise Unfit(f"{place}.quantity is not a whole number from 1 to {MOST_UNITS}")
-    return Line(productId=_name(f"{place}.productId", value.get("productId")), quantity=int(quantity))
+    return {"productId": _name(f"{place}.productId", value.get("productId")), "quantity": int(quantity)}
 
 
 def _amount(value: Any, currency: str) -> int:
@@ -168,7 +224,8 @@ def _amount(value: Any, currency: str) -> int:
         fits = False
     if not fits:
         raise Unfit(f"totalAmount is not a number from 0 to {MOST_MONEY}")
-    return to_minor(exact.quantize(Decimal(1).scaleb(-DECIMALS[currency]), ROUND_HALF_UP), currency)
+    decimals = next((number for number, codes in DECIMALS.items() if currency in codes), 2)
+    return int(exact.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP).scaleb(decimals))
 
 
 def _journey(status: Any) -> tuple[str, ...]:

@@ -6,40 +6,56 @@ order that is purged leaves its id behind from now on; those purged before are k
 them.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
-from pymongo.database import Database
-from pymongo.errors import OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure
 
-from app.config import Settings
-from app.domain.clock import now
-from app.storage import schema
-from app.storage.database import Document
-from app.storage.migrations import Progress
-from app.storage.purged_orders import PurgedOrders
+from migrations import recorded_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.database import Database
+
+    from app.config import Settings
+    from app.storage.migrations import Progress
 
 REPLACED = {"stock_movements": "orderId_1_productId_1_kind_1", "orders": "status_1__id_1"}
 BATCH = 1_000
+DUPLICATE_KEY = 11000
 
 
-def upgrade(database: Database[Document], settings: Settings, progress: Progress) -> list[str]:
+def upgrade(database: Database[dict[str, Any]], settings: Settings, progress: Progress) -> list[str]:
     """The new indexes are there before the old ones go, so that no movement is ever written twice."""
-    schema.apply(database)
+    recorded_schema.apply(database, "m0003_edges")
     for name, index in REPLACED.items():
         with suppress(OperationFailure):
             database[name].drop_index(index)
-    purged = PurgedOrders(database)
     for order_ids in _batches(database):
         keys = [ObjectId(order_id) for order_id in order_ids if ObjectId.is_valid(order_id)]
         there = {found["_id"] for found in database["orders"].find({"_id": {"$in": keys}}, {"_id": 1})}
-        if gone := [str(key) for key in keys if key not in there]:
-            purged.note(gone, now())
+        _note(database, [key for key in keys if key not in there])
     return []
 
 
-def _batches(database: Database[Document]) -> Iterator[list[str]]:
+def _note(database: Database[dict[str, Any]], purged: list[ObjectId]) -> None:
+    """Note the ids of purged orders; those that are noted already stay as they are."""
+    if not purged:
+        return
+    moment = datetime.now(UTC)
+    try:
+        database["purged_orders"].insert_many([{"_id": key, "at": moment} for key in purged], ordered=False)
+    except BulkWriteError as error:
+        if any(fault["code"] != DUPLICATE_KEY for fault in error.details["writeErrors"]):
+            raise
+
+
+def _batches(database: Database[dict[str, Any]]) -> Iterator[list[str]]:
     """The ids of all orders that the ledger or the sandbox tells of; those of the ledger may repeat."""
     ids: list[str] = []
     for name, field in (("stock_movements", "orderId"), ("sandbox_payments", "_id")):

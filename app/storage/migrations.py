@@ -1,6 +1,9 @@
 """Which migrations a database has been through, and the lease under which one process at a time runs them.
 
-The migrations themselves stand in the package `migrations`; only running them imports their modules.
+The migrations themselves stand in the package `migrations`; only running them imports their modules. The last
+one stands in no module: it applies the schema that `app.storage.schema` declares. Its name is the version of
+that schema, so a changed declaration is pending by itself. A database keeps the names of all versions that it
+has had, so processes of the release before stay ready while the next one comes.
 """
 
 import threading
@@ -19,6 +22,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from app.config import Settings
 from app.domain.clock import now
 from app.domain.errors import OrderServiceError
+from app.storage import schema
 from app.storage.database import Document, reachable
 from migrations import NAMES
 
@@ -26,6 +30,8 @@ from migrations import NAMES
 Progress = Callable[[int, int], None]
 # Opens a progress display under a migration's name.
 Display = Callable[[str], AbstractContextManager[Progress]]
+
+STEPS = (*NAMES, schema.version())
 
 _COLLECTION = "migrations"
 _LEASE = "lease"
@@ -48,7 +54,7 @@ class LeaseLost(OrderServiceError):
 def applied(database: Database[Document]) -> list[Applied]:
     """The migrations run so far, oldest first."""
     with reachable():
-        records = database[_COLLECTION].find({"_id": {"$ne": _LEASE}}).sort("_id")
+        records = database[_COLLECTION].find({"_id": {"$ne": _LEASE}}).sort([("at", 1), ("_id", 1)])
         return [Applied(found["_id"], found["at"], found["seconds"], found["notes"]) for found in records]
 
 
@@ -56,7 +62,7 @@ def pending(database: Database[Document]) -> list[str]:
     """The names of the migrations still to run, oldest first."""
     with reachable():
         done = {found["_id"] for found in database[_COLLECTION].find({}, {"_id": 1})}
-    return [name for name in NAMES if name not in done]
+    return [name for name in STEPS if name not in done]
 
 
 def upgrade(
@@ -81,12 +87,20 @@ def upgrade(
                     insist()
                     show(done, total)
 
-                notes = import_module(f"migrations.{name}").upgrade(database, settings, progress)
+                notes = _run(name, database, settings, progress)
             insist()
             seconds = round(time.monotonic() - started, 3)
-            record = {"at": now(), "seconds": seconds, "notes": notes}
+            record: Document = {"at": now(), "seconds": seconds, "notes": notes}
             database[_COLLECTION].update_one({"_id": name}, {"$setOnInsert": record}, upsert=True)
             yield Applied(name, record["at"], seconds, notes)
+
+
+def _run(name: str, database: Database[Document], settings: Settings, progress: Progress) -> list[str]:
+    if name in NAMES:
+        notes: list[str] = import_module(f"migrations.{name}").upgrade(database, settings, progress)
+        return notes
+    schema.apply(database)
+    return []
 
 
 @contextmanager

@@ -1,5 +1,7 @@
-"""The indexes and validators that queries and rules rely on, declared once; migrations bring them about."""
+"""The indexes and validators that queries and rules rely on, declared once; `db upgrade` applies them."""
 
+import hashlib
+import json
 from typing import Any, NamedTuple
 
 from pymongo import IndexModel
@@ -66,6 +68,12 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "reconciliation_differences": (),
     "tallies": (),
 }
+
+
+def version() -> str:
+    """A name for the schema as it is declared, which changes whenever the declaration does."""
+    declared = json.dumps([INDEXES, VALIDATORS], sort_keys=True)
+    return f"schema_{hashlib.sha256(declared.encode()).hexdigest()[:12]}"
 
 
 def apply(database: Database[Document]) -> None:

@@ -16,8 +16,7 @@ import pytest
 
 from app.config import Settings
 from app.storage import database as storage
-from app.storage.migrations import LeaseLost, applied, pending
-from migrations import NAMES
+from app.storage.migrations import STEPS, LeaseLost, applied, pending
 from tests.real.originals import intact_orders, original_order, upgrade_names
 
 if TYPE_CHECKING:
@@ -58,11 +57,11 @@ def settings(mongo_uri: str) -> Settings:
 
 def test_migrations_run_once_in_order(database: Any, settings: Settings) -> None:
     """A second run finds nothing to do."""
-    assert pending(database) == list(NAMES)
-    assert upgrade_names(database, settings) == list(NAMES)
+    assert pending(database) == list(STEPS)
+    assert upgrade_names(database, settings) == list(STEPS)
     assert pending(database) == []
     assert upgrade_names(database, settings) == []
-    assert [migration.name for migration in applied(database)] == list(NAMES)
+    assert [migration.name for migration in applied(database)] == list(STEPS)
 
 
 def test_processes_that_migrate_at_once_take_turns(database: Any, mongo_uri: str) -> None:
@@ -72,8 +71,8 @@ def test_processes_that_migrate_at_once_take_turns(database: Any, mongo_uri: str
     runs = [_start(command, mongo_uri) for _ in range(3)]
     outputs = [run.communicate(timeout=60)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0], outputs
-    lines = re.findall(r"^(m\S+) applied", "".join(outputs), re.MULTILINE)
-    assert sorted(lines) == list(NAMES), outputs
+    lines = re.findall(r"^(\S+) applied", "".join(outputs), re.MULTILINE)
+    assert sorted(lines) == list(STEPS), outputs
     assert intact_orders(database) == 2_000
 
 
@@ -89,7 +88,7 @@ def test_a_killed_migration_is_taken_up_where_it_ended(
     run.communicate()
     assert database["orders"].count_documents({"events": {"$exists": False}}) == 700
     waited = threading.Event()
-    assert upgrade_names(database, settings, on_wait=waited.set) == list(NAMES[1:])
+    assert upgrade_names(database, settings, on_wait=waited.set) == list(STEPS[1:])
     assert waited.is_set()
     assert intact_orders(database) == 1_200
 
@@ -104,7 +103,7 @@ def test_a_slow_migration_keeps_its_lease(database: Any, settings: Settings) -> 
         )
     )
     first.start()
-    _until(lambda: database["migrations"].find_one({"_id": NAMES[0]}))
+    _until(lambda: database["migrations"].find_one({"_id": STEPS[0]}))
     second = threading.Thread(
         target=lambda: results.update(
             second=upgrade_names(database, settings, on_wait=waiting.set, lease=0.4)
@@ -121,7 +120,7 @@ def test_a_slow_migration_keeps_its_lease(database: Any, settings: Settings) -> 
     may_go_on.set()
     first.join()
     second.join()
-    assert results == {"first": list(NAMES), "second": []}
+    assert results == {"first": list(STEPS), "second": []}
 
 
 def test_a_migration_that_lost_its_lease_stops(database: Any, settings: Settings) -> None:
@@ -136,7 +135,7 @@ def test_a_migration_that_lost_its_lease_stops(database: Any, settings: Settings
 
     with pytest.raises(LeaseLost):
         upgrade_names(database, settings, lose, lease=0.4)
-    assert pending(database) == list(NAMES[1:])
+    assert pending(database) == list(STEPS[1:])
     assert database["migrations"].find_one({"_id": "lease"}) == theirs
 
 
