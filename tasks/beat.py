@@ -7,11 +7,12 @@ from celery.beat import Scheduler
 
 from app.metrics import Metrics
 from tasks.composition import settings
-from tasks.lease import Lease
+from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
 from tasks.schedule import SCHEDULE
 
-_STANDBY = 1.0
+# Seconds between two ticks at most.
+_TICK = 1.0
 
 log = structlog.get_logger()
 
@@ -22,6 +23,7 @@ class LeasedScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._lease = Lease(settings().redis_url, "beat")
         self._works = False
+        self._holder: str | None = None
         # A lazy one is only looked at, for the lines that Celery begins with.
         port = None if kwargs.get("lazy") else settings().metrics_port
         share_counts(port)
@@ -37,10 +39,14 @@ class LeasedScheduler(Scheduler):
         """Seconds until the next tick; nothing is sent while another beat holds the lease."""
         works, self._works = self._works, self._lease.hold()
         if not self._works:
-            return _STANDBY
+            if self._holder is None and (holder := self._lease.holder()):
+                self._holder = holder
+                log.info("beat stands by", holder=holder)
+            return STANDBY
+        self._holder = None
         if not works:
             log.info("beat works")
-        return min(super().tick(*args, **kwargs), _STANDBY)
+        return min(super().tick(*args, **kwargs), _TICK)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Sends one task."""

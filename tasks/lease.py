@@ -1,32 +1,100 @@
 """A lease in Redis, by which one of several processes works while the others stand by."""
 
+import os
+import socket
+import threading
+import time
+from secrets import token_hex
+
 import redis
+import structlog
 from redis.exceptions import RedisError
 
 from app.gateways.broker import lease_key
 
-_SECONDS = 10.0
+log = structlog.get_logger()
+
+# Seconds: how long the lease outlives its holder, how often a thread renews it, how often a process that
+# stands by asks for it, and how long the holder may give no sign of life before the thread lets go of it.
+SECONDS = 1.5
+_RENEWAL = 0.3
+STANDBY = 0.2
+PATIENCE = 10.0
 
 
 class Lease:
-    """Held for ten seconds at a time; whoever dies with it, or loses Redis, holds up the others no longer."""
+    """Renewed by a thread, so that a busy holder keeps it; a dead one's ends after `SECONDS`.
+
+    The holder calls `hold` again and again. A holder that hangs does not, and loses the lease after
+    `PATIENCE` seconds. One that was paused may believe for a moment that it still has it.
+    """
 
     def __init__(self, redis_url: str, name: str) -> None:
-        client = redis.Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=2)
-        self._lock = client.lock(lease_key(name), timeout=_SECONDS, blocking=False, thread_local=False)
+        self._client = redis.Redis.from_url(redis_url, socket_connect_timeout=SECONDS, socket_timeout=SECONDS)
+        self._name = name
+        self._lock = self._client.lock(lease_key(name), timeout=SECONDS, blocking=False, thread_local=False)
+        self._asking = threading.Lock()
+        self._good_until = self._last_seen = 0.0
+        self._renewing: threading.Thread | None = None
 
     def hold(self) -> bool:
-        """Takes the lease or renews it; False while another holds it, or Redis is down."""
+        """Takes the lease, or says that it is still ours; False while another has it, or Redis is down.
+
+        Costs nothing while it is ours.
+        """
+        self._last_seen = time.monotonic()
+        if self._last_seen < self._good_until:
+            return True
+        with self._asking:
+            # A token that says to an operator which process it is.
+            token = f"{socket.gethostname()}:{os.getpid()}:{token_hex(8)}"
+            asked = time.monotonic()
+            try:
+                if not self._lock.acquire(token=token):
+                    return False
+            except RedisError:
+                return False
+            self._good_until = asked + SECONDS
+        if self._renewing is None or not self._renewing.is_alive():
+            self._renewing = threading.Thread(target=self._renew, name=f"lease-{self._name}", daemon=True)
+            self._renewing.start()
+        return True
+
+    def holder(self) -> str | None:
+        """The host and the process id of the holder; None where nobody has it, or Redis is down."""
         try:
-            if self._lock.owned():
-                return bool(self._lock.reacquire())
-            return self._lock.acquire()
+            token = self._client.get(lease_key(self._name))
         except RedisError:
-            return False
+            return None
+        return token.decode().rpartition(":")[0] if isinstance(token, bytes) else None
 
     def release(self) -> None:
         """Lets the next one have it at once."""
+        with self._asking:
+            self._good_until = 0.0
+            try:
+                self._lock.release()
+            except RedisError:
+                return
+
+    def _renew(self) -> None:
+        while time.monotonic() < self._good_until:
+            time.sleep(_RENEWAL)
+            if time.monotonic() - self._last_seen > PATIENCE:
+                log.error("lease is not renewed, its holder gives no sign of life", role=self._name)
+                return
+            with self._asking:
+                if self._good_until:
+                    self._renew_once()
+
+    def _renew_once(self) -> None:
+        asked = time.monotonic()
         try:
-            self._lock.release()
+            self._lock.reacquire()
+        except redis.exceptions.LockError:
+            self._good_until = 0.0
         except RedisError:
+            # Perhaps the next attempt reaches Redis before the lease ends.
             return
+        else:
+            self._good_until = asked + SECONDS

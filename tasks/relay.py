@@ -27,17 +27,17 @@ from app.storage.changes import Changed, PlaceLost
 from tasks.backlog import Backlog
 from tasks.composition import settings, shop
 from tasks.feeder import Feeder
-from tasks.lease import Lease
+from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
 from tasks.steps import free_tasks, send, send_all
 
 log = structlog.get_logger()
 
 # Seconds: how long the stream may be silent before the relay looks up, and how long while a queue is busy;
-# how often it renews its lease and remembers its place; how long it waits after a fault or on standby.
+# how often it remembers its place; how long it waits after a fault.
 _SILENCE = 0.5
 _BUSY = 0.005
-_RENEWAL = 2.0
+_REMEMBERING = 2.0
 _PAUSE = 1.0
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     lease = Lease(settings().redis_url, "relay")
     while not stopping.is_set():
         if not lease.hold():
-            stopping.wait(_PAUSE)
+            _stand_by(lease, stopping)
             continue
         log.info("relay works")
         try:
@@ -66,6 +66,14 @@ def main() -> None:
     lease.release()
     shop().tracer.close()
     log.info("relay ends")
+
+
+def _stand_by(lease: Lease, stopping: Event) -> None:
+    """Waits until the lease is ours."""
+    holder = None
+    while not stopping.wait(STANDBY) and not lease.hold():
+        if holder is None and (holder := lease.holder()):
+            log.info("relay stands by", holder=holder)
 
 
 def relay(shop: Shop, lease: Lease, stopping: Event) -> None:
@@ -83,8 +91,8 @@ def relay(shop: Shop, lease: Lease, stopping: Event) -> None:
 
 def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
     remembered = shop.changes.place()
-    place = remembered or _publish_all(shop)
-    backlog, renewed = Backlog(place), time.monotonic()
+    place = remembered or _publish_all(shop, lease)
+    backlog, settled = Backlog(place), time.monotonic()
 
     def publish(name: str, ids: list[str]) -> None:
         send(name, ids)
@@ -94,6 +102,8 @@ def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
         if not remembered:
             feeder.remember(place)
         while not stopping.is_set():
+            if not lease.hold():
+                return
             if feeder.has_room():
                 changes = follower.take(_BUSY if backlog else _SILENCE)
                 backlog.add(changes)
@@ -105,11 +115,9 @@ def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
             shop.metrics.show("relay_feed_lag_seconds", _seconds_since(feeder.waiting_since(), shop))
             if backlog:
                 backlog.publish(free_tasks(), publish)
-            if time.monotonic() - renewed > _RENEWAL:
-                renewed = time.monotonic()
+            if time.monotonic() - settled > _REMEMBERING:
+                settled = time.monotonic()
                 _settle(backlog, feeder)
-                if not lease.hold():
-                    return
         _settle(backlog, feeder)
 
 
@@ -129,11 +137,12 @@ def _settle(backlog: Backlog, feeder: Feeder) -> None:
         feeder.remember(backlog.settled)
 
 
-def _publish_all(shop: Shop) -> Any:
+def _publish_all(shop: Shop, lease: Lease) -> Any:
     """Publishes everything owed, from the index of it; the place in the stream from which to follow then."""
     place = shop.changes.present_place()
     after = None
     while True:
+        lease.hold()
         owed, after = all_owed_steps(shop, after)
         send_all(owed)
         if after is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import ServiceStarter
 
 ORDERS, SLOWEST = 500, 1.0
-LEASES, LEASED = ("lease:relay", "lease:beat"), 15.0
+LEASES, LEASED = ("lease:relay", "lease:beat"), 30.0
 
 
 def test_orders_are_accepted_without_a_broker_and_processed_once_when_it_is_back(

@@ -209,7 +209,7 @@ def queues(celery: Celery, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture
 def relay_module(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The relay, remembering its place more often than it need."""
-    monkeypatch.setattr(relay, "_RENEWAL", 0.05)
+    monkeypatch.setattr(relay, "_REMEMBERING", 0.05)
     return relay
 
 
