@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from app.api import representation
 from app.config import Settings
-from app.domain import clock
 from app.domain.access import Caller
+from app.domain.clock import Clock
 from app.domain.payments import PaymentProvider
 from app.gateways.broker import Broker
 from app.gateways.log import LogChannel
@@ -31,6 +31,7 @@ from app.storage.personal_data import PersonalData
 from app.storage.purged_orders import PurgedOrders
 from app.storage.reconciliations import Reconciliations
 from app.storage.sandbox import SandboxBooks
+from app.storage.server_clock import ServerClock
 from app.storage.stock import Stock
 from app.storage.stock_loads import StockLoads
 from app.storage.vitals import Vitals
@@ -52,20 +53,21 @@ def open_shop(settings: Settings) -> Shop:
 
 def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
     """The service over a database that is connected already."""
-    broker = Broker(settings.redis_url)
+    broker, metrics = Broker(settings.redis_url), Metrics()
+    clock = ServerClock(database, partial(metrics.show, "clock_skew_seconds"))
     mail_counts = MailCounts(database)
-    withhold = MailLimits(mail_counts, clock.now, settings)
+    withhold = MailLimits(mail_counts, clock, settings)
     mail = [MailChannel(settings.smtp_url, settings.mail_from, withhold)] if settings.smtp_url else []
     return Shop(
         settings=settings,
-        clock=clock.now,
+        clock=clock,
         orders=Orders(database),
         duties=OrderDuties(database),
         stock=Stock(database),
         loads=StockLoads(database),
         notifications=Notifications(database),
         mail_counts=mail_counts,
-        payments=_payments(settings, database),
+        payments=_payments(settings, database, clock),
         channels=(*mail, LogChannel()),
         changes=OrderChanges(database),
         webhook_endpoints=WebhookEndpoints(database),
@@ -80,26 +82,26 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
         reconciliations=Reconciliations(database),
         vitals=Vitals(database),
         broker=broker,
-        metrics=Metrics(),
+        metrics=metrics,
         tracer=_tracer(settings),
         transact=partial(mongodb.transact, database),
         probes={
-            "database": lambda: "ok" if mongodb.is_reachable(database) else "unreachable",
+            "database": lambda: mongodb.fault_of(database) or "ok",
             "migrations": lambda: _migrated(database),
             "broker": lambda: "ok" if broker.answers() else "unreachable",
         },
     )
 
 
-def _payments(settings: Settings, database: mongodb.OrderDatabase) -> PaymentProvider:
+def _payments(settings: Settings, database: mongodb.OrderDatabase, clock: Clock) -> PaymentProvider:
     secret = settings.payment_webhook_secret
     if settings.payment_provider == "stripe":
         # It is an extra, and of no small size.
         from app.gateways.stripe import StripeProvider  # noqa: PLC0415
 
         key, base = settings.stripe_api_key or "", settings.stripe_api_base
-        return StripeProvider(key, clock.now, api_base=base, secret=secret)
-    return SandboxProvider(SandboxBooks(database), clock.now, secret=secret)
+        return StripeProvider(key, clock, api_base=base, secret=secret)
+    return SandboxProvider(SandboxBooks(database), clock, secret=secret)
 
 
 def _tracer(settings: Settings) -> Tracer:
@@ -143,4 +145,4 @@ def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | N
 
 
 def _migrated(database: mongodb.OrderDatabase) -> str:
-    return "ok" if mongodb.is_reachable(database) and not pending(database) else "pending"
+    return "pending" if mongodb.fault_of(database) or pending(database) else "ok"

@@ -42,6 +42,12 @@ COUNTED = {
         ("outcome",),
         "web, worker",
     ),
+    "clock_skew_seconds": Metric(
+        "gauge",
+        "How far the machine's clock is ahead of the database's, which is used.",
+        (),
+        "web, relay, worker",
+    ),
     "relay_lag_seconds": Metric(
         "gauge", "How long the oldest change has been waiting that the relay has not published.", (), "relay"
     ),

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,39 @@ def on_starting(server: object) -> None:
     from app.config import ConfigError, Settings  # noqa: PLC0415 - not before gunicorn has set the path
 
     try:
-        Settings.from_env()
+        settings = Settings.from_env()
     except ConfigError as faults:
         sys.exit(str(faults))
+    # In a process of its own: the driver's threads would not survive the fork of the workers.
+    check = get_context("fork").Process(target=_require_replica_set, args=(settings.mongo_uri,))
+    check.start()
+    check.join()
+    if check.exitcode:
+        sys.exit(1)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="order-service-")
     Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
     _remove_counts()
 
 
+def _require_replica_set(mongo_uri: str) -> None:
+    from app.domain.errors import DatabaseUnavailable  # noqa: PLC0415 - not in the master
+    from app.storage.database import NotAReplicaSet, connect, require_replica_set  # noqa: PLC0415
+
+    try:
+        # A database that is away may be there soon; until then requests get 503.
+        with contextlib.suppress(DatabaseUnavailable):
+            require_replica_set(connect(mongo_uri))
+    except NotAReplicaSet as fact:
+        sys.exit(str(fact))
+
+
 def post_worker_init(worker: Any) -> None:
-    """Set how long a request may take in all."""
+    """Set how long a request may take in all, and say when the broker is missing."""
+    from app.config import Settings  # noqa: PLC0415 - not before gunicorn has set the path
+    from app.gateways import broker  # noqa: PLC0415
+
+    broker.watch(Settings.from_env().redis_url)
     # Enough for a slow body, the longest wait that a client may prefer, and an answer that is read slowly.
     worker.request_seconds = int(os.environ.get("REQUEST_TIMEOUT") or 90)
 

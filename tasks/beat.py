@@ -10,6 +10,7 @@ from tasks.composition import settings
 from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
 from tasks.schedule import SCHEDULE
+from tasks.starting import await_database, watch_broker
 
 # Seconds between two ticks at most.
 _TICK = 1.0
@@ -26,6 +27,9 @@ class LeasedScheduler(Scheduler):
         self._holder: str | None = None
         # A lazy one is only looked at, for the lines that Celery begins with.
         port = None if kwargs.get("lazy") else settings().metrics_port
+        if not kwargs.get("lazy"):
+            watch_broker()
+            await_database()
         share_counts(port)
         self._metrics = Metrics()
         show_counts(port)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 from billiard import pool  # type: ignore[import-untyped]
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import (
     setup_logging,
     worker_init,
@@ -18,6 +18,7 @@ from app.gateways.broker import QUEUES
 from app.logging import configure
 from tasks.composition import settings
 from tasks.observed import ObservedTask, share_counts, show_counts
+from tasks.starting import await_database, watch_broker
 
 
 @setup_logging.connect
@@ -36,9 +37,21 @@ def end_promptly(**_: object) -> None:
 
 
 @worker_init.connect
-def share(**_: object) -> None:
+def begin(**_: object) -> None:
     """Before the worker forks."""
+    configure_logging()
+    await_database()
     share_counts(settings().metrics_port)
+
+
+class BrokerWatch(bootsteps.StartStopStep):
+    """Begins after the worker has forked, since a thread would not come along, and before it connects."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: object) -> None:
+        """Says from now on when the worker waits for the broker."""
+        watch_broker()
 
 
 @worker_ready.connect
@@ -63,6 +76,7 @@ def _broker() -> dict[str, Any]:
 app = Celery("orders", task_cls=ObservedTask, include=("tasks.steps", "tasks.maintenance"))
 # A function, which Celery calls when it first needs a setting: importing this module reads none.
 app.add_defaults(_broker)
+app.steps["worker"].add(BrokerWatch)
 app.conf.update(
     beat_scheduler="tasks.beat:LeasedScheduler",
     broker_connection_max_retries=None,

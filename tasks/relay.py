@@ -29,6 +29,7 @@ from tasks.composition import settings, shop
 from tasks.feeder import Feeder
 from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
+from tasks.starting import await_database, watch_broker
 from tasks.steps import free_tasks, send, send_all
 
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ def main() -> None:
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    watch_broker()
+    await_database(stopping)
     lease = Lease(settings().redis_url, "relay")
     while not stopping.is_set():
         if not lease.hold():

@@ -4,6 +4,7 @@ import click
 
 from app.cli.console import OperatorGroup, echo_columns, opened_database, plain, progress_bar, shop
 from app.domain.clock import to_text
+from app.storage.database import require_replica_set
 from app.storage.migrations import applied, pending
 from app.storage.migrations import upgrade as run_pending
 
@@ -14,6 +15,7 @@ db = OperatorGroup("db", help="Migrations of the database.")
 def upgrade() -> None:
     """Run all pending migrations; safe to run twice, and by several processes at once."""
     with opened_database() as database:
+        require_replica_set(database)
         for migration in run_pending(database, shop().settings, progress_bar, on_wait=_say_waiting):
             click.echo(f"{migration.name} applied in {migration.seconds:.1f} s")
             for note in migration.notes:

@@ -1,12 +1,19 @@
 """What the broker tells of the background processes: whether it is there, what waits in it, who works."""
 
+import threading
+import time
 from collections.abc import Mapping
 
 import redis
 
+from app.waiting import Waiting
+
 QUEUES = ("payments", "stock", "notifications", "maintenance")
 # The processes of which one works and others stand by.
 LEASED = ("relay", "beat")
+# Seconds: how often a process looks whether the broker is there, and how long it waits for the answer.
+_WATCHING = 1.0
+_PATIENCE = 2.0
 
 
 def lease_key(name: str) -> str:
@@ -43,3 +50,21 @@ class Broker:
                 return dict(zip(names, asked.execute(), strict=True))
         except redis.RedisError:
             return {}
+
+
+def watch(url: str) -> None:
+    """Has a thread say, for as long as the process lives, that the broker is missing, and when it is back."""
+    threading.Thread(target=_watch, args=(url,), name="broker-watch", daemon=True).start()
+
+
+def _watch(url: str) -> None:
+    client = redis.Redis.from_url(url, socket_connect_timeout=_PATIENCE, socket_timeout=_PATIENCE)
+    waiting = Waiting("broker", url)
+    while True:
+        try:
+            client.ping()
+        except redis.RedisError as fault:
+            waiting.missing(type(fault).__name__)
+        else:
+            waiting.there()
+        time.sleep(_WATCHING)

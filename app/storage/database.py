@@ -20,7 +20,8 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from app.domain.errors import DatabaseUnavailable, StockBusy
+from app.domain.errors import DatabaseUnavailable, OrderServiceError, StockBusy
+from app.storage.heartbeats import Heartbeats, heartbeats_of, is_standalone
 
 Document = dict[str, Any]
 Transaction = ClientSession
@@ -63,6 +64,16 @@ WRITE_CONFLICT = 112
 DEFAULT_DATABASE = "orders"
 
 
+class NotAReplicaSet(OrderServiceError):
+    """The database is a standalone server, which can neither do transactions nor say what changes."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"The MongoDB at {address} is a standalone server, and the service needs a replica set: start "
+            "mongod with --replSet rs0, run rs.initiate() once, and add ?replicaSet=rs0 to MONGO_URI."
+        )
+
+
 def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
     """The database that the URI names (`orders` if it names none). Connects on first use.
 
@@ -85,6 +96,7 @@ def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
         wTimeoutMS=int(patience * 500) if patience else 0,
         connect=False,
         appname="order-service",
+        event_listeners=[Heartbeats()],
     )
     return client.get_default_database(DEFAULT_DATABASE)
 
@@ -140,10 +152,28 @@ def _is_outage(error: PyMongoError) -> bool:
     return isinstance(error, _OUTAGES) or error.has_error_label("RetryableWriteError")
 
 
-def is_reachable(database: Database[Document]) -> bool:
-    """Whether a primary answers now."""
+def require_replica_set(database: Database[Document]) -> None:
+    """Does nothing if the database can do transactions and change streams, as a replica set or a cluster can.
+
+    Raises NotAReplicaSet, DatabaseUnavailable.
+    """
     try:
-        database.command("ping")
-    except PyMongoError:
-        return False
-    return True
+        with reachable():
+            hello = database.client.admin.command("hello")
+    except DatabaseUnavailable:
+        if address := heartbeats_of(database).standalone:
+            raise NotAReplicaSet(address) from None
+        raise
+    if is_standalone(hello):
+        raise NotAReplicaSet("{}:{}".format(*(database.client.address or ("", ""))))
+
+
+def fault_of(database: Database[Document]) -> str | None:
+    """Why the database cannot be used now; None where a primary of a set answers."""
+    try:
+        require_replica_set(database)
+    except NotAReplicaSet as fact:
+        return str(fact)
+    except (DatabaseUnavailable, PyMongoError):
+        return "unreachable"
+    return None

@@ -18,11 +18,12 @@ from itertools import chain
 from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, NoReturn
 
-import redis
 from pymongo.errors import PyMongoError
 
 from app.config import TABLE
+from app.gateways.broker import Broker as BrokerState
 from app.storage.database import connect
+from app.waiting import REMINDER, without_credentials
 from deploy.local.mailbox import Mailbox
 from deploy.local.process import Failed
 from deploy.local.servers import Broker, MongoServer
@@ -105,7 +106,7 @@ def _serve(parts: ExitStack) -> NoReturn:
         broker = Broker(HOME / "valkey", log=LOGS / "valkey.log")
         servers.append(parts.enter_context(broker))
         settings["REDIS_URL"] = broker.url()
-        _drop_leases(broker.url())
+    _await_broker(settings["REDIS_URL"])
     mailbox = "by your SMTP_URL"
     if "SMTP_URL" not in settings:
         box = Mailbox(HOME / "mail").start()
@@ -170,11 +171,14 @@ def _write_down(environment: Mapping[str, str]) -> None:
         place.write("".join(lines))
 
 
-def _drop_leases(redis_url: str) -> None:
-    """Take the leases from a run that was killed; the folder's lock says that it is gone."""
-    with redis.Redis.from_url(redis_url) as client:
-        for lease in client.scan_iter("lease:*"):
-            client.delete(lease)
+def _await_broker(url: str) -> None:
+    """Return when the broker answers; say at once, and now and then, that it does not."""
+    broker, said_at = BrokerState(url), time.monotonic() - 2 * REMINDER
+    while not broker.answers():
+        if time.monotonic() - said_at > REMINDER:
+            said_at = time.monotonic()
+            _say(f"Waiting for the broker, REDIS_URL={without_credentials(url)} …")
+        time.sleep(WATCH_EVERY)
 
 
 def _watch(stack: Stack, servers: Sequence[Server]) -> NoReturn:
