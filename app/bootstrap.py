@@ -51,10 +51,11 @@ def open_shop(settings: Settings) -> Shop:
     return shop_over(mongodb.connect(settings.mongo_uri), settings)
 
 
-def shop_over(database: mongodb.OrderDatabase, settings: Settings) -> Shop:
-    """The service over a database that is connected already."""
+def shop_over(database: mongodb.OrderDatabase, settings: Settings, own_clock: Clock | None = None) -> Shop:
+    """The service over a database that is connected already, whose time it uses, or a clock of its own."""
     broker, metrics = Broker(settings.redis_url), Metrics()
-    clock = ServerClock(database, partial(metrics.show, "clock_skew_seconds"))
+    broker, metrics = Broker(settings.redis_url), Metrics()
+    clock = own_clock or ServerClock(database, partial(metrics.show, "clock_skew_seconds"))
     mail_counts = MailCounts(database)
     withhold = MailLimits(mail_counts, clock, settings)
     mail = [MailChannel(settings.smtp_url, settings.mail_from, withhold)] if settings.smtp_url else []
