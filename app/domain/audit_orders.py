@@ -6,9 +6,10 @@ from datetime import datetime
 from app.domain import money, steps
 from app.domain.chain import first_bad_sequence
 from app.domain.clock import to_text
-from app.domain.dossier import ADOPTED_BY, DEADLINES, FEEDING, Dossier, Look, Told
+from app.domain.dossier import ADOPTED_BY, CHANGING, DEADLINES, FEEDING, Dossier, Look, Told
 from app.domain.order import PUBLIC, Order, digest_of, fold
 from app.domain.reconciliation import Difference
+from app.domain.webhooks import delivery_id, wants
 
 # What an order is made of, beside its log and what its journey needs.
 _FIELDS = (
@@ -32,6 +33,7 @@ def differences(dossier: Dossier, look: Look) -> Iterator[Difference]:
         yield from _unfounded(dossier, types, order["version"])
         if "deletedAt" not in order or order["deletedAt"] >= look.kept_since:
             yield from _announcements(order, dossier.notifications)
+            yield from _deliveries(order, dossier.deliveries, look)
             if look.is_fed:
                 yield from _feed(order, dossier.feed, look.now - FEEDING)
 
@@ -97,6 +99,21 @@ def _announcements(order: Order, notifications: Sequence[Told]) -> Iterator[Diff
             ids = {"orderId": order["id"], "sequence": sequence}
             yield Difference("announcement_missing", ids, event["type"], "no notification", order["version"])
             return
+
+
+def _deliveries(order: Order, deliveries: Sequence[Told], look: Look) -> Iterator[Difference]:
+    recorded = {told.where for told in deliveries}
+    for event in order["events"]:
+        sequence, at = event["sequence"], event["at"]
+        is_due = sequence <= order.get("announced", 0) and event["type"] in PUBLIC
+        if not is_due or at < look.deliveries_since:
+            continue
+        for endpoint in look.endpoints:
+            # Before its last change the endpoint may have been disabled, or may have asked for other events.
+            is_asked_for = at > endpoint["updatedAt"] + CHANGING and wants(endpoint, event["type"], at)
+            if is_asked_for and delivery_id(order["id"], sequence, endpoint["id"], at) not in recorded:
+                ids = {"orderId": order["id"], "sequence": sequence, "endpointId": endpoint["id"]}
+                yield Difference("delivery_missing", ids, event["type"], "no delivery", order["version"])
 
 
 def _feed(order: Order, feed: Sequence[Told], before: datetime) -> Iterator[Difference]:

@@ -1,17 +1,20 @@
 """What a reconciliation judges by: all that the books hold of one order, and from where it is looked at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from app.domain.order import Order
 from app.domain.payments import ProviderPayment
+from app.domain.webhooks import Endpoint
 
 # So many deadlines after the time by which a step should have been done, nobody seems to work on it.
 DEADLINES = 4
 # An event may take this long to reach the feed.
 FEEDING = timedelta(minutes=1)
+# A change of an endpoint may take this long to be seen by all.
+CHANGING = timedelta(seconds=10)
 # The orders of the service before this one came with a log of their own, of which nobody was notified.
 ADOPTED_BY, ADOPTED_METHOD = "migration", "original"
 
@@ -54,7 +57,8 @@ class Look(NamedTuple):
     """From where the books are looked at.
 
     `kept_since`: what was deleted before is being purged. `is_fed`: the feed has been brought up to date
-    once. `tracked_since` says when the first movement of a product was, of those that matter.
+    once. `tracked_since` says when the first movement of a product was, of those that matter. `endpoints` are
+    the enabled ones, and of events since `deliveries_since` all deliveries are kept.
     """
 
     now: datetime
@@ -63,6 +67,8 @@ class Look(NamedTuple):
     kept_since: datetime
     is_fed: bool
     tracked_since: Mapping[str, datetime]
+    endpoints: Sequence[Endpoint]
+    deliveries_since: datetime
 
     def is_at_rest(self, order: Order, deadlines: int = 1) -> bool:
         """Whether the order has not changed for so long that nothing of its last change is under way."""

@@ -177,6 +177,12 @@ KINDS: dict[str, Kind] = {
         "A notification tells of an event that the order does not have.",
         "Tell the customer what is true.",
     ),
+    "delivery_missing": Kind(
+        "orders",
+        "A public event counts as announced, but no delivery to an endpoint that asked for it is recorded.",
+        "Record the delivery; it is sent then.",
+        safe=True,
+    ),
     "delivery_unfounded": Kind(
         "orders",
         "A webhook tells of an event that the order does not have.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from app.domain import audit_orders, audit_payments, audit_stock
+from app.domain import audit_orders, audit_payments, audit_stock, webhooks
 from app.domain.dossier import Dossier, Look
 from app.domain.errors import DatabaseUnavailable
 from app.domain.payments import Charge, ProviderPayment, ProviderUnavailable
@@ -41,6 +41,8 @@ def judged(shop: Shop, dossiers: Sequence[Dossier], scopes: Sequence[Scope]) -> 
         kept_since=shop.clock() - timedelta(days=shop.settings.retention_days),
         is_fed=shop.changes.place() is not None,
         tracked_since=shop.audit.first_movements(set().union(*untouched)) if "stock" in scopes else {},
+        endpoints=shop.webhook_endpoints.enabled() if "orders" in scopes else (),
+        deliveries_since=webhooks.kept_since(shop.clock(), shop.settings.delivery_retention_days),
     )
     for dossier in dossiers:
         if dossier.order_id in purged:

@@ -9,6 +9,7 @@ from app.domain.refunds import next_id
 from app.services.ordering import cancellation
 from app.services.settling import LEFT, settle
 from app.services.shop import Shop
+from app.services.webhook_delivery import record_deliveries
 from app.storage.feed import Entry
 
 ACTOR = "reconciliation"
@@ -47,6 +48,11 @@ def _announce_missing(shop: Shop, noted: Noted, order: Order) -> bool:
     return shop.duties.announce_again(order, noted["ids"]["sequence"] - 1, shop.clock())
 
 
+def _record_delivery(shop: Shop, noted: Noted, order: Order) -> bool:
+    event = order["events"][noted["ids"]["sequence"] - 1]
+    return noted["ids"]["endpointId"] in record_deliveries(shop, [(order, event)])
+
+
 def _feed_rest(shop: Shop, noted: Noted, order: Order) -> bool:
     rest = order["events"][noted["ids"]["sequence"] - 1 :]
     shop.feed.append([Entry(order["id"], event["sequence"], event["type"]) for event in rest])
@@ -69,5 +75,6 @@ REPAIRS: dict[str, Callable[[Shop, Noted, Order], bool]] = {
     "expiry_overdue": _expire,
     "announced_ahead": _announce_from_the_start,
     "announcement_missing": _announce_missing,
+    "delivery_missing": _record_delivery,
     "feed_behind": _feed_rest,
 }

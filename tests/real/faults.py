@@ -219,6 +219,12 @@ class Planter:
         )
         return order_id
 
+    def delivery_missing(self) -> str:
+        order_id = self._one("confirmed")
+        gone = self._database["webhook_deliveries"].delete_many({"orderId": order_id, "sequence": 1})
+        assert gone.deleted_count == 1
+        return order_id
+
     def delivery_unfounded(self) -> str:
         order_id = self._one("confirmed")
         told = self._database["webhook_deliveries"].find_one({"orderId": order_id})
