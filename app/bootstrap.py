@@ -54,7 +54,6 @@ def open_shop(settings: Settings) -> Shop:
 def shop_over(database: mongodb.OrderDatabase, settings: Settings, own_clock: Clock | None = None) -> Shop:
     """The service over a database that is connected already, whose time it uses, or a clock of its own."""
     broker, metrics = Broker(settings.redis_url), Metrics()
-    broker, metrics = Broker(settings.redis_url), Metrics()
     clock = own_clock or ServerClock(database, partial(metrics.show, "clock_skew_seconds"))
     mail_counts = MailCounts(database)
     withhold = MailLimits(mail_counts, clock, settings)
