@@ -45,8 +45,13 @@ def require_own_email(email: str | None) -> None:
 
 def require(scope: str) -> None:
     """Raises NotAllowed where the caller lacks a scope, be it the route's own or a further one."""
-    if scope not in _who().scopes:
+    if not may(scope):
         raise NotAllowed(scope)
+
+
+def may(scope: str) -> bool:
+    """Whether the caller has the scope."""
+    return scope in _who().scopes
 
 
 def _who() -> Caller:

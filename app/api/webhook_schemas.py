@@ -8,7 +8,7 @@ from marshmallow import fields, post_load
 from app.api.answer_schemas import Answer
 from app.api.fields import Choice, Flag, ListOf, Text
 from app.api.schemas import Input, PageQuery
-from app.domain.webhooks import PATTERNS, TEST, URL_PATTERN
+from app.domain.webhooks import PATTERNS, PAYLOADS, TEST, URL_PATTERN
 from app.storage.webhook_deliveries import STATUSES
 
 _URL = (URL_PATTERN, "must be a URL such as https://example.com/hooks, without user, password or fragment")
@@ -21,6 +21,7 @@ ENDPOINT = {
     "url": "https://shop.example/hooks",
     "events": ["order.*"],
     "enabled": True,
+    "payload": "full",
     "createdAt": "2024-10-04T10:00:00.000Z",
     "updatedAt": "2024-10-04T10:00:00.000Z",
 }
@@ -50,10 +51,14 @@ class EndpointChange(Input):
 
 
 class EndpointIn(Input):
-    """A new endpoint; without `events` it hears of everything."""
+    """A new endpoint; without `events` it gets all of them. `payload` is `full` or `ids`, and stays as it is.
+
+    Without the scope `webhooks:write` it is `ids`, and otherwise `full` where it is missing.
+    """
 
     url = Text(2000, form=_URL, required=True)
     events = ListOf(Choice(PATTERNS, kind="an event, a kind such as order.*, or *"), 1, len(PATTERNS))
+    payload = Choice(PAYLOADS)
 
     @post_load
     def everything_by_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -76,6 +81,13 @@ class EndpointOut(Answer):
     enabled = fields.Boolean(required=True)
     disabledReason = fields.String(
         metadata={"enum": ["requested", "gone"], "description": "`gone`: the receiver answered with 410."}
+    )
+    payload = fields.String(
+        required=True,
+        metadata={
+            "enum": list(PAYLOADS),
+            "description": "`full`: orders as the API shows them; `ids`: their ids.",
+        },
     )
     createdAt = fields.DateTime(required=True, metadata=_MOMENT)
     updatedAt = fields.DateTime(required=True, metadata=_MOMENT)

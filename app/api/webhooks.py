@@ -7,7 +7,7 @@ from flask import Response, request
 from app.api import webhook_schemas
 from app.api.access import require_json_accepted
 from app.api.answers import answer, empty
-from app.api.callers import shop
+from app.api.callers import caller, may, require, shop
 from app.api.declarations import declares
 from app.api.orders import NEXT
 from app.api.paging import LIKE_AN_ORDER, after, listing
@@ -15,10 +15,11 @@ from app.api.parsing import Blueprint
 from app.api.schemas import PageQuery
 from app.api.webhook_schemas import DeliveriesQuery, EndpointChange, EndpointIn
 from app.domain.clock import to_text
-from app.domain.webhooks import Attempt, Delivery, Endpoint
+from app.domain.webhooks import FULL, IDS, Attempt, Delivery, Endpoint
 from app.services import webhooks
 
-SCOPE = "webhooks:write"
+# The wider one includes it, and is asked for where an endpoint is to get more than ids.
+SCOPE, WIDER_SCOPE = "webhooks:ids", "webhooks:write"
 CREATED = {
     "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The new endpoint."}
 }
@@ -35,11 +36,15 @@ blueprint.before_request(require_json_accepted)
 )
 @declares(SCOPE, "too_many_endpoints")
 def add_endpoint(wanted: dict[str, Any]) -> Response:
-    """Have events told to a URL
+    """Create a webhook endpoint
 
-    The secret to verify them with is in this answer alone.
+    The secret that verifies its webhooks is in this answer alone. An endpoint that gets more than ids needs
+    the scope `webhooks:write`.
     """
-    endpoint = webhooks.add_endpoint(shop(), wanted["url"], wanted["events"])
+    payload = wanted.get("payload") or (FULL if may(WIDER_SCOPE) else IDS)
+    if payload != IDS:
+        require(WIDER_SCOPE)
+    endpoint = webhooks.add_endpoint(shop(), wanted["url"], wanted["events"], payload, owner=caller())
     location = f"{request.script_root}{request.path.rstrip('/')}/{endpoint['id']}"
     return answer(_with_secret(endpoint), 201, {"Location": location})
 
@@ -141,6 +146,7 @@ def _endpoint(found: Endpoint) -> dict[str, Any]:
     shown: dict[str, Any] = {name: found[name] for name in ("id", "url", "events", "enabled")}
     if "disabledReason" in found:
         shown["disabledReason"] = found["disabledReason"]
+    shown["payload"] = found.get("payload", FULL)
     return {**shown, "createdAt": to_text(found["createdAt"]), "updatedAt": to_text(found["updatedAt"])}
 
 

@@ -9,11 +9,12 @@ SCOPES = {
     "orders:write": "Place, cancel and delete one's own orders",
     "orders:admin": "See and change all orders, ship them, give money back",
     "stock:write": "See and change stock levels",
-    "webhooks:write": "See and change webhook endpoints and their deliveries",
+    "webhooks:write": "See and change all webhook endpoints, and so get every customer's orders",
+    "webhooks:ids": "See and change one's own webhook endpoints, which get ids alone",
     "reconciliations:read": "See the reports of the reconciliations",
 }
-_ADMIN = "orders:admin"
-_OF_OWN_ORDERS = frozenset(("orders:read", "orders:write"))
+# Scopes for what is one's own, each with the one that includes it for what is anybody's.
+WIDER = {"orders:read": "orders:admin", "orders:write": "orders:admin", "webhooks:ids": "webhooks:write"}
 
 _SUBJECT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 # What the log calls whoever is not told by a token.
@@ -28,8 +29,8 @@ class Caller(NamedTuple):
     email: str | None = None
 
     def owner(self, scope: str) -> str | None:
-        """The user whose orders alone he may act on in a call that needs the scope; None for all orders."""
-        return self.subject if scope in _OF_OWN_ORDERS and _ADMIN not in self.scopes else None
+        """The user whose things alone a call that needs the scope may act on; None for everybody's."""
+        return self.subject if scope in WIDER and WIDER[scope] not in self.scopes else None
 
 
 # Where nobody is asked for a token.
@@ -46,7 +47,8 @@ def caller_of(claims: Mapping[str, Any]) -> Caller:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("scope is no list of scopes")
     scopes = SCOPES.keys() & set(names)
-    return Caller(subject, frozenset(scopes | _OF_OWN_ORDERS if _ADMIN in scopes else scopes), _email(claims))
+    included = {scope for scope, wider in WIDER.items() if wider in scopes}
+    return Caller(subject, frozenset(scopes | included), _email(claims))
 
 
 def _email(claims: Mapping[str, Any]) -> str | None:

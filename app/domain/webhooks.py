@@ -45,6 +45,10 @@ _PORTS = {"http": 80, "https": 443}
 
 Status = Literal["pending", "delivered", "failed"]
 
+# What webhooks tell of an order: all of it as the API shows it, or its id alone.
+FULL, IDS = "full", "ids"
+PAYLOADS = (FULL, IDS)
+
 
 class Secret(TypedDict):
     """What signs; `until` is there once it was replaced."""
@@ -62,7 +66,8 @@ class SentTest(TypedDict):
 
 class Endpoint(TypedDict):
     """Where webhooks go. The newest secret and the newest of `tests` come first; `disabledReason` is
-    `requested` or `gone`. `slot` is one of as many numbers as there may be endpoints."""
+    `requested` or `gone`. `slot` is one of as many numbers as there may be endpoints. `owner` is the caller
+    that made it. `payload` is one of PAYLOADS and never changes; where it is missing it is FULL."""
 
     id: str
     url: str
@@ -72,6 +77,8 @@ class Endpoint(TypedDict):
     createdAt: datetime
     updatedAt: datetime
     disabledReason: NotRequired[str]
+    owner: NotRequired[str]
+    payload: NotRequired[str]
     slot: NotRequired[int]
     tests: NotRequired[list[SentTest]]
 

@@ -18,8 +18,23 @@ Resolve = Callable[[str, int], list[str]]
 
 # Of IPv6 only this is global unicast; what maps or translates IPv4 lies outside of it, or is listed below.
 _GLOBAL_UNICAST = ip_network("2000::/3")
-# What `is_global` of some versions of Python lets pass: protocol assignments, 6to4, documentation.
-_SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")))
+_SPECIAL = tuple(
+    map(
+        ip_network,
+        (
+            # What `is_global` of some versions of Python lets pass: what carriers and clouds share, protocol
+            # assignments with Teredo, 6to4 and its relays, documentation.
+            "100.64.0.0/10",
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "2001::/23",
+            "2002::/16",
+            "3fff::/20",
+            # Where Azure answers its own machines, though the registries call it public.
+            "168.63.129.16/32",
+        ),
+    )
+)
 
 
 class PrivateAddress(Exception):
@@ -37,7 +52,10 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Whether the address is one of the public internet, and of a single host."""
+    """Whether the address is one of the public internet, and of a single host.
+
+    The addresses on which a cloud gives its own machines credentials are not public.
+    """
     address = ip_address(text)
     if not isinstance(address, IPv4Address):
         if address.ipv4_mapped:

@@ -69,8 +69,13 @@ class Shop:
     tracer: Tracer
 
     def of(self, owner: str) -> "Shop":
-        """The same shop as one user sees it: nobody's orders are there but his own."""
-        return replace(self, orders=self.orders.of(owner), feed=self.feed.of(owner))
+        """The same shop as one user sees it: no orders and no webhook endpoints are there but its own."""
+        return replace(
+            self,
+            orders=self.orders.of(owner),
+            feed=self.feed.of(owner),
+            webhook_endpoints=self.webhook_endpoints.of(owner),
+        )
 
     def due_by(self) -> datetime:
         """The time by which a step that is set in motion now should have been done."""

@@ -12,6 +12,8 @@ from app.domain.chain import Event
 from app.domain.clock import to_text
 from app.domain.order import Order
 from app.domain.webhooks import (
+    FULL,
+    IDS,
     Answer,
     Attempt,
     Delivery,
@@ -129,11 +131,13 @@ def _order(shop: Shop, delivery: Delivery) -> Order | None:
     return as_of(orders[0], delivery["sequence"]) if orders else None
 
 
-def _message(shop: Shop, delivery: Delivery, order: Order | None) -> dict[str, Any]:
-    """What the endpoint is told."""
+def _message(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> dict[str, Any]:
+    """The body of the webhook: the order, or its id for an endpoint that may get no more."""
     told = {"type": delivery["type"], "timestamp": to_text(delivery["at"])}
     if order is None:
         return {**told, "data": {"endpointId": delivery["endpointId"]}}
+    if endpoint.get("payload", FULL) == IDS:
+        return {**told, "data": {"orderId": order["id"], "sequence": delivery["sequence"]}}
     return {**told, "data": {"order": shop.shown(order), "sequence": delivery["sequence"]}}
 
 
@@ -146,7 +150,7 @@ def _send(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | Non
                 signing(endpoint["secrets"], now),
                 delivery["id"],
                 now,
-                _message(shop, delivery, order),
+                _message(shop, endpoint, delivery, order),
                 traces.get(delivery.get("orderId", "")),
             )
     except Exception:

@@ -14,6 +14,7 @@ from app.domain.errors import (
     TooManyTestEvents,
 )
 from app.domain.webhooks import (
+    FULL,
     MOST_TESTS,
     TEST,
     TEST_WINDOW,
@@ -32,8 +33,10 @@ from app.storage.webhook_deliveries import STATUSES
 MOST_ENDPOINTS = 100
 
 
-def add_endpoint(shop: Shop, url: str, events: Sequence[str]) -> Endpoint:
-    """A new endpoint, told of events from now on.
+def add_endpoint(
+    shop: Shop, url: str, events: Sequence[str], payload: str = FULL, *, owner: str = "anonymous"
+) -> Endpoint:
+    """A new endpoint for events from now on, which belongs to the owner. Its payload stays as it is for good.
 
     Raises InvalidInput for a URL that webhooks cannot go to, TooManyEndpoints.
     """
@@ -47,6 +50,8 @@ def add_endpoint(shop: Shop, url: str, events: Sequence[str]) -> Endpoint:
         secrets=[Secret(secret=new_secret())],
         createdAt=now,
         updatedAt=now,
+        owner=owner,
+        payload=payload,
     )
     if not shop.webhook_endpoints.add(endpoint, MOST_ENDPOINTS):
         raise TooManyEndpoints(f"There are {MOST_ENDPOINTS} endpoints already.")

@@ -6,7 +6,7 @@ from app.domain.order import MOVES, PAYMENT, STATUS, STOCK
 from app.domain.reconciliation import KINDS, SCOPES
 from app.domain.reconciliation import STATUSES as RECONCILIATION_STATUSES
 from app.domain.refunds import REFUND
-from app.domain.webhooks import PATTERNS, TEST
+from app.domain.webhooks import PATTERNS, PAYLOADS, TEST
 
 Schema = dict[str, Any]
 
@@ -178,6 +178,8 @@ _WEBHOOK_ENDPOINT = _exactly(
         "updatedAt": _TIME,
     },
     disabledReason=_TEXT,
+    owner=_TEXT,
+    payload=_one_of(*PAYLOADS),
     slot=_ORDINAL,
     tests=_list(_exactly({"id": _TEXT, "at": _TIME})),
 )

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from typing import Any
 
@@ -11,16 +12,25 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from app.domain.webhooks import MOST_TESTS, TEST_WINDOW, Endpoint, Secret, SentTest
+from app.domain.webhooks import IDS, MOST_TESTS, TEST_WINDOW, Endpoint, Secret, SentTest
 from app.storage.database import Document, reachable
 
 
 class WebhookEndpoints:
     """Few documents, each changed by single atomic updates."""
 
+    _seen: Document
+
     def __init__(self, database: Database[Document]) -> None:
+        self._seen = {}
         self._collection = database["webhook_endpoints"]
         self._newest = self._collection.with_options(read_concern=ReadConcern("local"))
+
+    def of(self, owner: str) -> "WebhookEndpoints":
+        """The same endpoints as a caller sees them that may see ids alone: its own, without those in full."""
+        narrowed = copy(self)
+        narrowed._seen = {"owner": owner, "payload": IDS}
+        return narrowed
 
     def add(self, endpoint: Endpoint, most: int) -> bool:
         """Stores a new endpoint; False where there are `most` already.
@@ -49,11 +59,12 @@ class WebhookEndpoints:
         if not ObjectId.is_valid(endpoint_id):
             return None
         with reachable():
-            return _endpoint(self._collection.find_one({"_id": ObjectId(endpoint_id)}))
+            return _endpoint(self._collection.find_one({"_id": ObjectId(endpoint_id), **self._seen}))
 
     def page(self, after: str | None, limit: int) -> list[Endpoint]:
         """Up to `limit + 1` endpoints, newest first."""
         condition = {"_id": {"$lt": ObjectId(after)}} if after is not None else {}
+        condition |= self._seen
         with reachable():
             found = self._collection.find(condition).sort("_id", -1).limit(limit + 1)
             return [endpoint for document in found if (endpoint := _endpoint(document))]
@@ -74,7 +85,7 @@ class WebhookEndpoints:
         with reachable():
             return _endpoint(
                 self._collection.find_one_and_update(
-                    {"_id": ObjectId(endpoint_id)}, update, return_document=ReturnDocument.AFTER
+                    {"_id": ObjectId(endpoint_id), **self._seen}, update, return_document=ReturnDocument.AFTER
                 )
             )
 
@@ -118,7 +129,9 @@ class WebhookEndpoints:
         if not ObjectId.is_valid(endpoint_id):
             return False
         with reachable():
-            return self._collection.delete_one({"_id": ObjectId(endpoint_id)}).deleted_count == 1
+            return (
+                self._collection.delete_one({"_id": ObjectId(endpoint_id), **self._seen}).deleted_count == 1
+            )
 
 
 def _endpoint(document: Document | None) -> Endpoint | None:

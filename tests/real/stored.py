@@ -130,6 +130,8 @@ def _endpoint() -> dict[str, Any]:
         "createdAt": AT,
         "updatedAt": AT,
         "disabledReason": "gone",
+        "owner": "shop",
+        "payload": "ids",
         "slot": secrets.randbelow(10**6) + 1,
         "tests": [{"id": "t", "at": AT}],
     }

@@ -102,6 +102,7 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("enabled", "yes"),
         ("createdAt", None),
         ("slot", 0),
+        ("payload", "some"),
         ("tests.0.at", None),
         ("body", "x"),
     ],
