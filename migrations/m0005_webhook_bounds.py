@@ -3,37 +3,40 @@
 The numbers are what bounds the endpoints. Where there are more than the bound already, all of them stay.
 """
 
+from __future__ import annotations
+
 from itertools import count, islice
+from typing import TYPE_CHECKING, Any
 
-from pymongo.database import Database
+if TYPE_CHECKING:
+    from pymongo.database import Database
 
-from app.config import Settings
-from app.storage import schema
-from app.storage.database import Document
-from app.storage.migrations import Progress
+    from app.config import Settings
+    from app.storage.migrations import Progress
 
 BATCH = 1_000
-UNNUMBERED: Document = {"slot": {"$exists": False}}
-ENDED: Document = {"dueBy": {"$exists": False}, "endedAt": {"$exists": False}}
+UNNUMBERED = {"slot": {"$exists": False}}
+ENDED = {"dueBy": {"$exists": False}, "endedAt": {"$exists": False}}
 
 
-def upgrade(database: Database[Document], settings: Settings, progress: Progress) -> list[str]:
+def upgrade(database: Database[dict[str, Any]], settings: Settings, progress: Progress) -> list[str]:
     """Each document is changed once, so the migration may be cut off anywhere and run again."""
-    schema.apply(database)
     _number(database)
     _date(database, progress)
     return []
 
 
-def _number(database: Database[Document]) -> None:
+def _number(database: Database[dict[str, Any]]) -> None:
     endpoints = database["webhook_endpoints"]
     for endpoint in endpoints.find(UNNUMBERED, {"_id": 1}).sort("_id"):
         taken = set(endpoints.distinct("slot"))
         slot = next(number for number in count(1) if number not in taken)
-        endpoints.update_one({"_id": endpoint["_id"]}, {"$set": {"slot": slot}})
+        endpoints.update_one(
+            {"_id": endpoint["_id"]}, {"$set": {"slot": slot}}, bypass_document_validation=True
+        )
 
 
-def _date(database: Database[Document], progress: Progress) -> None:
+def _date(database: Database[dict[str, Any]], progress: Progress) -> None:
     """The time of the last attempt, or that of the event where there was none."""
     deliveries = database["webhook_deliveries"]
     ended = {"$ifNull": [{"$last": "$attempts.at"}, "$at"]}
@@ -41,6 +44,8 @@ def _date(database: Database[Document], progress: Progress) -> None:
     found = deliveries.find(ENDED, {"_id": 1}, batch_size=BATCH)
     while batch := [document["_id"] for document in islice(found, BATCH)]:
         # Not what a replay has made due in between.
-        deliveries.update_many({"_id": {"$in": batch}, **ENDED}, [{"$set": {"endedAt": ended}}])
+        deliveries.update_many(
+            {"_id": {"$in": batch}, **ENDED}, [{"$set": {"endedAt": ended}}], bypass_document_validation=True
+        )
         done += len(batch)
         progress(done, total)

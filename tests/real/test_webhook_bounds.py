@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.config import Settings
 from app.domain.webhooks import Answer, kept_since
 from app.gateways.webhooks import WebhookSender
 from app.services import webhooks
 from app.services.webhook_delivery import deliver_next, purge_deliveries
+from app.storage.database import connect
 from tests.real.hooks import announced, records
+from tests.real.originals import run_migrations
 from tests.real.stored import AT, RIGHT
 
 if TYPE_CHECKING:
-    from app.config import Settings
     from app.domain.webhooks import Endpoint
     from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
     from tests.real.conftest import Place
     from tests.real.doubles import StoppedClock
 
@@ -70,13 +71,15 @@ def test_the_retention_counts_from_the_end_of_a_delivery_however_it_ends(
     assert purge_deliveries(shop) == 1
 
 
-def test_the_migration_numbers_endpoints_and_dates_what_has_ended(
-    database: OrderDatabase, settings: Settings
-) -> None:
-    """Run twice it does no more than once, and what is pending stays as it is."""
+def test_the_migrations_number_endpoints_and_date_what_has_ended(mongo_uri: str) -> None:
+    """Over documents of the release before, and no more when run again; what is pending stays as it is."""
+    database = connect(mongo_uri)
+    settings = Settings.from_env({"AUTH": "off", "MONGO_URI": mongo_uri})
+    for name in ("m0001_collections", "m0003_edges"):
+        importlib.import_module(f"migrations.{name}").upgrade(database, settings, lambda *_: None)
     endpoints, deliveries = database["webhook_endpoints"], database["webhook_deliveries"]
-    numbered = RIGHT["webhook_endpoints"]() | {"slot": 2}
-    endpoints.insert_many([numbered, *(_without("webhook_endpoints", "slot") for _ in range(3))])
+    fresh = ("slot", "tests", "owner", "payload")
+    endpoints.insert_many([_without("webhook_endpoints", *fresh) for _ in range(3)])
     later = AT + DAY
     rows: list[dict[str, Any]] = [
         _without("webhook_deliveries", "endedAt", "dueBy") | {"attempts": [{"at": later, "milliseconds": 1}]},
@@ -85,11 +88,18 @@ def test_the_migration_numbers_endpoints_and_dates_what_has_ended(
     ]
     deliveries.insert_many(rows)
     for _ in range(2):
-        importlib.import_module("migrations.m0005_webhook_bounds").upgrade(database, settings, print)
-        assert [found["slot"] for found in endpoints.find().sort("slot")] == [1, 2, 3, 4]
-        assert endpoints.find_one({"_id": numbered["_id"]})["slot"] == 2  # type: ignore[index]
+        run_migrations(database, settings)
+        importlib.import_module("migrations.m0005_webhook_bounds").upgrade(
+            database, settings, lambda *_: None
+        )
+        assert [found["slot"] for found in endpoints.find().sort("_id")] == [1, 2, 3]
         ended = [deliveries.find_one({"_id": row["_id"]}).get("endedAt") for row in rows]  # type: ignore[union-attr]
         assert ended == [later, AT, None]
+    # An endpoint of the release before that is made meanwhile gets a number that is free.
+    endpoints.update_one({"slot": 2}, {"$unset": {"slot": ""}})
+    importlib.import_module("migrations.m0005_webhook_bounds").upgrade(database, settings, lambda *_: None)
+    assert [found["slot"] for found in endpoints.find().sort("_id")] == [1, 2, 3]
+    database.client.close()
 
 
 def _without(collection: str, *fields: str) -> dict[str, Any]:
