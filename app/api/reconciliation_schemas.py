@@ -30,6 +30,8 @@ REPORT = {
     "startedAt": "2024-10-04T10:00:00.000Z",
     "endedAt": "2024-10-04T10:00:14.000Z",
     "checked": {"orders": 5_000, "payments": 4_800, "products": 120},
+    "unjudged": 14,
+    "runAgainAfter": "2024-10-04T10:00:59.120Z",
     "found": {"captured_on_cancelled": 1},
     "repaired": 0,
 }
@@ -49,6 +51,15 @@ class ReportOut(Answer):
     startedAt = fields.DateTime(required=True, metadata=_MOMENT)
     endedAt = fields.DateTime(metadata=_MOMENT)
     checked = fields.Dict(required=True, metadata={**_COUNTS, "description": "How many were looked at."})
+    unjudged = fields.Integer(
+        metadata={
+            "minimum": 0,
+            "description": "How many of the orders changed a moment ago, and so were not judged in full.",
+        }
+    )
+    runAgainAfter = fields.DateTime(
+        metadata={**_MOMENT, "description": "Only with such orders: after it they can be judged."}
+    )
     found = fields.Dict(required=True, metadata={**_COUNTS, "description": "The differences, by kind."})
     repaired = fields.Integer(required=True, metadata={"minimum": 0})
     detail = fields.String(metadata={"description": "Why it failed."})

@@ -21,8 +21,8 @@ SCOPE = "reconciliations:read"
 
 _LIKE_A_DIFFERENCE = r"[0-9a-f]{24}:[^\x00]{1,1000}"
 _REPORT = (
-    "id", "status", "scopes", "repair", "scheduled", "since", "startedAt", "endedAt", "checked", "found",
-    "repaired", "detail",
+    "id", "status", "scopes", "repair", "scheduled", "since", "startedAt", "endedAt", "checked",
+    "unjudged", "runAgainAfter", "found", "repaired", "detail",
 )  # fmt: skip
 
 blueprint = Blueprint(

@@ -84,6 +84,9 @@ def _tell(report: Report) -> int:
             break
     click.echo(f"report {report['id']} of {to_text(report['startedAt'])}")
     click.echo(f"checked: {checked or 'nothing'}")
+    if unjudged := report.get("unjudged"):
+        after = to_text(report["runAgainAfter"])
+        click.echo(f"orders changed a moment ago: {unjudged}, not judged; run again after {after}")
     click.echo(f"found: {found}, of which repaired: {report['repaired']}")
     return found - report["repaired"]
 

@@ -1,6 +1,7 @@
 """Whether an order and the provider's books agree on its money."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from app.domain import money
 from app.domain.dossier import ADOPTED_METHOD, DEADLINES, Dossier, Look
@@ -23,8 +24,16 @@ def differences(dossier: Dossier, look: Look) -> Iterator[Difference]:
         for payment in dossier.payments:
             if holds_money(payment):
                 yield orphaned(payment)
-    elif look.is_at_rest(order, DEADLINES) and not look.is_tried_again(order, DEADLINES):
+    elif judged_from(order, look) < look.now:
         yield from _of_order(order, dossier.payments)
+
+
+def judged_from(order: Order, look: Look) -> datetime:
+    """After which moment the money of the order can be judged."""
+    moment = look.rests_from(order, DEADLINES)
+    if look.is_tried_again(order, DEADLINES):
+        return max(moment, order["dueBy"] + DEADLINES * look.step_deadline)
+    return moment
 
 
 def orphaned(payment: ProviderPayment) -> Difference:

@@ -72,7 +72,11 @@ class Look(NamedTuple):
 
     def is_at_rest(self, order: Order, deadlines: int = 1) -> bool:
         """Whether the order has not changed for so long that nothing of its last change is under way."""
-        return order["updatedAt"] < self.now - deadlines * self.step_deadline
+        return self.rests_from(order, deadlines) < self.now
+
+    def rests_from(self, order: Order, deadlines: int = 1) -> datetime:
+        """After which moment the order is at rest, if it does not change again."""
+        return order["updatedAt"] + deadlines * self.step_deadline
 
     def is_tried_again(self, order: Order, deadlines: int) -> bool:
         """Whether a step of the order has not worked out, and its next try is near or not long overdue."""

@@ -234,7 +234,8 @@ class Report(TypedDict):
     """One reconciliation. It covers the orders made from `since` on, or all, until `startedAt`.
 
     `stage` and `place` say how far it has come, while it is running; `checked` counts what was looked at,
-    `found` the differences by their kinds.
+    `found` the differences by their kinds. `unjudged` counts the orders that had changed a moment ago;
+    `runAgainAfter` is the moment after which all of them can be judged.
     """
 
     id: str
@@ -248,6 +249,8 @@ class Report(TypedDict):
     repaired: int
     stage: str
     place: NotRequired[Any]
+    unjudged: NotRequired[int]
+    runAgainAfter: NotRequired[datetime]
     since: NotRequired[datetime]
     endedAt: NotRequired[datetime]
     detail: NotRequired[str]

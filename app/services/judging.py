@@ -3,14 +3,15 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import structlog
 
 from app.domain import audit_orders, audit_payments, audit_stock, webhooks
 from app.domain.dossier import Dossier, Look
 from app.domain.errors import DatabaseUnavailable
+from app.domain.order import Order
 from app.domain.payments import Charge, ProviderPayment, ProviderUnavailable
 from app.domain.reconciliation import KINDS, Difference, Noted, Report, Scope
 from app.services.apart import each_apart
@@ -29,8 +30,24 @@ _AUDITS: dict[Scope, Callable[[Dossier, Look], Iterator[Difference]]] = {
 }
 
 
-def judged(shop: Shop, dossiers: Sequence[Dossier], scopes: Sequence[Scope]) -> Iterator[Difference]:
-    """All differences of these orders; one that cannot be read spoils it for no other."""
+# After which moment an order can be judged.
+_JUDGED_FROM: dict[Scope, Callable[[Order, Look], datetime]] = {
+    "payments": audit_payments.judged_from,
+    "stock": lambda order, look: look.rests_from(order),
+    "orders": lambda order, look: look.rests_from(order),
+}
+
+
+class Judged(NamedTuple):
+    """The differences of some orders. Of each order that could not be judged in full, since it has changed a
+    moment ago, `too_early` has the moment after which it can be."""
+
+    differences: list[Difference]
+    too_early: list[datetime]
+
+
+def judged(shop: Shop, dossiers: Sequence[Dossier], scopes: Sequence[Scope]) -> Judged:
+    """Judges these orders; one that cannot be read spoils it for no other."""
     purged = shop.purged.among([dossier.order_id for dossier in dossiers if dossier.order is None])
     # An order that cannot be read here is judged so below.
     untouched = each_apart(dossiers, audit_stock.untouched, lambda *_: None)
@@ -44,15 +61,22 @@ def judged(shop: Shop, dossiers: Sequence[Dossier], scopes: Sequence[Scope]) -> 
         endpoints=shop.webhook_endpoints.enabled() if "orders" in scopes else (),
         deliveries_since=webhooks.kept_since(shop.clock(), shop.settings.delivery_retention_days),
     )
+    result = Judged([], [])
     for dossier in dossiers:
         if dossier.order_id in purged:
             continue
         try:
-            yield from [found for scope in scopes for found in _AUDITS[scope](dossier, look)]
+            result.differences.extend(found for scope in scopes for found in _AUDITS[scope](dossier, look))
+            if dossier.order:
+                moment = max(_JUDGED_FROM[scope](dossier.order, look) for scope in scopes)
+                if moment >= look.now:
+                    result.too_early.append(moment)
         except Exception as error:
             log.exception("order cannot be judged", order_id=dossier.order_id)
             ids = {"orderId": dossier.order_id}
-            yield Difference("document_differs", ids, "an order that can be read", repr(error))
+            unreadable = Difference("document_differs", ids, "an order that can be read", repr(error))
+            result.differences.append(unreadable)
+    return result
 
 
 def look_again(shop: Shop, report: Report, suspected: Sequence[Noted]) -> None:
@@ -76,7 +100,7 @@ def look_again(shop: Shop, report: Report, suspected: Sequence[Noted]) -> None:
 def _differences_now(
     shop: Shop, report: Report, suspected: Sequence[Noted], dossiers: Mapping[str, Dossier]
 ) -> Iterator[Difference]:
-    yield from judged(shop, list(dossiers.values()), report["scopes"])
+    yield from judged(shop, list(dossiers.values()), report["scopes"]).differences
     for noted in suspected:
         ids = noted["ids"]
         if "orderId" not in ids:

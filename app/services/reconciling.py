@@ -22,7 +22,7 @@ from app.domain.reconciliation import SCOPES, Difference, Report, Scope
 from app.services.judging import judged, look_again
 from app.services.ordering import Page, page_of
 from app.services.shop import Shop
-from app.storage.reconciliations import Claimed, ClaimLost
+from app.storage.reconciliations import Claimed, ClaimLost, Progress
 
 log = structlog.get_logger()
 
@@ -47,11 +47,12 @@ _SKEW = timedelta(minutes=10)
 
 class Done(NamedTuple):
     """A batch is done: the place behind it, None at the end of the stage, and what was looked at. A place to
-    which the stage could not come back is none to stop at."""
+    which the stage could not come back is none to stop at. `too_early` is as in `Judged`."""
 
     place: Any
     checked: Mapping[str, int] = {}
     can_stop: bool = True
+    too_early: Sequence[datetime] = ()
 
 
 def begin(
@@ -85,8 +86,8 @@ def advance(shop: Shop, report_id: str, seconds: float) -> bool:
         while (stage := claimed.report["stage"]) != _END:
             for done in _STAGES[stage](shop, claimed.report):
                 following = stage if done.place is not None else _stage_after(stage, claimed.report["scopes"])
-                checked = Counter(done.checked)
-                shop.reconciliations.move(claimed, following, done.place, checked, shop.clock() + CLAIM)
+                progress = Progress(following, done.place, Counter(done.checked), done.too_early)
+                shop.reconciliations.move(claimed, progress, shop.clock() + CLAIM)
                 if done.can_stop and time.monotonic() > deadline:
                     shop.reconciliations.release(claimed, shop.clock())
                     return False
@@ -161,6 +162,7 @@ def _report(
         status="running",
         startedAt=shop.clock(),
         checked={},
+        unjudged=0,
         found={},
         repaired=0,
         stage=_stage_after(None, asked),
@@ -210,12 +212,13 @@ def _orders(shop: Shop, report: Report) -> Iterator[Done]:
     after = report.get("place") or first
     while after < last:
         dossiers, after = shop.audit.stretch(after, last, BATCH, report["scopes"], report["id"])
-        _suspect(shop, report, judged(shop, dossiers, report["scopes"]))
+        found = judged(shop, dossiers, report["scopes"])
+        _suspect(shop, report, found.differences)
         checked = {
             "orders": sum(dossier.order is not None for dossier in dossiers),
             "payments": sum(len(dossier.payments) for dossier in dossiers),
         }
-        yield Done(after if after < last else None, checked)
+        yield Done(after if after < last else None, checked, too_early=found.too_early)
     if first >= last:
         yield Done(None)
 
@@ -250,7 +253,13 @@ def _end(shop: Shop, claimed: Claimed) -> None:
     _put_away(shop)
     report = claimed.report
     tell = log.warning if report["found"] else log.info
-    tell("reconciled", report_id=report["id"], found=report["found"], repaired=report["repaired"])
+    tell(
+        "reconciled",
+        report_id=report["id"],
+        unjudged=report.get("unjudged", 0),
+        found=report["found"],
+        repaired=report["repaired"],
+    )
 
 
 def _put_away(shop: Shop) -> None:

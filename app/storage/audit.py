@@ -21,9 +21,10 @@ _GATHERED = "reconciliation_payments_"
 _ORDER: Document = {"idempotency": 0, "refundKeys": 0}
 # What of an order the ledger and the provider's books are compared with.
 _COMPARED: Document = dict.fromkeys(
-    ("products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "version", "updatedAt"),
+    ("products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "version", "updatedAt",
+     "dueBy", "attempts"),
     1,
-)
+)  # fmt: skip
 _COMPARED |= {"events.type": 1, "events.at": 1}
 _TOLD: Document = {"orderId": 1, "sequence": 1, "type": 1}
 

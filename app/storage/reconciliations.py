@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson import ObjectId
 from pymongo import ReturnDocument
@@ -33,6 +33,19 @@ class Claimed:
     def __init__(self, report: Report, claim: str) -> None:
         self.report = report
         self.claim = claim
+
+
+class Progress(NamedTuple):
+    """How far a reconciliation has come: its stage and its place there.
+
+    `checked` counts what was looked at since the last time. `too_early` has a moment for each order that was
+    not judged, after which it can be.
+    """
+
+    stage: str
+    place: Any
+    checked: Counter[str]
+    too_early: Sequence[datetime] = ()
 
 
 class Reconciliations:
@@ -84,16 +97,16 @@ class Reconciliations:
             )
         return Claimed(_report(document), claim) if document else None
 
-    def move(self, claimed: Claimed, stage: str, place: Any, checked: Counter[str], until: datetime) -> None:
+    def move(self, claimed: Claimed, progress: Progress, until: datetime) -> None:
         """Notes how far the reconciliation has come. Raises ClaimLost."""
-        counted = {f"checked.{what}": n for what, n in checked.items()}
-        self._change(
-            claimed,
-            {
-                "$set": {"stage": stage, "place": place, "claimedUntil": until},
-                **({"$inc": counted} if counted else {}),
-            },
-        )
+        counted = {f"checked.{what}": n for what, n in progress.checked.items()}
+        update: Document = {
+            "$set": {"stage": progress.stage, "place": progress.place, "claimedUntil": until},
+            "$inc": {**counted, "unjudged": len(progress.too_early)},
+        }
+        if progress.too_early:
+            update["$max"] = {"runAgainAfter": max(progress.too_early)}
+        self._change(claimed, update)
 
     def release(self, claimed: Claimed, moment: datetime) -> None:
         """Lets another go on with it from then on, and notes what stands so far. Raises ClaimLost."""

@@ -242,6 +242,8 @@ _RECONCILIATION = _exactly(
         "stage": _TEXT,
     },
     place={"bsonType": ["null", "string", "date"]},
+    unjudged=_COUNT,
+    runAgainAfter=_TIME,
     since=_TIME,
     endedAt=_TIME,
     detail=_TEXT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,6 +78,19 @@ def test_reports_are_listed_newest_first_without_their_differences(client: Flask
     assert [report["id"] for report in listed] == sorted(ids, reverse=True)
     assert "nextCursor" not in second
     assert not any("differences" in report for report in listed)
+
+
+def test_orders_that_were_not_judged_are_counted_with_the_time_to_run_it_again(
+    client: FlaskClient, shop: Shop, place: Callable[..., Any]
+) -> None:
+    before = client.get(f"/reconciliations/{_reconciled(shop)}").get_json()
+    assert before["unjudged"] == 0
+    assert "runAgainAfter" not in before
+    placed = place()
+    report = client.get(f"/reconciliations/{_reconciled(shop)}").get_json()
+    assert (report["unjudged"], report["found"]) == (1, {})
+    after = datetime.fromisoformat(placed["createdAt"]) + 4 * shop.settings.step_deadline
+    assert datetime.fromisoformat(report["runAgainAfter"]) == after
 
 
 def test_one_under_way_or_broken_off_says_so(client: FlaskClient, shop: Shop) -> None:

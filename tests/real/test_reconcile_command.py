@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,12 @@ import pytest
 from flask import Flask
 
 from app.cli import register_commands
+from app.domain import steps
+from app.domain.clock import to_text
 from app.domain.payments import ProviderUnavailable
 from app.services import reconciling
+from app.services.notifying import announce
+from app.services.processing import perform
 from app.services.stocking import set_levels
 
 if TYPE_CHECKING:
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
-    from tests.real.conftest import Place
+    from tests.real.conftest import Finish, Place
 
 
 @pytest.fixture
@@ -38,12 +43,58 @@ def test_books_in_order_are_said_to_be_so(runner: FlaskCliRunner, shop: Shop, pl
     result = runner.invoke(args=["reconcile"])
     assert (result.exit_code, result.stderr) == (0, "")
     (report,) = reconciling.list_reports(shop, 10, None).items
-    assert result.stdout.splitlines()[-2:] == [
+    again = to_text(shop.clock() + 4 * shop.settings.step_deadline - timedelta(seconds=1))
+    assert result.stdout.splitlines()[-3:] == [
         "checked: 1 orders, 1 products",
+        f"orders changed a moment ago: 1, not judged; run again after {again}",
         "found: 0, of which repaired: 0",
     ]
     assert report["id"] in result.stdout
     assert (report["status"], report["scheduled"], report["repair"]) == ("finished", False, False)
+
+
+def test_orders_that_were_not_judged_are_counted_until_the_time_that_is_said(
+    runner: FlaskCliRunner, shop: Shop, place: Place, finish: Finish, database: OrderDatabase
+) -> None:
+    """Run again then, it judges them all; what it finds in them makes it fail."""
+    ids = [place()["id"] for _ in range(3)]
+    finish(shop, *ids)
+    announce(shop, ids)
+    database["sandbox_payments"].delete_one({"_id": ids[0]})
+    shop.clock.advance(timedelta(seconds=30))  # type: ignore[attr-defined]
+    finish(shop, place()["id"])
+    shop.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    for scope, number in (("payments", 4), ("stock", 1), ("orders", 1)):
+        result = runner.invoke(args=["reconcile", scope])
+        assert result.exit_code == 0
+        assert f"orders changed a moment ago: {number}, not judged; run again after " in result.stdout
+    counted = {report["scopes"][0]: report for report in reconciling.list_reports(shop, 10, None).items}
+    assert {scope: report["unjudged"] for scope, report in counted.items()} == {
+        "payments": 4,
+        "stock": 1,
+        "orders": 1,
+    }
+    result = runner.invoke(args=["reconcile", "payments"])
+    (again,) = re.findall("run again after (.*)", result.stdout)
+    shop.clock.advance(datetime.fromisoformat(again) - shop.clock())  # type: ignore[attr-defined]
+    assert "changed a moment ago: 1," in runner.invoke(args=["reconcile", "payments"]).stdout
+    shop.clock.advance(timedelta(milliseconds=1))  # type: ignore[attr-defined]
+    result = runner.invoke(args=["reconcile", "payments"])
+    assert result.exit_code == 1
+    assert "changed a moment ago" not in result.stdout
+    assert "payment_missing" in result.stdout
+
+
+def test_an_order_whose_step_is_to_be_tried_again_is_not_judged_either(
+    runner: FlaskCliRunner, shop: Shop, place: Place
+) -> None:
+    """However long ago it changed, by whatever is compared with the provider's books."""
+    order_id = place(method="sandbox_unavailable")["id"]
+    shop.clock.advance(timedelta(minutes=5))  # type: ignore[attr-defined]
+    perform(shop, steps.AUTHORIZE, [order_id])
+    for scopes in (["payments"], []):
+        result = runner.invoke(args=["reconcile", *scopes])
+        assert "orders changed a moment ago: 1, not judged" in result.stdout
 
 
 def test_differences_are_listed_and_make_it_fail_until_all_are_gone(
