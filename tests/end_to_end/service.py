@@ -134,6 +134,10 @@ class Service:
         wanted = {name.replace("__", "."): value for name, value in fields.items()}
         return self.database.orders.count_documents({**among, **wanted})
 
+    def versions(self, order_ids: Iterable[str]) -> dict[str, int]:
+        """How many events each of these orders has."""
+        return {order_id: self.get(order_id)["version"] for order_id in order_ids}
+
     def come_to_rest(self, order_ids: Sequence[str], timeout: float = 60.0) -> None:
         """Return when none of these orders owes anything any more, though one may be marked as if it did.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 from tests.end_to_end import books
 from tests.end_to_end.service import draft, eventually
 
 if TYPE_CHECKING:
+    from deploy.local.process import Process
     from tests.end_to_end.conftest import ServiceStarter
     from tests.end_to_end.service import Service
 
@@ -33,16 +36,26 @@ def test_orders_of_a_provider_that_is_down_expire_with_nothing_left_open(serve: 
 
 
 def test_an_authorization_that_comes_after_the_expiry_is_void(serve: ServiceStarter) -> None:
-    """The provider takes two seconds to authorize, the order has one."""
-    service = serve(settings={"ORDER_EXPIRY": "1s"}, roles={"web": 1, "relay": 1, "worker": 2, "beat": 1})
-    ids = service.place_all([draft(paymentMethod="sandbox_slow")] * 10)
+    """The worker that has asked the provider stands still until another has seen the orders expire."""
+    service = serve(settings={"ORDER_EXPIRY": "1s"}, roles={"web": 1, "relay": 1, "worker": 1})
     payments = service.database.sandbox_payments
-    asked_for = {"_id": {"$in": ids}, "calls": {"$gt": 0}}
-    eventually(lambda: payments.count_documents(asked_for) == len(ids))
+    asking = service.process("worker")
+    ids = eventually(lambda: _being_authorized(service, asking), timeout=90)
+    service.stack.start("worker")
+    service.stack.start("beat")
+    closed = {"_id": {"$in": ids}, "status": "voided"}
+    eventually(lambda: payments.count_documents(closed) == len(ids))
     service.come_to_rest(ids)
-
     assert _expired(service, ids) == len(ids)
-    assert payments.count_documents({"_id": {"$in": ids}, "status": "voided"}) == len(ids)
+    before = service.versions(ids)
+
+    os.killpg(asking.pid, signal.SIGCONT)
+    authorized = {"_id": {"$in": ids}, "calls": {"$gt": 0}}
+    eventually(lambda: payments.count_documents(authorized) == len(ids))
+    service.come_to_rest(ids)
+    assert _expired(service, ids) == len(ids)
+    assert service.versions(ids) == before
+    assert payments.count_documents(closed) == len(ids)
     assert books.faults(service, ids) == []
 
 
@@ -54,6 +67,19 @@ def test_a_payment_whose_answer_was_lost_is_asked_for_again_and_taken_once(servi
     payments = list(service.database.sandbox_payments.find({"_id": {"$in": ids}}))
     assert all(payment["calls"] >= 2 for payment in payments)
     assert books.faults(service, ids) == []
+
+
+def _being_authorized(service: Service, worker: Process) -> list[str]:
+    """Orders whose payment the worker has asked for and not got, while it stands still from now on.
+
+    None if the provider was faster: it takes two seconds.
+    """
+    *ids, _ = service.in_hand(5)
+    os.killpg(worker.pid, signal.SIGSTOP)
+    if not service.database.sandbox_payments.count_documents({"_id": {"$in": ids}}):
+        return ids
+    os.killpg(worker.pid, signal.SIGCONT)
+    return []
 
 
 def _expired(service: Service, ids: list[str]) -> int:
