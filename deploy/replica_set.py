@@ -17,9 +17,18 @@ NAME = "orders"
 # A primary that is gone is missed after four seconds, not ten, so that writes go on within fifteen.
 SETTINGS = {"electionTimeoutMillis": 4_000, "heartbeatIntervalMillis": 1_000, "heartbeatTimeoutSecs": 2}
 ROOT = "root"
+# Reads the limits that the service warns of.
+PARAMETERS = "readParameters"
 # The service reads, writes and follows its own database, and its migrations change the form of it.
 USERS = {
-    "orders": ("MONGO_PASSWORD", [{"role": role, "db": "orders"} for role in ("readWrite", "dbAdmin")]),
+    "orders": (
+        "MONGO_PASSWORD",
+        [
+            {"role": "readWrite", "db": "orders"},
+            {"role": "dbAdmin", "db": "orders"},
+            {"role": PARAMETERS, "db": "admin"},
+        ],
+    ),
     "backup": ("MONGO_BACKUP_PASSWORD", [{"role": "backup", "db": "admin"}]),
 }
 
@@ -48,6 +57,10 @@ def make(members: list[str], root_password: str, passwords: Mapping[str, str]) -
     with MongoClient[dict[str, Any]](
         members, replicaSet=NAME, username=ROOT, password=root_password, w="majority", journal=True
     ) as client:
+        known = client.admin.command("rolesInfo", PARAMETERS)["roles"]
+        reads = [{"resource": {"cluster": True}, "actions": ["getParameter"]}]
+        change = "updateRole" if known else "createRole"
+        client.admin.command(change, PARAMETERS, privileges=reads, roles=[])
         for user, (_, roles) in USERS.items():
             known = client.admin.command("usersInfo", user)["users"]
             change = "updateUser" if known else "createUser"

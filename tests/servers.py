@@ -83,10 +83,12 @@ def redis_url(broker_server: Broker) -> str:
 
 
 @pytest.fixture
-def private_mongo(tmp_path: Path) -> Iterator[Callable[[], MongoServer]]:
-    """Starts a mongod that the test may stop, kill and restart."""
+def private_mongo(tmp_path: Path) -> Iterator[Callable[..., MongoServer]]:
+    """Starts a mongod that the test may stop, kill and restart; the options are those of `MongoServer`."""
     with contextlib.ExitStack() as servers:
-        yield lambda: servers.enter_context(MongoServer(tmp_path / f"mongod-{uuid.uuid4().hex}"))
+        yield lambda **options: servers.enter_context(
+            MongoServer(tmp_path / f"mongod-{uuid.uuid4().hex}", **options)
+        )
 
 
 @pytest.fixture

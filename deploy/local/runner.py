@@ -50,6 +50,8 @@ DEFAULTS = {
 OWN_ISSUER = {"JWT_ISSUER": "local", "JWT_AUDIENCE": "order-service"}
 OTHER_ISSUERS = ("JWT_JWKS_URL", "JWT_PUBLIC_KEY")
 WATCH_EVERY = 0.3
+# How many seconds a killed worker's locks outlive it.
+PARAMETERS = {"transactionLifetimeLimitSeconds": 5}
 KEPT_RUNS = 5
 
 READY = """
@@ -98,7 +100,7 @@ def _serve(parts: ExitStack) -> NoReturn:
     servers: list[Server] = []
     if "MONGO_URI" not in settings:
         _say("Starting MongoDB …")
-        mongo = MongoServer(HOME / "mongod", log=LOGS / "mongod.log")
+        mongo = MongoServer(HOME / "mongod", log=LOGS / "mongod.log", parameters=PARAMETERS)
         servers.append(parts.enter_context(mongo))
         settings["MONGO_URI"] = mongo.uri("orders")
     if "REDIS_URL" not in settings:

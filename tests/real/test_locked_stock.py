@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import ObjectId
+from pymongo.errors import OperationFailure
 
 from app.domain import steps
 from app.domain.clock import now
@@ -17,6 +18,9 @@ from app.services.ordering import change_status
 from app.services.processing import perform
 from app.services.stocking import set_level
 from app.services.sweeping import expire_orders
+from app.storage.database import connect
+from app.storage.locks import transaction_limit, warn_of_lasting_locks
+from deploy.local.runner import PARAMETERS
 from tests.real.doubles import swept
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase, Transaction
+    from deploy.local.servers import MongoServer
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock
@@ -183,3 +188,35 @@ def test_a_level_that_cannot_be_set_now_is_no_outage_of_the_database(
         set_level(shop, "apple", 40)
     assert isinstance(refusal.value, DatabaseUnavailable)
     assert "reached" not in str(refusal.value)
+
+
+def test_a_limit_that_keeps_locks_for_long_is_warned_of_with_the_remedy(
+    database: OrderDatabase, logged: list[Any]
+) -> None:
+    """The server of the tests has MongoDB's own limit."""
+    warn_of_lasting_locks(database)
+    (line,) = logged
+    assert (line["log_level"], line["seconds"]) == ("warning", 60)
+    assert "transactionLifetimeLimitSeconds=5" in line["remedy"]
+
+
+def test_the_limit_of_the_local_servers_needs_no_warning(
+    private_mongo: Callable[..., MongoServer], logged: list[Any]
+) -> None:
+    with connect(private_mongo(parameters=PARAMETERS).uri("orders")).client as client:
+        assert transaction_limit(client.orders) == 5
+        warn_of_lasting_locks(client.orders)
+    assert logged == []
+
+
+def test_a_limit_that_may_not_be_read_is_not_spoken_of(logged: list[Any]) -> None:
+    class Forbidding:
+        """A database whose user may not read parameters."""
+
+        client = admin = property(lambda self: self)
+
+        def command(self, *_: object, **__: object) -> None:
+            raise OperationFailure("not authorized on admin to execute command", 13)
+
+    warn_of_lasting_locks(Forbidding())  # type: ignore[arg-type]
+    assert {line["log_level"] for line in logged} == {"debug"}

@@ -17,6 +17,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from app import create_app
 from app.config import TABLE, ConfigError, Settings
+from deploy.local.runner import PARAMETERS
 from deploy.local.stack import ROOT, procfile
 from deploy.replica_set import USERS
 
@@ -106,6 +107,12 @@ def test_every_service_of_compose_is_confined(name: str) -> None:
 def test_every_image_of_compose_is_of_one_version(name: str) -> None:
     image = SERVICES[name]["image"]
     assert image.startswith(f"{IMAGE}:${{VERSION") or re.search(r":\d+\.\d+\.\d+", image)
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name.startswith("mongo")])
+def test_locks_of_a_dead_worker_last_as_short_in_compose_as_on_one_machine(name: str) -> None:
+    for parameter, value in PARAMETERS.items():
+        assert f"--setParameter {parameter}={value}" in SERVICES[name]["command"][0]
 
 
 @pytest.mark.parametrize(("name", "process"), PROCESSES.items())
