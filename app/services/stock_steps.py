@@ -19,7 +19,7 @@ from app.tracing import about
 log = structlog.get_logger()
 
 # Seconds that a batch meets write conflicts before it goes on without the products that are locked.
-_PATIENCE = 0.3
+_PATIENCE = 0.2
 
 # How much of each product, by order id: below zero it leaves the stock, above it comes back.
 Quantities = Mapping[str, Mapping[str, int]]
