@@ -10,7 +10,7 @@ from app.services.webhook_delivery import endpoints_due, purge_deliveries
 from tasks.celery import app
 from tasks.composition import shop
 from tasks.payment_events import MOST_PER_MESSAGE, take_in_events
-from tasks.steps import deliver_notifications, free_tasks, send, send_all
+from tasks.steps import WAITING_WITH_BEATS, deliver_notifications, free_tasks, send, send_all
 from tasks.webhooks import send_webhooks
 
 # Seconds. Beat ticks each second, so a reconciliation has one process of a worker for a third of the time.
@@ -22,27 +22,27 @@ log = structlog.get_logger()
 @app.task(name="maintenance.sweep")
 def sweep() -> None:
     """Sends again what should have been done by now, unless it is only late: its queue is still busy."""
-    sweeping.send_overdue(shop(), free_tasks(), send_all)
+    sweeping.send_overdue(shop(), free_tasks(WAITING_WITH_BEATS), send_all)
 
 
 @app.task(name="maintenance.retry_notifications")
 def retry_notifications() -> None:
     """Sends for the delivery of notifications whose next attempt is due."""
-    if free_tasks()(deliver_notifications.name):
+    if free_tasks(WAITING_WITH_BEATS)(deliver_notifications.name):
         send_all({deliver_notifications.name: sweeping.overdue_notifications(shop())})
 
 
 @app.task(name="maintenance.retry_webhooks")
 def retry_webhooks() -> None:
     """Sends for the webhooks whose next attempt is due, by their endpoints."""
-    if free_tasks()(send_webhooks.name):
+    if free_tasks(WAITING_WITH_BEATS)(send_webhooks.name):
         send_all({send_webhooks.name: endpoints_due(shop())})
 
 
 @app.task(name="maintenance.send_payment_events")
 def send_payment_events() -> None:
     """Sends for the work on what the payment provider told, new or to be tried again."""
-    if free_tasks()(take_in_events.name):
+    if free_tasks(WAITING_WITH_BEATS)(take_in_events.name):
         ids = events_due(shop())
         for start in range(0, len(ids), MOST_PER_MESSAGE):
             send(take_in_events.name, ids[start : start + MOST_PER_MESSAGE])
