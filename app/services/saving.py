@@ -39,23 +39,22 @@ def save(
     return shop.orders.append_all(pairs, shop.due_by(), transaction)
 
 
-def try_later(
-    shop: Shop, step: str, orders: Sequence[Order], *, first: float = 1.0, longest: float = 60.0
-) -> None:
-    """Makes the step due again after a wait that grows with every attempt from the first, in seconds."""
+def try_later(shop: Shop, step: str, orders: Sequence[Order]) -> None:
+    """Makes the step due again after a wait that grows with every attempt."""
     if orders:
         shop.metrics.count("step_retries_total", step, by=len(orders))
         now = shop.clock()
-        shop.duties.postpone(
-            {order["id"]: now + backoff(_attempts(order), base=first, longest=longest) for order in orders}
-        )
+        shop.duties.postpone({order["id"]: now + backoff(_attempts(order)) for order in orders})
 
 
 def wait_for_stock(shop: Shop, step: str, orders: Sequence[Order]) -> None:
     """Makes the step due again shortly, for orders whose stock another transaction holds now."""
     if orders:
         log.info("stock is busy, step waits", step=step, order_ids=[order["id"] for order in orders])
-        try_later(shop, step, orders, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
+        shop.metrics.count("step_retries_total", step, by=len(orders))
+        now, bounds = shop.clock(), {"base": _FIRST_WAIT, "longest": _LONGEST_WAIT}
+        due = {order["id"]: now + backoff(_attempts(order), **bounds) for order in orders}
+        shop.duties.postpone(due, amid_locks=True)
 
 
 def set_aside(shop: Shop, step: str, order: Order, error: Exception) -> None:

@@ -14,7 +14,7 @@ from app.storage.database import PASSING, WRITE_CONFLICT, Document, reachable, t
 
 # Seconds. An update outside a transaction waits for a document that a transaction has locked, and may for so
 # long. Then the documents are updated in transactions, which meet a lock at once.
-_PROMPT = 0.5
+_PROMPT = 1.0
 
 
 @dataclass
@@ -48,7 +48,10 @@ def update_each(collection: Collection[Document], updates: Sequence[UpdateOne]) 
 
 
 def update_unlocked(collection: Collection[Document], updates: Sequence[UpdateOne]) -> Updated:
-    """Makes the updates without waiting for any lock. Raises DatabaseUnavailable."""
+    """Makes the updates without waiting for any lock, in transactions. Raises DatabaseUnavailable.
+
+    A process that dies meanwhile leaves locks behind itself, so this is for where locks are known to be.
+    """
     result = Updated()
     _update(collection, updates, range(len(updates)), result)
     return result

@@ -46,10 +46,13 @@ class OrderDuties:
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["orders"]
 
-    def postpone(self, due: Mapping[str, datetime]) -> None:
-        """Counts a failed attempt at these orders' steps and sets the time of the next."""
+    def postpone(self, due: Mapping[str, datetime], *, amid_locks: bool = False) -> None:
+        """Counts a failed attempt at these orders' steps and sets the time of the next.
+
+        `amid_locks` says that some of them are probably locked.
+        """
         self._write(
-            update_unlocked,
+            update_unlocked if amid_locks else update_each,
             [
                 UpdateOne({"_id": ObjectId(order_id)}, [{"$set": {"dueBy": moment, "attempts": _ONE_MORE}}])
                 for order_id, moment in due.items()
@@ -70,7 +73,7 @@ class OrderDuties:
         `overdue` says when they were due; an order whose time is another by now keeps it.
         """
         self._write(
-            update_unlocked,
+            update_each,
             [
                 UpdateOne({"_id": ObjectId(order_id), "dueBy": moment}, {"$set": {"dueBy": due_by}})
                 for order_id, moment in overdue.items()
@@ -93,7 +96,7 @@ class OrderDuties:
     def settle(self, orders: Iterable[Order]) -> None:
         """Notes that these orders, as they were loaded, owe nothing more."""
         self._write(
-            update_unlocked,
+            update_each,
             [
                 UpdateOne(
                     {"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.real.doubles import StoppedClock
 
 # MongoDB ends such a transaction after 60 to 90 seconds; nothing here may take a good part of that.
-SECONDS = 5.0
+SECONDS = 15.0
 
 
 @pytest.fixture
