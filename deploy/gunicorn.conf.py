@@ -48,7 +48,7 @@ def on_starting(server: object) -> None:
     except ConfigError as faults:
         sys.exit(str(faults))
     # In a process of its own: the driver's threads would not survive the fork of the workers.
-    check = get_context("fork").Process(target=_require_replica_set, args=(settings.mongo_uri,))
+    check = get_context("fork").Process(target=_check_database, args=(settings.mongo_uri,))
     check.start()
     check.join()
     if check.exitcode:
@@ -59,14 +59,17 @@ def on_starting(server: object) -> None:
     _remove_counts()
 
 
-def _require_replica_set(mongo_uri: str) -> None:
+def _check_database(mongo_uri: str) -> None:
     from app.domain.errors import DatabaseUnavailable  # noqa: PLC0415 - not in the master
     from app.storage.database import NotAReplicaSet, connect, require_replica_set  # noqa: PLC0415
+    from app.storage.locks import warn_of_lasting_locks  # noqa: PLC0415
 
     try:
         # A database that is away may be there soon; until then requests get 503.
         with contextlib.suppress(DatabaseUnavailable):
-            require_replica_set(connect(mongo_uri))
+            database = connect(mongo_uri)
+            require_replica_set(database)
+            warn_of_lasting_locks(database)
     except NotAReplicaSet as fact:
         sys.exit(str(fact))
 

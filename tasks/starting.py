@@ -6,6 +6,7 @@ from threading import Event
 from app.domain.errors import DatabaseUnavailable
 from app.gateways import broker
 from app.storage.database import NotAReplicaSet, connect, require_replica_set
+from app.storage.locks import warn_of_lasting_locks
 from app.waiting import Waiting
 from tasks.composition import settings
 
@@ -21,7 +22,7 @@ def watch_broker() -> None:
 def await_database(stopping: Event | None = None) -> None:
     """Returns when the database answers, or the event is set.
 
-    A standalone server ends the process with one line.
+    A standalone server ends the process with one line. One that keeps locks for long is warned of.
     """
     stopping = stopping or Event()
     # A connection of its own, closed before a worker forks.
@@ -38,4 +39,5 @@ def await_database(stopping: Event | None = None) -> None:
                 stopping.wait(_PAUSE)
             else:
                 waiting.there()
+                warn_of_lasting_locks(database)
                 return

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 OTHERS = ("bread", "cheese", "dates", "eggs")
 ORDERS, WORKERS = 40, 2
+# What each process says of a server with such a limit, as it starts.
+WARNING = "transactionLifetimeLimitSeconds=5"
 # Seconds in which orders of other products are confirmed after the kill, beside what they always take.
 LIMIT = 2.0
 
@@ -58,6 +60,7 @@ def test_other_products_are_confirmed_within_two_seconds_of_the_kill(
             trap = roads.enter_context(CommitTrap(mongo, lambda worker=worker: killer.catch(worker)))
             service.stack.start("worker", MONGO_URI=trap.uri("orders"))
         service.stack.wait_ready(["worker"])
+        assert all(WARNING in process.output() for process in service.stack.processes())
         for product in ("apple", *OTHERS):
             service.set_stock(product, 10 * ORDERS)
         began = time.monotonic()
