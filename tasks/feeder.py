@@ -99,7 +99,9 @@ class Feeder:
         self._ending.wait(_GATHERING)
         while not self._given.empty():
             given.append(self._given.get())
-        changes = [change for some in given if isinstance(some, list) for change in some]
+        changes = [
+            change for some in given if some is not None and not isinstance(some, _Place) for change in some
+        ]
         self._waiting_since = next((change.at for change in changes if change.at), None)
         entries = list(_entries(changes))
         for start in range(0, len(entries), _MOST_AT_ONCE):

@@ -174,6 +174,17 @@ def test_a_feeder_killed_between_any_two_lines_leaves_no_hole_and_loses_nothing(
     assert kills > 60
 
 
+def test_changes_given_in_any_sequence_are_fed(shop: Shop, place: Place, feeder: Any) -> None:
+    first, second = (Change(place()["id"], ["order.created"], None, 1) for _ in range(2))
+    one = feeder.Feeder(shop, catches_up=False)
+    one.feed((first,))
+    one.feed([second])
+    one._given.put(None)
+    one._work()
+    assert one._fault is None
+    assert [entry.order_id for entry in Reader(shop).read_all()] == [first.order_id, second.order_id]
+
+
 def _feed(feeder: Any, shop: Shop, changes: list[Change]) -> None:
     """All that a relay's feeder does, in this thread: it catches up, feeds, and remembers the place."""
     one = feeder.Feeder(shop, catches_up=True)
