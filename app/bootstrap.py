@@ -21,6 +21,7 @@ from app.storage import database as mongodb
 from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
 from app.storage.feed import Feed
+from app.storage.feed_cursors import FeedCursors
 from app.storage.mail_counts import MailCounts
 from app.storage.migrations import pending
 from app.storage.notifications import Notifications
@@ -75,6 +76,7 @@ def shop_over(database: mongodb.OrderDatabase, settings: Settings, own_clock: Cl
         webhooks=WebhookSender(allow_private=settings.webhook_allow_private),
         shown=representation.order,
         feed=Feed(database),
+        feed_cursors=FeedCursors(database),
         personal_data=PersonalData(database),
         payment_events=PaymentEvents(database),
         purged=PurgedOrders(database),

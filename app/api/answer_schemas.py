@@ -128,6 +128,12 @@ class Orders(Answer):
     """A page of orders."""
 
     orders = fields.List(fields.Nested(Order), required=True)
+    unreadable = fields.List(
+        _text(pattern=_ORDER_ID),
+        metadata={
+            "description": "Orders of this page that cannot be shown, by id. The fault is the service's own."
+        },
+    )
     nextCursor = _optional(description="Only while there is more.")
 
 

@@ -10,14 +10,13 @@ from app.api.access import require_json_accepted
 from app.api.answers import answer
 from app.api.callers import shop
 from app.api.declarations import declares
+from app.api.feed_cursors import cursor_at, position_of
 from app.api.feed_schemas import KINDS, Feed, FeedQuery
-from app.api.paging import LIKE_A_POSITION, after, cursor_behind
+from app.api.paging import fitting
 from app.api.parsing import Blueprint
 from app.domain.clock import to_text
+from app.domain.errors import OrderUnreadable
 from app.services import feeding
-
-# An answer ends soon after it has grown to so many bytes, however many events were asked for.
-_LARGE = 4 * 1024 * 1024
 
 blueprint = Blueprint("events", __name__, description="The events of all orders, for whoever follows them.")
 blueprint.before_request(require_json_accepted)
@@ -30,31 +29,39 @@ blueprint.before_request(require_json_accepted)
 def feed(query: dict[str, Any]) -> Response:
     """Read on in the events of all orders
 
-    In one order that never changes. An answer may hold fewer events than asked for though there is more.
+    In one order that never changes. An answer ends at 1 MiB, so it may hold fewer events than asked for while
+    there are more. An event of an order that cannot be shown keeps its place, marked `unreadable`.
     """
     wanted = [kind for asked in query.get("types", ()) for kind in asked.split(",")]
     types = frozenset[str]().union(*(KINDS[kind] for kind in wanted))
-    part = feeding.read(shop(), int(after(query.get("after"), LIKE_A_POSITION) or 0), query["limit"], types)
-    shown, size, position = [], 0, part.position
-    for event in part.events:
-        shown.append(orjson.dumps(_shown(event)))
-        size += len(shown[-1])
-        if size > _LARGE:
-            position = event.position
-            break
+    sealing = shop().feed_cursors.sealing()
+    part = feeding.read(shop(), position_of(query.get("after"), sealing), query["limit"], types)
+    page, is_cut = fitting(((event.position, _text(event)) for event in part.events), query["limit"])
+    position = page[-1][0] if is_cut else part.position
     return answer(
         {
-            "events": [orjson.Fragment(text) for text in shown],
-            "nextCursor": cursor_behind(str(position)),
-            "hasMore": part.has_more or position < part.position,
+            "events": [orjson.Fragment(text) for _, text in page],
+            "nextCursor": cursor_at(position, sealing),
+            "hasMore": is_cut or part.has_more,
         }
     )
 
 
-def _shown(event: feeding.Fed) -> dict[str, Any]:
-    return {
-        "id": f"{event.order['id']}:{event.sequence}",
-        "type": event.type,
-        "timestamp": to_text(event.at),
-        "data": {"order": representation.order(event.order), "sequence": event.sequence},
-    }
+def _text(event: feeding.Fed) -> bytes:
+    return orjson.dumps(
+        {
+            "id": f"{event.order_id}:{event.sequence}",
+            "type": event.type,
+            "timestamp": to_text(event.at),
+            "data": {**_order(event), "sequence": event.sequence},
+        }
+    )
+
+
+def _order(event: feeding.Fed) -> dict[str, Any]:
+    try:
+        if event.order:
+            return {"order": representation.order(event.order)}
+    except OrderUnreadable:
+        pass
+    return {"orderId": event.order_id, "unreadable": True}

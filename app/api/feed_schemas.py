@@ -37,10 +37,14 @@ class FeedQuery(Input):
 
 
 class FedOrder(Answer):
-    """What happened to which order."""
+    """What happened to which order: `order`, or `orderId` and `unreadable` if it cannot be shown."""
 
-    order = fields.Nested(Order, required=True, metadata={"description": "As it was right after the event."})
+    order = fields.Nested(Order, metadata={"description": "As it was right after the event."})
+    orderId = fields.String(metadata={"pattern": "^[0-9a-f]{24}$", "description": "With `unreadable`."})
     sequence = fields.Integer(required=True, metadata={"minimum": 1, "description": "Its version then."})
+    unreadable = fields.Boolean(
+        metadata={"enum": [True], "description": "The order cannot be shown. The fault is the service's own."}
+    )
 
 
 class FedEvent(Answer):

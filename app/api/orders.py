@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import structlog
 from flask import Response, g, request
 
@@ -11,11 +12,13 @@ from app.api.answers import answer, empty, entity_tag
 from app.api.bodies import digest
 from app.api.callers import caller, origin, require, require_own_email, shop
 from app.api.declarations import declares
-from app.api.paging import LIKE_AN_ORDER, after, listing
+from app.api.paging import LIKE_AN_ORDER, after, fitting, listing
 from app.api.parsing import Blueprint
 from app.api.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
+from app.domain.errors import OrderUnreadable
 from app.domain.order import Order
 from app.services import ordering
+from app.services.reading import reading
 from app.storage.order_query import OrderQuery
 
 ETAG = {"ETag": {"schema": {"type": "string", "pattern": '^"v[0-9]+"$'}, "description": "The version."}}
@@ -40,6 +43,7 @@ blueprint.before_request(require_json_accepted)
     "bad_header",
     "idempotency_key_required",
     "idempotency_key_reused",
+    "order_unreadable",
     headers=("Idempotency-Key", "Prefer"),
 )
 def place(draft: Any) -> Response:
@@ -74,8 +78,11 @@ def place(draft: Any) -> Response:
 @blueprint.response(200, answer_schemas.Orders, headers=NEXT, example=examples.PAGE)
 @declares("orders:read", "bad_cursor")
 def list_all(query: dict[str, Any]) -> Response:
-    """List orders, newest first"""
-    page = ordering.list_orders(
+    """List orders, newest first
+
+    A page ends at 1 MiB, whatever `limit` says. `unreadable` names orders of the page that cannot be shown.
+    """
+    found = ordering.list_orders(
         shop(),
         OrderQuery(
             limit=query["limit"],
@@ -90,21 +97,30 @@ def list_all(query: dict[str, Any]) -> Response:
             created_to=query.get("createdTo"),
         ),
     )
-    return listing("orders", [representation.order(order) for order in page.items], page.next)
+    page, has_more = fitting(((order["id"], _text(order)) for order in found), query["limit"])
+    unreadable = [order_id for order_id, text in page if not text]
+    return listing(
+        "orders",
+        [orjson.Fragment(text) for _, text in page if text],
+        page[-1][0] if has_more else None,
+        **({"unreadable": unreadable} if unreadable else {}),
+    )
 
 
 @blueprint.get("/orders/<order_id>")
 @blueprint.arguments(VersionQuery(), location="query")
 @blueprint.response(200, answer_schemas.Order, headers=ETAG, example=examples.ORDER)
-@declares("orders:read", "not_found", headers=("If-None-Match",))
+@declares("orders:read", "not_found", "order_unreadable", headers=("If-None-Match",))
 def show(query: dict[str, Any], order_id: str) -> Response:
     """Show an order, as it is or as it was at a version"""
     if "version" in query:
         order = ordering.order_at_version(shop(), order_id, int(query["version"]))
     else:
         order = ordering.get_order(shop(), order_id)
-    tag = {"ETag": entity_tag(order["version"])}
-    if headers.is_known(order["version"]):
+    with reading(order["id"]):
+        version = order["version"]
+    tag = {"ETag": entity_tag(version)}
+    if headers.is_known(version):
         return empty(304, tag)
     return answer(representation.order(order), headers=tag)
 
@@ -120,6 +136,7 @@ def show(query: dict[str, Any], order_id: str) -> Response:
     "history_full",
     "stale_version",
     "if_match_required",
+    "order_unreadable",
     headers=("If-Match",),
 )
 def change(wanted: dict[str, Any], order_id: str) -> Response:
@@ -152,6 +169,7 @@ def change(wanted: dict[str, Any], order_id: str) -> Response:
     "history_full",
     "stale_version",
     "if_match_required",
+    "order_unreadable",
     headers=("If-Match",),
 )
 def delete(order_id: str) -> Response:
@@ -162,20 +180,30 @@ def delete(order_id: str) -> Response:
 
 @blueprint.get("/orders/<order_id>/events")
 @blueprint.response(200, answer_schemas.Events, example=examples.EVENTS)
-@declares("orders:read", "not_found")
+@declares("orders:read", "not_found", "order_unreadable")
 def events(order_id: str) -> Response:
     """Show every change that an order went through"""
     order = ordering.history(shop(), order_id)
-    return answer({"events": [representation.event(event, order) for event in order["events"]]})
+    with reading(order_id):
+        shown = [representation.event(event, order) for event in order["events"]]
+        return answer({"events": shown})
 
 
 @blueprint.get("/orders/<order_id>/events/verify")
 @blueprint.response(200, answer_schemas.Verification, example=examples.VERIFICATION)
-@declares("orders:read", "not_found")
+@declares("orders:read", "not_found", "order_unreadable")
 def verify(order_id: str) -> Response:
     """Say whether an order's events are as they were written"""
     bad = ordering.verify(shop(), order_id)
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
+
+
+def _text(order: Order) -> bytes:
+    """The order as JSON; empty where it cannot be read."""
+    try:
+        return representation.order_text(order)
+    except OrderUnreadable:
+        return b""
 
 
 def _changed(message: str, order: Order, status: int = 200, told: dict[str, str] | None = None) -> Response:

@@ -9,7 +9,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from flask import Response, request
@@ -19,7 +20,10 @@ from app.api.problems import Problem
 
 LIKE_AN_ORDER = r"[0-9a-f]{24}"
 LIKE_A_PRODUCT = r"[^\x00]{1,128}"
+# Of cursors of the feed that the release before gave.
 LIKE_A_POSITION = r"[0-9]{1,18}"
+# Bytes of one answer, however many items it is asked for; one item is always in it.
+LARGEST_PAGE = 1024 * 1024
 
 _SUM_LENGTH = 9
 _NO_FILTERS = ("after", "cursor", "limit")
@@ -36,10 +40,25 @@ def after(cursor: str | None, form: str) -> str | None:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
         last = raw[_SUM_LENGTH:].decode()
     except (binascii.Error, ValueError) as error:
-        raise _bad() from error
+        raise bad_cursor() from error
     if cursor_behind(last) != cursor or not re.fullmatch(form, last):
-        raise _bad()
+        raise bad_cursor()
     return last
+
+
+Key = TypeVar("Key")
+
+
+def fitting(items: Iterable[tuple[Key, bytes]], limit: int) -> tuple[list[tuple[Key, bytes]], bool]:
+    """The first items (each with its text), up to the limit and the largest page; whether there are more."""
+    page: list[tuple[Key, bytes]] = []
+    size = 0
+    for item in items:
+        size += len(item[1])
+        if page and (len(page) == limit or size > LARGEST_PAGE):
+            return page, True
+        page.append(item)
+    return page, False
 
 
 def listing(name: str, items: Sequence[object], last: str | None, **beside: object) -> Response:
@@ -56,13 +75,18 @@ def listing(name: str, items: Sequence[object], last: str | None, **beside: obje
 
 def cursor_behind(last: str) -> str:
     """The cursor of what comes after the thing with this id, in this listing with these filters."""
-    filters = sorted(pair for pair in request.args.items(multi=True) if pair[0] not in _NO_FILTERS)
-    covered = urlencode([("", request.path), ("", last), *filters]).encode()
-    checksum = hashlib.blake2s(covered, digest_size=_SUM_LENGTH).digest()
+    checksum = hashlib.blake2s(covered(last), digest_size=_SUM_LENGTH).digest()
     return base64.urlsafe_b64encode(checksum + last.encode()).decode().rstrip("=")
 
 
-def _bad() -> Problem:
+def covered(last: str = "") -> bytes:
+    """What a cursor holds to: the path and the filters of the request, beside the id."""
+    filters = sorted(pair for pair in request.args.items(multi=True) if pair[0] not in _NO_FILTERS)
+    return urlencode([("", request.path), ("", last), *filters]).encode()
+
+
+def bad_cursor() -> Problem:
+    """The refusal of a cursor."""
     return Problem(
         "bad_cursor", "The cursor is not from this listing with these filters. Begin anew without one."
     )

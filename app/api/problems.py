@@ -66,6 +66,7 @@ PROBLEMS = {
     "too_many_test_events": Kind(429, "There were too many test events"),
     "request_header_fields_too_large": Kind(431, "Request Header Fields Too Large"),
     "internal_error": Kind(500, "Something went wrong here"),
+    "order_unreadable": Kind(500, "The order cannot be read"),
     "issuer_unavailable": Kind(503, "Tokens cannot be verified now"),
     "database_unavailable": Kind(503, "The database cannot be reached"),
     "stock_busy": Kind(503, "The stock is being changed"),
@@ -92,6 +93,7 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.TooManyEndpoints: "too_many_endpoints",
     errors.TooManyTestEvents: "too_many_test_events",
     errors.EndpointDisabled: "endpoint_disabled",
+    errors.OrderUnreadable: "order_unreadable",
     errors.DatabaseUnavailable: "database_unavailable",
     errors.StockBusy: "stock_busy",
 }

@@ -13,6 +13,7 @@ from app.api.declarations import declares
 from app.api.parsing import Blueprint
 from app.api.refund_schemas import NEW_REFUND, REFUND_EXAMPLE, RefundIn, RefundOut, RefundsOut
 from app.services import ordering, refunding
+from app.services.reading import reading
 
 ASKED = {
     "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The refund."},
@@ -35,6 +36,7 @@ blueprint.before_request(require_json_accepted)
     "too_many_refunds",
     "history_full",
     "idempotency_key_reused",
+    "order_unreadable",
     headers=("Idempotency-Key",),
 )
 def ask_refund(draft: Any, order_id: str) -> Response:
@@ -54,16 +56,18 @@ def ask_refund(draft: Any, order_id: str) -> Response:
 
 @blueprint.get("/orders/<order_id>/refunds")
 @blueprint.response(200, RefundsOut, example={"refunds": [REFUND_EXAMPLE]})
-@declares("orders:read", "not_found")
+@declares("orders:read", "not_found", "order_unreadable")
 def list_refunds(order_id: str) -> Response:
     """List an order's refunds, oldest first"""
     order = ordering.get_order(shop(), order_id)
-    return answer({"refunds": [representation.refund(refund, order) for refund in order.get("refunds", ())]})
+    with reading(order_id):
+        shown = [representation.refund(refund, order) for refund in order.get("refunds", ())]
+    return answer({"refunds": shown})
 
 
 @blueprint.get("/orders/<order_id>/refunds/<refund_id>")
 @blueprint.response(200, RefundOut, example=REFUND_EXAMPLE)
-@declares("orders:read", "not_found")
+@declares("orders:read", "not_found", "order_unreadable")
 def show_refund(order_id: str, refund_id: str) -> Response:
     """Show a refund"""
     return _shown(refunding.get_refund(shop(), order_id, refund_id))
@@ -79,6 +83,7 @@ def show_refund(order_id: str, refund_id: str) -> Response:
     "too_many_retries",
     "history_full",
     "invalid_input",
+    "order_unreadable",
 )
 def retry_refund(order_id: str, refund_id: str) -> Response:
     """Try a failed refund again"""

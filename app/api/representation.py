@@ -11,48 +11,22 @@ from app.domain.clock import to_text
 from app.domain.order import Order
 from app.domain.refunds import Refund
 from app.domain.stock import Level, Movement
+from app.services.reading import reading
 
 _PERSONAL = ("email", "shippingAddress", "metadata")
 _LEVEL = ("productId", "onHand", "version", "updatedAt")
 _MOVEMENT = ("id", "quantity", "kind", "orderId", "reason", "at")
 
 
-def order(found: Order) -> dict[str, Any]:
-    """An order."""
-    currency = found["currency"]
-    payment = found["payment"]
-    personal = found.get("personal", {})
-    shown: dict[str, Any] = {
-        "id": found["id"],
-        "userId": found["userId"],
-        "reference": found.get("reference"),
-        "products": [_line(line, currency) for line in found["products"]],
-        "totalAmount": _amount(found["totalAmount"], currency),
-        "currency": currency,
-        "status": found["status"],
-        "payment": _present(
-            {
-                "status": payment["status"],
-                "method": payment.get("method"),
-                # A provider that was not called for a charge of nothing gave it none.
-                "reference": payment.get("reference") or None,
-                "capturedAmount": _amount(payment["capturedAmount"], currency),
-                "refundedAmount": _amount(payment["refundedAmount"], currency),
-                "action": payment.get("action"),
-                "failure": payment.get("failure"),
-            }
-        ),
-        "stock": found["stock"],
-        "email": personal.get("email"),
-        "shippingAddress": personal.get("shippingAddress"),
-        "metadata": personal.get("metadata"),
-        "tracking": found.get("tracking"),
-        "cancellation": found.get("cancellation"),
-        "version": found["version"],
-        "createdAt": to_text(found["createdAt"]),
-        "updatedAt": to_text(found["updatedAt"]),
-    }
-    return _present(shown)
+def order(found: Order) -> orjson.Fragment:
+    """An order. Raises OrderUnreadable where a part is missing or of another type."""
+    return orjson.Fragment(order_text(found))
+
+
+def order_text(found: Order) -> bytes:
+    """The same as JSON text."""
+    with reading(found["id"]):
+        return orjson.dumps(_order(found))
 
 
 def refund(found: Refund, owner: Order) -> dict[str, Any]:
@@ -105,10 +79,48 @@ def movement(found: Movement) -> dict[str, Any]:
     return {name: _plain(found[name]) for name in _MOVEMENT if name in found}  # type: ignore[literal-required]
 
 
+def _order(found: Order) -> dict[str, Any]:
+    currency = found["currency"]
+    payment = found["payment"]
+    personal = found.get("personal", {})
+    shown: dict[str, Any] = {
+        "id": found["id"],
+        "userId": found["userId"],
+        "reference": found.get("reference"),
+        "products": [_line(line, currency) for line in found["products"]],
+        "totalAmount": _amount(found["totalAmount"], currency),
+        "currency": currency,
+        "status": found["status"],
+        "payment": _present(
+            {
+                "status": payment["status"],
+                "method": payment.get("method"),
+                # A provider that was not called for a charge of nothing gave it none.
+                "reference": payment.get("reference") or None,
+                "capturedAmount": _amount(payment["capturedAmount"], currency),
+                "refundedAmount": _amount(payment["refundedAmount"], currency),
+                "action": payment.get("action"),
+                "failure": payment.get("failure"),
+            }
+        ),
+        "stock": found["stock"],
+        "email": personal.get("email"),
+        "shippingAddress": personal.get("shippingAddress"),
+        "metadata": personal.get("metadata"),
+        "tracking": found.get("tracking"),
+        "cancellation": found.get("cancellation"),
+        "version": found["version"],
+        "createdAt": to_text(found["createdAt"]),
+        "updatedAt": to_text(found["updatedAt"]),
+    }
+    return _present(shown)
+
+
 def _line(line: Any, currency: str) -> dict[str, Any]:
+    shown = {**line}
     if "unitPrice" in line:
-        return {**line, "unitPrice": _amount(line["unitPrice"], currency)}
-    return line
+        shown["unitPrice"] = _amount(line["unitPrice"], currency)
+    return shown
 
 
 def _amount(minor: int, currency: str) -> orjson.Fragment:

@@ -12,6 +12,7 @@ from app.domain.chain import Event, first_bad_sequence
 from app.domain.clock import to_text
 from app.domain.errors import NotFound
 from app.domain.order import Order
+from app.services.reading import reading
 from app.services.sweeping import redrive as make_due
 
 orders = OperatorGroup("orders", help="Single orders.")
@@ -23,12 +24,16 @@ orders = OperatorGroup("orders", help="Single orders.")
 def show(ctx: click.Context, order_id: str) -> None:
     """Print an order and its history, a deleted one too; exit with 1 if the history was tampered with."""
     order = _load(order_id)
-    bad = first_bad_sequence(order["id"], order["events"], order["version"])
-    echo_columns(_facts(order))
+    with reading(order["id"]):
+        bad = first_bad_sequence(order["id"], order["events"], order["version"])
+        facts = _facts(order)
+        lines = [_line(order, number) for number in range(len(order["products"]))]
+        entries = [_entry(event, order["currency"]) for event in order["events"]]
+    echo_columns(facts)
     click.echo("\nlines")
-    echo_columns([_line(order, number) for number in range(len(order["products"]))], indent="  ")
+    echo_columns(lines, indent="  ")
     click.echo(f"\nhistory, {'its hashes intact' if bad is None else f'NOT INTACT from event {bad} on'}")
-    echo_columns([_entry(event, order["currency"]) for event in order["events"]], indent="  ")
+    echo_columns(entries, indent="  ")
     ctx.exit(0 if bad is None else 1)
 
 

@@ -29,6 +29,11 @@ def id_at(moment: datetime, tail: int = 0) -> str:
     return f"{seconds << 64 | millis << 54 | tail:024x}"
 
 
+def moment_of(order_id: str) -> datetime:
+    """The second in which the order with this id was made."""
+    return datetime.fromtimestamp(int(order_id[:8], 16), UTC)
+
+
 def new_id(moment: datetime) -> str:
     """A new unique id that sorts by its moment."""
     return id_at(moment, secrets.randbits(54))

@@ -48,6 +48,14 @@ class IssuerUnavailable(OrderServiceError):
     """The keys that tokens are verified with cannot be had, so nobody can be told from anybody else."""
 
 
+class OrderUnreadable(OrderServiceError):
+    """A stored order cannot be decoded, rebuilt from its events or shown; its document is damaged."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__("The order cannot be read. The fault is on our side and has been noted.")
+        self.order_id = order_id
+
+
 class IllegalTransition(OrderServiceError):
     """The order's status forbids the change; `allowed` lists the statuses a client may ask for now."""
 

@@ -127,6 +127,11 @@ KINDS: dict[str, Kind] = {
         "There are movements of an order that there is not, and that was not purged.",
         "Find the order in a backup; else adjust the level by what they moved.",
     ),
+    "order_unreadable": Kind(
+        "orders",
+        "The document of an order is damaged: it cannot be decoded, shown or judged.",
+        "Restore the order from a backup: somebody wrote past the service.",
+    ),
     "log_broken": Kind(
         "orders",
         "The log of an order has a gap or a hash that does not chain.",

@@ -96,7 +96,11 @@ class MailChannel:
 
     def _refusal(self, notification: Notification, order: Order) -> Delivery | None:
         """Why the mail is not sent at all; None where nothing is in its way."""
-        if not _ADDRESS.fullmatch(order.get("personal", {}).get("email", "")):
+        try:
+            usable = _ADDRESS.fullmatch(order.get("personal", {}).get("email", ""))
+        except (AttributeError, TypeError):
+            usable = None
+        if not usable:
             return Delivery("failed", "no usable mail address")
         reason = self._withhold(notification, order)
         return Delivery("withheld", reason) if reason else None

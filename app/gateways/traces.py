@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.domain.order import Order
-from app.tracing import Arrived, Tracer, trace_id
+from app.tracing import Arrived, Tracer, about, trace_id
 
 _SERVICE = "order-service"
 _SERVER_ERROR = 500
@@ -77,7 +77,7 @@ class Traces(Tracer):
             spans = {
                 order["id"]: all_of_them.enter_context(self._of_order(name, order, links, outward))
                 for order in orders
-                if "traceparent" in order.get("origin", {})
+                if "trace_id" in about(order)
             }
             for span in spans.values():
                 task.add_link(span.get_span_context())

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -10,12 +11,13 @@ import structlog
 
 from app.domain import audit_orders, audit_payments, audit_stock, webhooks
 from app.domain.dossier import Dossier, Look
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, OrderUnreadable
 from app.domain.order import Order
 from app.domain.payments import Charge, ProviderPayment, ProviderUnavailable
 from app.domain.reconciliation import KINDS, Difference, Noted, Report, Scope
 from app.services.apart import each_apart
 from app.services.payment_steps import charge
+from app.services.reading import reading
 from app.services.repairing import REPAIRS
 from app.services.shop import Shop
 
@@ -66,16 +68,19 @@ def judged(shop: Shop, dossiers: Sequence[Dossier], scopes: Sequence[Scope]) -> 
         if dossier.order_id in purged:
             continue
         try:
-            result.differences.extend(found for scope in scopes for found in _AUDITS[scope](dossier, look))
-            if dossier.order:
-                moment = max(_JUDGED_FROM[scope](dossier.order, look) for scope in scopes)
-                if moment >= look.now:
-                    result.too_early.append(moment)
-        except Exception as error:
-            log.exception("order cannot be judged", order_id=dossier.order_id)
+            with reading(dossier.order_id):
+                if dossier.order and "orders" in scopes:
+                    shop.shown(dossier.order)
+                differences = [found for scope in scopes for found in _AUDITS[scope](dossier, look)]
+                if dossier.order:
+                    moment = max(_JUDGED_FROM[scope](dossier.order, look) for scope in scopes)
+                    if moment >= look.now:
+                        result.too_early.append(moment)
+        except OrderUnreadable as unreadable:
+            found = type(unreadable.__cause__).__name__
             ids = {"orderId": dossier.order_id}
-            unreadable = Difference("document_differs", ids, "an order that can be read", repr(error))
-            result.differences.append(unreadable)
+            differences = [Difference("order_unreadable", ids, "a readable order", found)]
+        result.differences.extend(differences)
     return result
 
 
@@ -130,9 +135,11 @@ def _payments_now(shop: Shop, report: Report, dossier: Dossier) -> list[Provider
         one.reference: Charge(one.order_id, one.amount, one.currency, None, one.at, one.reference)
         for one in shop.audit.gathered(report["id"], dossier.order_id)
     }
-    if dossier.order:
-        own = charge(dossier.order)
-        asked[own.reference or ""] = own
+    # An order that cannot be read is a difference of its own.
+    with suppress(OrderUnreadable), reading(dossier.order_id):
+        if dossier.order:
+            own = charge(dossier.order)
+            asked[own.reference or ""] = own
     found = [payment for one in asked.values() if (payment := shop.payments.find(one))]
     return list({payment.reference: payment for payment in found}.values())
 

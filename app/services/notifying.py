@@ -9,6 +9,7 @@ import structlog
 
 from app.domain.backoff import backoff
 from app.domain.chain import Event
+from app.domain.errors import OrderUnreadable
 from app.domain.notifications import Channel, Delivery, Notification
 from app.domain.order import PUBLIC, Order
 from app.domain.steps import ANNOUNCE
@@ -113,19 +114,25 @@ def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
     now = shop.clock()
     claimed = shop.notifications.claim(notification_ids, now, now + _CLAIM)
     orders = {order["id"]: order for order in shop.orders.load_with_logs({n["orderId"] for n in claimed})}
-    past = {n["id"]: as_of(orders.get(n["orderId"]), n["sequence"]) for n in claimed}
+    left = {n["id"]: Delivery("failed", "the order or the channel is gone") for n in claimed}
+    past = {}
+    for notification in claimed:
+        try:
+            if order := orders.get(notification["orderId"]):
+                past[notification["id"]] = as_of(order, notification["sequence"])
+        except OrderUnreadable:
+            left[notification["id"]] = Delivery("try_again", "the order cannot be read")
     for channel in shop.channels:
-        batch = [(n, order) for n in claimed if n["channel"] == channel.name and (order := past[n["id"]])]
+        batch = [(n, past[n["id"]]) for n in claimed if n["channel"] == channel.name and n["id"] in past]
         if batch:
             with shop.tracer.orders(channel.name, [order for _, order in batch], outward=True):
                 outcomes = channel.deliver(batch)
             for (notification, order), delivery in zip(batch, outcomes, strict=True):
                 _note(shop, notification, delivery, about(order))
-    served = {channel.name for channel in shop.channels}
+                del left[notification["id"]]
     for notification in claimed:
-        if past[notification["id"]] is None or notification["channel"] not in served:
-            gone = Delivery("failed", "the order or the channel is gone")
-            _note(shop, notification, gone, {"order_id": notification["orderId"]})
+        if notification["id"] in left:
+            _note(shop, notification, left[notification["id"]], {"order_id": notification["orderId"]})
 
 
 def _channels(shop: Shop, order: Order, event_type: str) -> list[Channel]:

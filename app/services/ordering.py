@@ -2,7 +2,10 @@
 
 import secrets
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import structlog
 
 from app.domain.chain import first_bad_sequence
 from app.domain.clock import new_id
@@ -13,6 +16,7 @@ from app.domain.errors import (
     InvalidInput,
     NotFound,
     OrderInTransit,
+    OrderUnreadable,
     StaleVersion,
 )
 from app.domain.order import (
@@ -30,9 +34,12 @@ from app.domain.order import (
     refundable,
 )
 from app.domain.refunds import next_id
+from app.services.reading import reading
 from app.services.shop import Shop
 from app.storage.order_query import OrderQuery
 from app.storage.orders import Idempotency, KeyTaken
+
+log = structlog.get_logger(__name__)
 
 _PERSONAL = ("email", "shippingAddress", "metadata")
 # By the status that a client asks for.
@@ -114,15 +121,20 @@ def first_answer(shop: Shop, placed: Placed, wait: float | None) -> Order:
     """
     order_id = placed.order["id"]
     version = placed.answered
-    if version is None:
-        version = 1 if wait is None else _await_leaving_pending(shop, placed.order, wait)
-        if placed.keyed:
-            version = shop.orders.fix_answer(order_id, version)
-    if version == placed.order["version"]:
-        return placed.order
-    # The order may have been deleted while this answer waited; it was made all the same.
-    (order,) = shop.orders.load_with_logs([order_id])
-    return _at_version(order, version)
+    try:
+        if version is None:
+            version = 1 if wait is None else _await_leaving_pending(shop, placed.order, wait)
+            if placed.keyed:
+                version = shop.orders.fix_answer(order_id, version)
+        if version == placed.order["version"]:
+            return placed.order
+        # The order may have been deleted, or even purged, while this answer waited; it was made all the same.
+        for order in shop.orders.load_with_logs([order_id]):
+            return _at_version(order, version)
+    except OrderUnreadable:
+        # A refusal would say that there is no order, and a second POST would make a second one.
+        log.warning("answering with the order as it was made", order_id=order_id)
+    return placed.order
 
 
 def get_order(shop: Shop, order_id: str) -> Order:
@@ -135,9 +147,9 @@ def order_at_version(shop: Shop, order_id: str, version: int) -> Order:
     return _at_version(_with_log(shop, order_id), version)
 
 
-def list_orders(shop: Shop, query: OrderQuery) -> Page:
-    """One page of the orders that the query asks for."""
-    return page_of(shop.orders.page(query), query.limit, "id")
+def list_orders(shop: Shop, query: OrderQuery) -> Iterator[Order]:
+    """The orders that the query asks for, and one more if there are more; read as they are taken."""
+    return shop.orders.page(query)
 
 
 def change_status(
@@ -203,7 +215,8 @@ def verify(shop: Shop, order_id: str) -> int | None:
     Raises NotFound.
     """
     order = _with_log(shop, order_id)
-    return first_bad_sequence(order_id, order["events"], order["version"])
+    with reading(order_id):
+        return first_bad_sequence(order_id, order["events"], order["version"])
 
 
 def cancellation(order: Order, reason: str, detail: str | None = None) -> list[Change]:
@@ -275,7 +288,8 @@ def _with_log(shop: Shop, order_id: str) -> Order:
 def _at_version(order: Order, version: int) -> Order:
     if not 1 <= version <= order["version"]:
         raise NotFound("The order never had this version.")
-    past = fold(order["id"], order["events"][:version])
+    with reading(order["id"]):
+        past = fold(order["id"], order["events"][:version])
     if "personal" in order:
         past["personal"] = order["personal"]
     return past

@@ -1,24 +1,15 @@
 """What was: an order as it stood at one of its events, which is what is told of that event."""
 
-import structlog
-
 from app.domain.order import Order, fold
-from app.tracing import about
-
-log = structlog.get_logger()
+from app.services.reading import reading
 
 
-def as_of(order: Order | None, sequence: int) -> Order | None:
-    """The order as it was at the event; None where it is gone, or its log leads nowhere any more."""
-    if order is None:
-        return None
-    try:
+def as_of(order: Order, sequence: int) -> Order:
+    """The order as it was at the event. Raises OrderUnreadable where its log leads nowhere any more."""
+    with reading(order["id"]):
         past = fold(order["id"], order["events"][:sequence])
-    except Exception:
-        log.exception("order cannot be folded", sequence=sequence, **about(order))
-        return None
-    if "personal" in order:
-        past["personal"] = order["personal"]
-    if "origin" in order:
-        past["origin"] = order["origin"]
+        if "personal" in order:
+            past["personal"] = order["personal"]
+        if "origin" in order:
+            past["origin"] = order["origin"]
     return past

@@ -16,6 +16,7 @@ from app.metrics import Metrics
 from app.storage.audit import Audit
 from app.storage.changes import OrderChanges
 from app.storage.feed import Feed
+from app.storage.feed_cursors import FeedCursors
 from app.storage.mail_counts import MailCounts
 from app.storage.notifications import Notifications
 from app.storage.order_duties import OrderDuties
@@ -56,8 +57,9 @@ class Shop:
     webhook_endpoints: WebhookEndpoints
     webhook_deliveries: WebhookDeliveries
     webhooks: WebhookSender
-    shown: Callable[[Order], dict[str, Any]]
+    shown: Callable[[Order], Any]
     feed: Feed
+    feed_cursors: FeedCursors
     personal_data: PersonalData
     payment_events: PaymentEvents
     purged: PurgedOrders

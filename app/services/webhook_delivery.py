@@ -10,6 +10,7 @@ from structlog.contextvars import bound_contextvars
 
 from app.domain.chain import Event
 from app.domain.clock import to_text
+from app.domain.errors import OrderUnreadable
 from app.domain.order import Order
 from app.domain.webhooks import (
     FULL,
@@ -35,6 +36,8 @@ log = structlog.get_logger()
 # Longer than any attempt takes: after it the claim of a process that died is free again.
 _CLAIM = timedelta(seconds=60)
 _BATCH = 1_000
+# Why there is no order to send: it was purged, or its document is damaged, which may yet be mended.
+GONE, UNREADABLE = "order_gone", "order_unreadable"
 
 
 def record_deliveries(shop: Shop, news: Sequence[tuple[Order, Event]]) -> list[str]:
@@ -78,7 +81,10 @@ def purge_deliveries(shop: Shop) -> int:
 
 
 def deliver_next(shop: Shop, endpoint_id: str) -> bool | None:
-    """Attempts the endpoint's delivery that is due longest; whether it was taken, None where none is due."""
+    """Attempts the endpoint's delivery that is due longest: False where the endpoint did not take it.
+
+    None where none is due. A delivery whose order cannot be sent says nothing against the endpoint.
+    """
     endpoint, now = shop.webhook_endpoints.get(endpoint_id), shop.clock()
     if endpoint is None:
         shop.webhook_deliveries.forget(endpoint_id)
@@ -89,9 +95,9 @@ def deliver_next(shop: Shop, endpoint_id: str) -> bool | None:
     claimed = shop.webhook_deliveries.claim(endpoint_id, now, now + _CLAIM)
     if claimed is None:
         return None
-    order = _order(shop, claimed)
+    order, fault = _order(shop, claimed)
     with bound_contextvars(**(about(order) if order else {})):
-        return _attempt(shop, endpoint, claimed, order)
+        return _attempt(shop, endpoint, claimed, order, fault)
 
 
 def _readable(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
@@ -105,30 +111,36 @@ def _unreadable(endpoint: Endpoint, error: Exception) -> None:
     log.error("webhook endpoint cannot be read", endpoint=endpoint["id"], exc_info=error)
 
 
-def _attempt(shop: Shop, endpoint: Endpoint, claimed: Delivery, order: Order | None) -> bool:
+def _attempt(
+    shop: Shop, endpoint: Endpoint, claimed: Delivery, order: Order | None, fault: str | None
+) -> bool:
     now, began = shop.clock(), time.monotonic()
-    is_gone = order is None and "orderId" in claimed
-    answer = Answer(None, "order_gone") if is_gone else _send(shop, endpoint, claimed, order)
+    answer = Answer(None, fault) if fault else _send(shop, endpoint, claimed, order)
     seconds = time.monotonic() - began
     attempt = Attempt(at=now, milliseconds=round(seconds * 1000))
     if answer.status_code is not None:
         attempt["statusCode"] = answer.status_code
     else:
         attempt["error"] = answer.error
-    if is_gone:
-        shop.webhook_deliveries.close(claimed, attempt, "failed", "order_gone")
+    if fault == GONE:
+        shop.webhook_deliveries.close(claimed, attempt, "failed", GONE)
         shop.metrics.count("deliveries_total", "webhook", "failed")
         return True
     outcome = _note(shop, endpoint, claimed, answer, attempt)
     shop.metrics.time("webhook_duration_seconds", seconds=seconds)
     shop.metrics.count("deliveries_total", "webhook", outcome)
-    return outcome == "sent"
+    return outcome == "sent" or answer.error == UNREADABLE
 
 
-def _order(shop: Shop, delivery: Delivery) -> Order | None:
-    """The order as it was at the event; None where it is gone, or the delivery is of none."""
-    orders = shop.orders.load_with_logs([delivery["orderId"]]) if "orderId" in delivery else []
-    return as_of(orders[0], delivery["sequence"]) if orders else None
+def _order(shop: Shop, delivery: Delivery) -> tuple[Order | None, str | None]:
+    """The order as it was at the event, None for a delivery about no order; and the fault that hides it."""
+    if "orderId" not in delivery:
+        return None, None
+    orders = shop.orders.load_with_logs([delivery["orderId"]])
+    try:
+        return (as_of(orders[0], delivery["sequence"]), None) if orders else (None, GONE)
+    except OrderUnreadable:
+        return None, UNREADABLE
 
 
 def _message(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> dict[str, Any]:
@@ -153,6 +165,8 @@ def _send(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | Non
                 _message(shop, endpoint, delivery, order),
                 traces.get(delivery.get("orderId", "")),
             )
+    except OrderUnreadable:
+        return Answer(None, UNREADABLE)
     except Exception:
         # Our own fault: tried again by the same schedule, and no other delivery waits for it.
         log.exception("webhook cannot be sent", delivery=delivery["id"], endpoint=endpoint["id"])

@@ -11,10 +11,11 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from app.domain.dossier import Dossier, Row, Told
+from app.domain.order import Order
 from app.domain.payments import ProviderPayment
 from app.domain.reconciliation import Scope
 from app.storage.database import Document, Transaction, reachable
-from app.storage.orders import order_of
+from app.storage.order_documents import OrderDocuments
 
 _DUPLICATE_KEY = 11000
 _GATHERED = "reconciliation_payments_"
@@ -42,6 +43,7 @@ class Audit:
 
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
+        self._orders = OrderDocuments(database)
 
     def count(self, after: str, until: str) -> int:
         """How many orders there are behind the one id and up to the other."""
@@ -54,11 +56,13 @@ class Audit:
         """The next `limit` orders behind the one id and up to the other, all that tells of them or of orders
         that there are not in between; and the id up to which that goes."""
         with reachable():
-            found = self._database["orders"].find(
-                _between(ObjectId(after), ObjectId(until), "_id"), _ORDER if "orders" in scopes else _COMPARED
+            orders = self._orders.find(
+                _between(ObjectId(after), ObjectId(until), "_id"),
+                _ORDER if "orders" in scopes else _COMPARED,
+                sort=[("_id", 1)],
+                limit=limit,
             )
-            orders = list(found.sort("_id").limit(limit))
-            last = str(orders[-1]["_id"]) if len(orders) == limit else until
+            last = orders[-1]["id"] if len(orders) == limit else until
             dossiers = _Dossiers(orders)
             if "payments" in scopes:
                 laid_down = self._gathered(report_id)
@@ -77,7 +81,7 @@ class Audit:
         with reachable():
             keys = {"$in": [ObjectId(order_id) for order_id in order_ids]}
             among = {"orderId": {"$in": list(order_ids)}}
-            dossiers = _Dossiers(self._database["orders"].find({"_id": keys}, _ORDER), order_ids)
+            dossiers = _Dossiers(self._orders.find({"_id": keys}, _ORDER), order_ids)
             if "stock" in scopes:
                 dossiers.put_movements(self._movements(among))
             if "orders" in scopes:
@@ -181,10 +185,9 @@ class Audit:
 class _Dossiers:
     """Puts what is read under the order that it is of."""
 
-    def __init__(self, orders: Iterable[Document], order_ids: Iterable[str] = ()) -> None:
+    def __init__(self, orders: Iterable[Order], order_ids: Iterable[str] = ()) -> None:
         self._by_id = {order_id: Dossier(order_id) for order_id in order_ids}
-        for document in orders:
-            order = order_of(document)
+        for order in orders:
             self._by_id[order["id"]] = Dossier(order["id"], order)
 
     def all(self) -> list[Dossier]:

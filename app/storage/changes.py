@@ -7,11 +7,17 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import bson
+import structlog
+from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from app.storage.database import Document, reachable
+from app.storage.order_documents import STRICT, raw_orders
+
+log = structlog.get_logger(__name__)
 
 _BATCH = 1_000
 # Under this name the place tells of what is both published and fed. (Up to 1.0 another told of publishing.)
@@ -58,7 +64,7 @@ class OrderChanges:
     """Follows the changes and keeps the place reached in the collection `relay`."""
 
     def __init__(self, database: Database[Document]) -> None:
-        self._orders = database["orders"]
+        self._database = database
         self._places = database["relay"]
 
     def place(self) -> Any:
@@ -84,15 +90,15 @@ class OrderChanges:
         has what is written after it, it has that change.
         """
         with reachable():
-            with self._orders.watch(_PIPELINE) as stream:
-                place = stream.resume_token
+            with raw_orders(self._database).watch(_PIPELINE) as stream:
+                place = _decoded(stream.resume_token)
             self._places.update_one({"_id": "present"}, {"$set": {"place": place}}, upsert=True)
         return place
 
     @contextmanager
     def follow(self, place: Any) -> Iterator["Follower"]:
         """Follows the changes since the place, in the background, for as long as the context lasts."""
-        follower = Follower(self._orders, place)
+        follower = Follower(raw_orders(self._database), place)
         try:
             yield follower
         finally:
@@ -102,7 +108,7 @@ class OrderChanges:
 class Follower:
     """Reads ahead of whoever takes, up to a bound, so that what is taken comes in batches."""
 
-    def __init__(self, orders: Collection[Document], place: Any) -> None:
+    def __init__(self, orders: Collection[RawBSONDocument], place: Any) -> None:
         self._arrived: queue.Queue[Changed | Exception] = queue.Queue(maxsize=4 * _BATCH)
         self._stopping = threading.Event()
         threading.Thread(target=self._read, args=(orders, place), daemon=True).start()
@@ -132,7 +138,7 @@ class Follower:
         """Ends the reading."""
         self._stopping.set()
 
-    def _read(self, orders: Collection[Document], place: Any) -> None:
+    def _read(self, orders: Collection[RawBSONDocument], place: Any) -> None:
         try:
             with (
                 reachable(),
@@ -162,14 +168,28 @@ class Follower:
                 return
 
 
-def _changed(change: Document) -> Changed:
-    created = change.get("fullDocument")
-    if created:
-        events = created.get("events", [])
-    else:
-        updated = change["updateDescription"]["updatedFields"]
-        events = [value for field, value in updated.items() if field.startswith("events.")]
-    first = events[0]["sequence"] if events else 1
-    types = [event["type"] for event in events]
-    at = events[0].get("at") if events else None
-    return Changed(str(change["documentKey"]["_id"]), types, change["_id"], first, at)
+def _changed(raw: RawBSONDocument) -> Changed:
+    """The change in a document of the stream. One that cannot be read names no event, so the stream goes on;
+    the sweep finds what the order owes."""
+    order_id, place = str(raw["documentKey"]["_id"]), _decoded(raw["_id"])
+    try:
+        events = _events(_decoded(raw))
+        types = [event["type"] for event in events]
+        first, at = (events[0]["sequence"], events[0].get("at")) if events else (1, None)
+        if not all(isinstance(kind, str) for kind in types) or not isinstance(first, int):
+            raise TypeError("not the form of an event")
+    except Exception:
+        log.exception("change of an order cannot be read", order_id=order_id)
+        return Changed(order_id, [], place)
+    return Changed(order_id, types, place, first, at if isinstance(at, datetime) else None)
+
+
+def _events(change: Document) -> list[Document]:
+    if created := change.get("fullDocument"):
+        return created.get("events", [])
+    updated = change["updateDescription"]["updatedFields"]
+    return [value for field, value in updated.items() if field.startswith("events.")]
+
+
+def _decoded(raw: Any) -> Any:
+    return bson.decode(raw.raw, STRICT)

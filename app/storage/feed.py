@@ -8,19 +8,35 @@ stand in the order of their sequences, without gaps, as long as every writer add
 may be missing on: what two writers both have, the second finds there.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
 from typing import NamedTuple
 
+import structlog
 from bson import ObjectId
+from pymongo import UpdateMany
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
+from app.domain.order import Order
 from app.storage.database import Document, reachable
+from app.storage.order_documents import OrderDocuments
 
-_DUPLICATE_KEY = 11000
-# Rows looked through for one page, however few of them it is to show.
-MOST_SCANNED = 10_000
+log = structlog.get_logger(__name__)
+
+_DUPLICATE_KEY, _INVALID_DOCUMENT = 11000, 121
+# The owner of the rows of an order that is gone; no user has this id.
+_NOBODY = ""
+_BATCH = 1_000
+_UNOWNED: Document = {"userId": None}
+
+# By which index a page is read, by whether it is one user's and of some types alone.
+_INDEXES = {
+    (False, False): "_id_",
+    (False, True): "type_1__id_1",
+    (True, False): "userId_1__id_1",
+    (True, True): "userId_1_type_1__id_1",
+}
 
 
 class Entry(NamedTuple):
@@ -32,11 +48,9 @@ class Entry(NamedTuple):
 
 
 class FeedPage(NamedTuple):
-    """Entries in the order of the feed, each with its position; the position up to which the feed was looked
-    through, and whether there is more behind it."""
+    """Entries in the order of the feed, each with its position, and whether there is more behind them."""
 
     entries: list[tuple[int, Entry]]
-    position: int
     has_more: bool
 
 
@@ -47,7 +61,7 @@ class Feed:
 
     def __init__(self, database: Database[Document]) -> None:
         self._rows = database["feed"]
-        self._orders = database["orders"]
+        self._orders = OrderDocuments(database)
 
     def of(self, owner: str) -> "Feed":
         """The same feed for one user, to whom the events of others are as if they were not there."""
@@ -60,50 +74,54 @@ class Feed:
 
         Those of one order must follow each other by sequence, the first one no later than the first missing.
         """
+        owners = self._owners({entry.order_id for entry in entries})
         with reachable():
             while entries:
                 first = self._last() + 1
+                rows = [_row(first + n, entry, owners[entry.order_id]) for n, entry in enumerate(entries)]
                 try:
-                    self._rows.insert_many(_row(first + n, entry) for n, entry in enumerate(entries))
+                    self._rows.insert_many(rows)
                     return
                 except BulkWriteError as error:
-                    faults = error.details["writeErrors"]
-                    if not faults or faults[0]["code"] != _DUPLICATE_KEY:
-                        raise
-                    entries = entries[faults[0]["index"] :]
-                    if "orderId" in faults[0]["keyPattern"]:
-                        entries = self._missing(entries)
+                    entries = self._rest(entries, error)
 
     def page(self, after: int, limit: int, types: Collection[str] | None) -> FeedPage:
-        """Up to `limit` entries behind a position, of these types alone where there are any."""
-        entries: list[tuple[int, Entry]] = []
-        scanned, position = 0, after
+        """Up to `limit` entries behind a position, of these types alone where there are any.
+
+        Reads no more rows than it shows, and one.
+        """
+        condition: Document = {"_id": {"$gt": after}}
+        if types:
+            condition["type"] = {"$in": sorted(types)}
+        if self._owner is not None:
+            # A relay of the release before writes rows without an owner during an upgrade.
+            self.note_owners(after)
+            condition["userId"] = self._owner
+        index = _INDEXES[self._owner is not None, bool(types)]
         with reachable():
-            most = MOST_SCANNED if types or self._owner is not None else limit
-            rows: Iterable[Document] = self._rows.find({"_id": {"$gt": after}}).sort("_id").limit(most + 1)
-            ours = None
-            if self._owner is not None:
-                rows = list(rows)
-                ours = self._orders_in(rows, self._owner)
-            for row in rows:
-                if scanned == most or len(entries) == limit:
-                    return FeedPage(entries, position, has_more=True)
-                scanned, position = scanned + 1, row["_id"]
-                if (not types or row["type"] in types) and (ours is None or row["orderId"] in ours):
-                    entries.append((position, _entry(row)))
-        return FeedPage(entries, position, has_more=False)
+            rows = list(self._rows.find(condition).sort("_id").limit(limit + 1).hint(index))
+        return FeedPage([(row["_id"], _entry(row)) for row in rows[:limit]], len(rows) > limit)
+
+    def note_owners(self, after: int = 0) -> None:
+        """Notes the owner on the rows behind the position that lack it; safe to repeat and to cut off."""
+        with reachable():
+            while rows := self._unowned_behind(after):
+                keys = {row["orderId"] for row in rows}
+                owners = self._owners([str(key) for key in keys])
+                updates = [
+                    UpdateMany({"orderId": key, **_UNOWNED}, {"$set": {"userId": owners[str(key)]}})
+                    for key in keys
+                ]
+                self._rows.bulk_write(updates, ordered=False, bypass_document_validation=True)
+                after = rows[-1]["_id"]
 
     def unfed(self, after: str | None, limit: int) -> tuple[list[Entry], str | None]:
         """What is missing of the next orders by id, and where the ones behind them begin; None at the end."""
         condition = {"_id": {"$gt": ObjectId(after)}} if after else {}
         with reachable():
-            orders = list(self._orders.find(condition, {"events.type": 1}).sort("_id").limit(limit))
-            entries = [
-                Entry(str(order["_id"]), sequence, event["type"])
-                for order in orders
-                for sequence, event in enumerate(order.get("events", ()), 1)
-            ]
-            return self._missing(entries), str(orders[-1]["_id"]) if len(orders) == limit else None
+            orders = self._orders.find(condition, {"events.type": 1}, sort=[("_id", 1)], limit=limit)
+            entries = [entry for order in orders for entry in _entries(order)]
+            return self._missing(entries), orders[-1]["id"] if len(orders) == limit else None
 
     def purge(self, order_ids: Iterable[str]) -> None:
         """Removes the rows of these orders.
@@ -114,10 +132,32 @@ class Feed:
         with reachable():
             self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
 
-    def _orders_in(self, rows: Sequence[Document], owner: str) -> set[ObjectId]:
-        """The owner's orders among those that the rows are of."""
-        condition = {"_id": {"$in": list({row["orderId"] for row in rows})}, "userId": owner}
-        return {order["_id"] for order in self._orders.find(condition, {"_id": 1})}
+    def _owners(self, order_ids: Collection[str]) -> dict[str, str]:
+        """The owner of each of these orders."""
+        owners = dict.fromkeys(order_ids, _NOBODY)
+        with reachable():
+            for order in self._orders.find({"_id": {"$in": _keys(order_ids)}}, {"userId": 1}):
+                if isinstance(owner := order.get("userId"), str):
+                    owners[order["id"]] = owner
+        return owners
+
+    def _unowned_behind(self, after: int) -> list[Document]:
+        rows = self._rows.find({**_UNOWNED, "_id": {"$gt": after}}, {"orderId": 1}).sort("_id")
+        return list(rows.limit(_BATCH).hint(_INDEXES[True, False]))
+
+    def _rest(self, entries: Sequence[Entry], error: BulkWriteError) -> Sequence[Entry]:
+        """What is still to be added of the entries after one of them was refused. Raises any other fault."""
+        faults = error.details["writeErrors"]
+        code = faults[0]["code"] if faults else None
+        if code == _INVALID_DOCUMENT:
+            # An event of no known type, in a damaged log. No other event waits for it.
+            refused = entries[faults[0]["index"]]
+            log.error("event cannot be fed", order_id=refused.order_id, sequence=refused.sequence)
+            return entries[faults[0]["index"] + 1 :]
+        if code != _DUPLICATE_KEY:
+            raise error
+        entries = entries[faults[0]["index"] :]
+        return self._missing(entries) if "orderId" in faults[0]["keyPattern"] else entries
 
     def _last(self) -> int:
         row = self._rows.find_one({}, {"_id": 1}, sort=[("_id", -1)])
@@ -138,14 +178,24 @@ def _keys(order_ids: Iterable[str]) -> list[ObjectId]:
     return [ObjectId(order_id) for order_id in order_ids]
 
 
-def _row(position: int, entry: Entry) -> Document:
+def _row(position: int, entry: Entry, owner: str) -> Document:
     return {
         "_id": position,
         "orderId": ObjectId(entry.order_id),
         "sequence": entry.sequence,
         "type": entry.type,
+        "userId": owner,
     }
 
 
 def _entry(row: Document) -> Entry:
     return Entry(str(row["orderId"]), row["sequence"], row["type"])
+
+
+def _entries(order: Order) -> Iterator[Entry]:
+    """The events of an order, up to the first that cannot be read."""
+    try:
+        for sequence, event in enumerate(order["events"], 1):
+            yield Entry(order["id"], sequence, event["type"])
+    except Exception:
+        log.exception("events of an order cannot be read", order_id=order["id"])

@@ -18,7 +18,7 @@ from app.domain import steps
 from app.domain.order import Order
 from app.storage.batches import Updated, update_each, update_unlocked
 from app.storage.database import Document, reachable
-from app.storage.orders import order_of
+from app.storage.order_documents import OrderDocuments
 
 log = structlog.get_logger()
 
@@ -45,6 +45,7 @@ class OrderDuties:
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["orders"]
+        self._documents = OrderDocuments(database)
 
     def postpone(self, due: Mapping[str, datetime], *, amid_locks: bool = False) -> None:
         """Counts a failed attempt at these orders' steps and sets the time of the next.
@@ -122,8 +123,8 @@ class OrderDuties:
                 "$or": [{"dueBy": {"$gt": moment}}, same_moment],
             }
         with reachable():
-            found = self._collection.find(condition, _SHOWN).sort([("dueBy", 1), ("_id", 1)])
-            return [order_of(document) for document in found.limit(limit)]
+            sort = [("dueBy", 1), ("_id", 1)]
+            return self._documents.find(condition, _SHOWN, sort=sort, limit=limit)
 
     def _write(self, update: _Update, writes: Sequence[UpdateOne]) -> None:
         """Keeps the books of a journey; an order that is locked or refused spoils it for no other.

@@ -5,24 +5,27 @@ Beside the order a document keeps what its journey needs, none of it part of the
 `order_duties` keeps there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from bson import ObjectId
+from bson.errors import InvalidBSON
 from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from app.domain import steps
 from app.domain.clock import id_at
-from app.domain.errors import NotAllowed
+from app.domain.errors import NotAllowed, OrderUnreadable
 from app.domain.order import Order
 from app.storage.batches import update_each
 from app.storage.database import Document, Transaction, reachable
 from app.storage.gathering import Gather
 from app.storage.group_commit import GroupCommit
+from app.storage.order_documents import OrderDocuments, decoded, document_of, order_of, raw_orders
 from app.storage.order_query import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 
 # The parts of an order that an event can change; the rest stands from its creation on.
@@ -32,6 +35,9 @@ _MUTABLE = (
 )  # fmt: skip
 _WITHOUT_LOG = {"events": 0, "idempotency": 0, "refundKeys": 0}
 WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0, "refundKeys": 0}
+# How many orders of a page are read at once: they may be large, and the page may end before its limit. The
+# default page takes two reads.
+_AT_ONCE = 13
 
 
 class Idempotency(NamedTuple):
@@ -58,12 +64,17 @@ class KeyTaken(Exception):
 
 
 class Orders:
-    """Loads and appends to orders."""
+    """Loads and appends to orders.
+
+    What reads one order raises OrderUnreadable if its document cannot be decoded. What reads many hands such
+    an order on as `OrderDocuments.find` says.
+    """
 
     _owner: str | None = None
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["orders"]
+        self._documents = OrderDocuments(database)
         self._inserts = GroupCommit(self._collection)
         self._reads = Gather(self._read)
 
@@ -77,7 +88,7 @@ class Orders:
         """Stores a new order, durably, in one write. Raises KeyTaken, NotAllowed for another's."""
         if not self._is_ours(order):
             raise NotAllowed("orders:admin")
-        document = _document(order)
+        document = document_of(order)
         document |= {"visible": True, "dueBy": due_by, "attempts": 0, "announced": 0}
         if idempotency:
             told = idempotency._asdict().items()
@@ -94,8 +105,13 @@ class Orders:
         """The order without its log; None where there is none, or it is deleted."""
         if not ObjectId.is_valid(order_id):
             return None
-        with reachable():
-            order = self._reads(order_id)
+        try:
+            with reachable():
+                order = self._reads(order_id)
+        except OrderUnreadable:
+            if self._find(order_id, {"_id": 1}, LIVE):
+                raise
+            return None
         return order if order and self._is_ours(order) else None
 
     def with_tail(self, order_id: str, *, deleted: bool = False) -> Order | None:
@@ -112,11 +128,10 @@ class Orders:
     def under_key(self, caller: str, key: str) -> tuple[Order, Idempotency] | None:
         """The order posted under the key, with its log, and how it was posted."""
         with reachable():
-            document = self._collection.find_one({"idempotency.caller": caller, "idempotency.key": key})
-        if document is None:
+            order: Any = self._documents.find_one({"idempotency.caller": caller, "idempotency.key": key})
+        if order is None:
             return None
-        idempotency = Idempotency(**{"answered": None, **document["idempotency"]})
-        return order_of(document), idempotency
+        return order, Idempotency(**{"answered": None, **order["idempotency"]})
 
     def fix_answer(self, order_id: str, version: int) -> int:
         """The version that the first answer showed: this one, unless another was fixed before."""
@@ -131,29 +146,36 @@ class Orders:
             fixed = self._collection.find_one({"_id": ObjectId(order_id)}, {"idempotency.answered": 1})
         return fixed["idempotency"]["answered"] if fixed else version
 
-    def page(self, query: OrderQuery) -> list[Order]:
-        """Up to `limit + 1` orders without their logs; the one too many says that there is more."""
+    def page(self, query: OrderQuery) -> Iterator[Order]:
+        """Up to `limit + 1` orders without their logs, read some at a time, as they are taken.
+
+        The one too many says that there is more.
+        """
         if self._owner is not None:
             if query.user_id not in (None, self._owner):
-                return []
+                return
             query = query._replace(user_id=self._owner)
-        order = DESCENDING if query.descending else ASCENDING
+        left = query.limit + 1
         with reachable():
-            found = self._collection.find(conditions(query), _WITHOUT_LOG).sort("_id", order)
-            return [order_of(document) for document in found.limit(query.limit + 1)]
+            try:
+                for document in self._page(self._collection, query, left):
+                    order = decoded(document)
+                    left, query = left - 1, query._replace(after=order["id"])
+                    yield order
+            except InvalidBSON:
+                yield from map(decoded, self._page(raw_orders(self._collection.database), query, left))
 
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the tails of their logs, the deleted ones too, since they may owe something."""
         with reachable():
             condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
-            found = self._collection.find(condition, WITH_TAIL, session=transaction)
-            return [order_of(document) for document in found]
+            return self._documents.find(condition, WITH_TAIL, session=transaction)
 
     def load_with_logs(self, order_ids: Iterable[str]) -> list[Order]:
         """These orders with their whole logs, the deleted ones too."""
         condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
         with reachable():
-            return [order_of(found) for found in self._collection.find(condition)]
+            return self._documents.find(condition)
 
     def refund_under_key(self, order_id: str, caller: str, key: str) -> RefundKey | None:
         """How a refund of the order was asked for under the key.
@@ -193,11 +215,17 @@ class Orders:
         with reachable():
             if self._all_updated(writes, transaction):
                 return []
-            hashes = {after["events"][-1]["hash"]: after["id"] for _, after in changes}
+            # A hash covers the order's id, so no other order has it.
+            hashes = [after["events"][-1]["hash"] for _, after in changes]
             written = self._collection.find(
-                {"_id": {"$in": object_ids(hashes.values())}}, {"events.hash": 1}, session=transaction
+                {
+                    "_id": {"$in": object_ids(after["id"] for _, after in changes)},
+                    "events.hash": {"$in": hashes},
+                },
+                {"_id": 1},
+                session=transaction,
             )
-            won = {hashes.get(event["hash"]) for document in written for event in document["events"]}
+            won = {str(document["_id"]) for document in written}
         return [after["id"] for _, after in changes if after["id"] not in won]
 
     def pending_since_before(self, moment: datetime, limit: int, after: str | None = None) -> list[Order]:
@@ -206,8 +234,8 @@ class Orders:
         if after is not None:
             made["$gt"] = ObjectId(after)
         with reachable():
-            found = self._collection.find({**LIVE, "status": "pending", "_id": made}, WITH_TAIL)
-            return [order_of(document) for document in found.sort("_id").limit(limit)]
+            condition = {**LIVE, "status": "pending", "_id": made}
+            return self._documents.find(condition, WITH_TAIL, sort=[("_id", ASCENDING)], limit=limit)
 
     def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
         """The ids of orders deleted before the moment that owe neither step nor money, but for some ids."""
@@ -234,12 +262,20 @@ class Orders:
             raise refusal
         return updated.found == len(writes)
 
-    def _read(self, order_ids: Sequence[str]) -> list[Order | None]:
+    def _page(self, orders: Collection[Any], query: OrderQuery, limit: int) -> Iterable[Any]:
+        direction = DESCENDING if query.descending else ASCENDING
+        found = orders.find(conditions(query), _WITHOUT_LOG, batch_size=_AT_ONCE)
+        return found.sort("_id", direction).limit(limit)
+
+    def _read(self, order_ids: Sequence[str]) -> list[Order | OrderUnreadable | None]:
         condition = {"_id": {"$in": list(set(object_ids(order_ids)))}, **LIVE}
-        found = {
-            str(document["_id"]): document for document in self._collection.find(condition, _WITHOUT_LOG)
-        }
-        orders = {key: order_of(document) for key, document in found.items()}
+        orders: dict[str, Order | OrderUnreadable] = {}
+        for found in self._documents.read(condition, _WITHOUT_LOG):
+            try:
+                order = order_of(found)
+                orders[order["id"]] = order
+            except OrderUnreadable as unreadable:
+                orders[unreadable.order_id] = unreadable
         return [orders.get(order_id.lower()) for order_id in order_ids]
 
     @property
@@ -247,16 +283,14 @@ class Orders:
         return {} if self._owner is None else {"userId": self._owner}
 
     def _is_ours(self, order: Order) -> bool:
-        return self._owner in (None, order["userId"])
+        return self._owner in (None, order.get("userId"))
 
     def _find(self, order_id: str, projection: Document, among: Document) -> Order | None:
         if not ObjectId.is_valid(order_id):
             return None
         with reachable():
-            document = self._collection.find_one(
-                {"_id": ObjectId(order_id), **among, **self._ours}, projection
-            )
-        return order_of(document) if document else None
+            condition = {"_id": ObjectId(order_id), **among, **self._ours}
+            return self._documents.find_one(condition, projection)
 
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
@@ -274,15 +308,3 @@ def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Doc
 
 def object_ids(order_ids: Iterable[str]) -> list[ObjectId]:
     return [ObjectId(order_id) for order_id in order_ids]
-
-
-def _document(order: Order) -> Document:
-    document: Any = {"_id": ObjectId(order["id"]), **order}
-    del document["id"]
-    return document
-
-
-def order_of(document: Document) -> Order:
-    document["id"] = str(document.pop("_id"))
-    document.setdefault("events", [])
-    return document  # type: ignore[return-value]

@@ -62,7 +62,14 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     ),
     "sandbox_payments": (Index(("at",)),),
     "relay": (),
-    "feed": (Index(("orderId", "sequence"), unique=True),),
+    "feed": (
+        Index(("orderId", "sequence"), unique=True),
+        # A page of each kind reads one stretch per type, and no row that it does not show.
+        Index(("userId", "_id")),
+        Index(("userId", "type", "_id")),
+        Index(("type", "_id")),
+    ),
+    "feed_cursors": (),
     "purged_orders": (),
     "reconciliations": (Index(("status", "_id")), Index(("endedAt",), only=_where("endedAt"))),
     "reconciliation_differences": (),

@@ -20,6 +20,7 @@ _COUNT: Schema = {**_INTEGER, "minimum": 0}
 _ORDINAL: Schema = {**_INTEGER, "minimum": 1}
 _COUNTS: Schema = {"bsonType": "object", "additionalProperties": _COUNT}
 _TEXTS: Schema = {"bsonType": "object", "additionalProperties": _TEXT}
+_BYTES: Schema = {"bsonType": "binData"}
 
 
 def _one_of(*values: object) -> Schema:
@@ -75,6 +76,8 @@ _REFUND = _exactly(
     restocked=_one_of(True),
 )
 _SHORTAGE = _exactly({"productId": _NAME, "requested": _ORDINAL, "available": _COUNT})
+# See `order_documents` for the two forms.
+_PAIRS: Schema = {"anyOf": [_TEXTS, _list(_exactly({"name": _TEXT, "value": _TEXT}), maxItems=20)]}
 _ORDER = _exactly(
     {
         "_id": _KEY,
@@ -92,7 +95,7 @@ _ORDER = _exactly(
         "events": _list(_EVENT, minItems=1),
     },
     reference=_NAME,
-    personal=_exactly({"salt": _TEXT}, email=_TEXT, shippingAddress=_TEXTS, metadata=_TEXTS),
+    personal=_exactly({"salt": _TEXT}, email=_TEXT, shippingAddress=_TEXTS, metadata=_PAIRS),
     refunds=_list(_REFUND),
     tracking=_TEXTS,
     cancellation=_TEXTS,
@@ -149,7 +152,7 @@ _MOVEMENT = _exactly(
     refundId=_TEXT,
     reason=_TEXT,
 )
-_LOAD = _exactly({"_id": _KEY, "at": _TIME, "parts": _list({"bsonType": "binData"})})
+_LOAD = _exactly({"_id": _KEY, "at": _TIME, "parts": _list(_BYTES)})
 _NOTIFICATION = _exactly(
     {
         "_id": _TEXT,
@@ -165,8 +168,11 @@ _NOTIFICATION = _exactly(
     endedAt=_TIME,
     detail=_TEXT,
 )
-_MAIL_COUNT = _exactly({"_id": _TEXT}, ids=_list(_TEXT), until=_TIME, key={"bsonType": "binData"})
-_FED = _exactly({"_id": _ORDINAL, "orderId": _KEY, "sequence": _ORDINAL, "type": _one_of(*MOVES)})
+_MAIL_COUNT = _exactly({"_id": _TEXT}, ids=_list(_TEXT), until=_TIME, key=_BYTES)
+# A relay of the release before writes no `userId`.
+_FED = _exactly(
+    {"_id": _ORDINAL, "orderId": _KEY, "sequence": _ORDINAL, "type": _one_of(*MOVES)}, userId=_TEXT
+)
 _WEBHOOK_ENDPOINT = _exactly(
     {
         "_id": _KEY,
@@ -276,6 +282,7 @@ VALIDATORS: dict[str, Schema] = {
     "notifications": {"$jsonSchema": _NOTIFICATION},
     "mail_counts": {"$jsonSchema": _MAIL_COUNT},
     "feed": {"$jsonSchema": _FED},
+    "feed_cursors": {"$jsonSchema": _exactly({"_id": _TEXT, "key": _BYTES, "openUntil": _COUNT})},
     "webhook_endpoints": {"$jsonSchema": _WEBHOOK_ENDPOINT},
     "webhook_deliveries": {"$jsonSchema": _WEBHOOK_DELIVERY},
     "payment_events": {"$jsonSchema": _PAYMENT_EVENT},

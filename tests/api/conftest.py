@@ -13,6 +13,7 @@ from app.config import Settings
 from app.domain import steps
 from app.services.processing import perform
 from app.storage.database import connect
+from app.storage.feed_cursors import FeedCursors
 from app.storage.migrations import upgrade
 from app.storage.schema import INDEXES
 from tests.payment_events import SECRET
@@ -50,6 +51,7 @@ def database(migrated: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
     """The migrated database with nothing in it."""
     for name in INDEXES:
         migrated[name].delete_many({})
+    FeedCursors(migrated).sealing()
     return migrated
 
 

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.services import ordering
+from app.services.ordering import delete_order
+from app.storage.orders import Orders
 from tests.api.conftest import SAMPLE
+from tests.damage import NO_TIME, damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Flask
     from flask.testing import FlaskClient
+    from pymongo.database import Database
 
+    from app.domain.order import Order
     from app.services.shop import Shop
 
 KEY = {"Idempotency-Key": "key-1"}
@@ -155,6 +161,37 @@ def test_an_order_deleted_while_its_answer_waits_is_answered_all_the_same(app: F
 def test_a_wait_ends_with_its_time(client: FlaskClient) -> None:
     answer = client.post("/orders", json=SAMPLE, headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.get_json()["order"]["status"]) == (201, "pending")
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_an_order_that_is_purged_while_its_answer_waits_is_answered_as_it_was_made(
+    client: FlaskClient, shop: Shop, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    def gone(shop: Shop, order: Order, seconds: float) -> int:
+        delete_order(shop, order["id"], actor="u")
+        shop.orders.purge([order["id"]])
+        return 3
+
+    monkeypatch.setattr(ordering, "_await_leaving_pending", gone)
+    headers = {"Prefer": "wait=30"} | ({"Idempotency-Key": key} if key else {})
+    answer = client.post("/orders", json=SAMPLE, headers=headers)
+    assert answer.status_code == 201, answer.text
+    assert (answer.get_json()["order"]["version"], answer.headers["ETag"]) == (1, '"v1"')
+
+
+def test_an_order_that_is_damaged_while_its_answer_waits_is_answered_as_it_was_made(
+    client: FlaskClient, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal would lead to a second order."""
+    add = Orders.add
+
+    def damaged(orders: Orders, order: Order, *rest: Any) -> None:
+        add(orders, order, *rest)
+        damage(database, order["id"], {"$set": {"updatedAt": NO_TIME}})
+
+    monkeypatch.setattr(Orders, "add", damaged)
+    answer = client.post("/orders", json=SAMPLE, headers={"Prefer": "wait=5"})
+    assert (answer.status_code, answer.get_json()["order"]["version"]) == (201, 1)
 
 
 @pytest.mark.parametrize(

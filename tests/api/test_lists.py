@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.api import paging
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -213,3 +215,38 @@ def test_links_hold_under_a_prefix(make_app: Callable[..., Flask]) -> None:
         answer = client.post("/api/orders", json={"userId": "u", "products": [line], "totalAmount": 1})
         assert answer.headers["Location"].startswith("/api/orders/")
     assert [len(page) for page in pages(client, "/api/orders?limit=2")] == [2, 1]
+
+
+@pytest.mark.parametrize("limit", [25, 100])
+def test_a_page_ends_at_one_mebibyte_whatever_its_limit(
+    client: FlaskClient, place: Place, limit: int
+) -> None:
+    """Each page is as full as it can be, and none is empty, though an order may be larger than others."""
+    texts = {str(number): "\u00fc" * 512 for number in range(20)}
+    lines = [{"productId": f"{number:0128}", "quantity": 1} for number in range(200)]
+    small, large = {}, {"metadata": texts, "products": lines}
+    made = [place(**(large if number % 3 else small))["id"] for number in range(45)]
+    seen, pages, query = [], [], f"/orders?limit={limit}"
+    while query:
+        answer = client.get(query)
+        pages.append(answer)
+        seen += [order["id"] for order in answer.get_json()["orders"]]
+        cursor = answer.get_json().get("nextCursor")
+        query = f"/orders?limit={limit}&cursor={cursor}" if cursor else ""
+    assert seen == made[::-1]
+    assert all(len(page.data) <= 1024 * 1024 + 1000 for page in pages)
+    assert len(pages) > 1
+    assert all('rel="next"' in page.headers["Link"] for page in pages[:-1])
+    full = [len(page.data) > 900_000 or len(page.get_json()["orders"]) == limit for page in pages[:-1]]
+    assert all(full)
+
+
+def test_an_order_that_is_larger_than_a_page_is_one_by_itself(
+    client: FlaskClient, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "LARGEST_PAGE", 10)
+    made = [place()["id"] for _ in range(3)]
+    first = client.get("/orders").get_json()
+    assert [order["id"] for order in first["orders"]] == [made[2]]
+    second = client.get(f"/orders?cursor={first['nextCursor']}").get_json()
+    assert [order["id"] for order in second["orders"]] == [made[1]]

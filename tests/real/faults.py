@@ -12,6 +12,7 @@ from app.domain.order import Change, advance, create
 from app.domain.payments import Charge, ProviderPayment
 from app.services.ordering import change_status
 from app.services.refunding import retry_refund
+from tests.damage import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -173,6 +174,9 @@ class Planter:
 
     def movement_orphaned(self) -> str:
         return self._moved(new_id(self._shop.clock() - timedelta(minutes=1)))
+
+    def order_unreadable(self) -> str:
+        return self._changed("confirmed", updatedAt=NO_TIME)
 
     def log_broken(self) -> str:
         return self._changed("confirmed", **{"events.1.actor": "somebody"})

@@ -111,10 +111,16 @@ def fill(database: storage.Database[Any]) -> None:
     database["orders"].insert_many([_document(number, dice) for number in range(ORDERS)])
     _fill_stock(database)
     database["notifications"].insert_many(_notification(number) for number in range(ORDERS))
-    events = [(order["_id"], event) for order in database["orders"].find() for event in order["events"]]
+    events = [(order, event) for order in database["orders"].find() for event in order["events"]]
     database["feed"].insert_many(
-        {"_id": position, "orderId": order_id, "sequence": event["sequence"], "type": event["type"]}
-        for position, (order_id, event) in enumerate(events, 1)
+        {
+            "_id": position,
+            "orderId": order["_id"],
+            "sequence": event["sequence"],
+            "type": event["type"],
+            "userId": order["userId"],
+        }
+        for position, (order, event) in enumerate(events, 1)
     )
 
 

@@ -169,6 +169,7 @@ def _fed() -> dict[str, Any]:
         "orderId": ObjectId(),
         "sequence": 1,
         "type": "order.created",
+        "userId": "u",
     }
 
 
@@ -213,6 +214,7 @@ RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "webhook_deliveries": _webhook,
     "payment_events": _payment_event,
     "stock_loads": lambda: {"_id": ObjectId(), "at": AT, "parts": [b"x"]},
+    "feed_cursors": lambda: {"_id": str(ObjectId()), "key": b"x" * 32, "openUntil": 0},
     "purged_orders": lambda: {"_id": ObjectId(), "at": AT},
     "tallies": lambda: {"_id": str(ObjectId()), "orders": {"pending": 1}, "at": AT, "seconds": 0.5},
     "reconciliations": _report,

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pymongo import MongoClient, monitoring
 
 from app.domain import steps
 from app.domain.order import Change, advance
 from app.services.ordering import change_status, delete_order, list_orders
 from app.storage.order_query import OrderQuery
+from app.storage.orders import Orders
 from tests.real.doubles import Crash, at_once
 
 if TYPE_CHECKING:
     from app.domain.order import Order
     from app.services.shop import Shop
     from app.storage.database import OrderDatabase
+    from deploy.local.servers import MongoServer
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
@@ -108,7 +112,7 @@ def test_an_order_and_its_stock_move_together_or_not_at_all(
             "kind": "decrement",
             "at": shop.clock(),
         }
-        assert shop.stock.move({"apple": -1}, [row], shop.clock(), transaction)
+        shop.stock.move({"apple": -1}, [row], shop.clock(), transaction)
         assert not shop.orders.append_all([(books.order(order["id"]), order)], shop.due_by(), transaction)
         raise Crash
 
@@ -128,16 +132,48 @@ def test_pages_miss_and_repeat_nothing_while_orders_are_added(
     seen: list[str] = []
     after = None
     while True:
-        page = list_orders(shop, OrderQuery(limit=5, descending=descending, after=after))
-        seen += [order["id"] for order in page.items]
-        after = page.next
-        if after is None:
+        page = list(list_orders(shop, OrderQuery(limit=5, descending=descending, after=after)))
+        seen += [order["id"] for order in page[:5]]
+        after = seen[-1]
+        if len(page) <= 5:
             break
         clock.advance(timedelta(milliseconds=1))
         place()
     assert len(seen) == len(set(seen))
     assert [order_id for order_id in seen if order_id in there] == sorted(there, reverse=descending)
     assert descending == (set(seen) == set(there))
+
+
+def test_a_page_that_is_ended_early_leaves_the_rest_in_the_database(
+    shop: Shop, place: Place, mongo_server: MongoServer
+) -> None:
+    """Large orders would fill the memory otherwise."""
+    for _ in range(60):
+        place()
+    replies = Replies()
+    with MongoClient[Any](mongo_server.uri("services"), event_listeners=[replies]) as client:
+        page = Orders(client.get_default_database()).page(OrderQuery(limit=100))
+        assert len(list(islice(page, 5))) == 5
+        assert replies.orders == 13
+        assert len(list(page)) == 55
+    assert replies.orders == 60
+
+
+class Replies(monitoring.CommandListener):
+    """Counts the orders that the server sends."""
+
+    def __init__(self) -> None:
+        self.orders = 0
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        pass
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        cursor = event.reply.get("cursor", {})
+        self.orders += len(cursor.get("firstBatch", ())) + len(cursor.get("nextBatch", ()))
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
 
 
 def test_a_deleted_order_is_in_no_page_and_filters_combine(
@@ -150,7 +186,7 @@ def test_a_deleted_order_is_in_no_page_and_filters_combine(
     delete_order(shop, deleted["id"], actor="u")
 
     def ids(**filters: Any) -> set[str]:
-        return {order["id"] for order in list_orders(shop, OrderQuery(**filters)).items}
+        return {order["id"] for order in list_orders(shop, OrderQuery(**filters))}
 
     assert ids() == {kept["id"], later["id"]}
     assert ids(product_id="apple", statuses=("pending", "cancelled")) == {kept["id"]}

@@ -15,6 +15,7 @@ import pytest
 from bson import ObjectId
 
 from app.domain.clock import id_at
+from app.domain.order import MOVES
 from app.services.sweeping import all_owed_steps
 from app.storage import database as storage
 from app.storage.feed import Feed
@@ -70,7 +71,7 @@ def test_a_page_by_one_filter_reads_little_more_than_it_shows(
     filters = FILTERS[name]
     for after in (None, id_at(MIDDLE)):
         query = OrderQuery(limit=25, descending=descending, after=after, **filters)
-        (plan,) = explained.plans(lambda query=query: Orders(explained.database).page(query))
+        (plan,) = explained.plans(lambda query=query: list(Orders(explained.database).page(query)))
         assert plan.scales, plan
         assert plan.documents <= plan.returned + 1, plan
         assert plan.keys <= plan.returned + 3, plan
@@ -83,7 +84,7 @@ def test_the_plain_list_passes_over_the_deleted_ones(
 ) -> None:
     """Any number of deleted orders in a row costs a page nothing."""
     query = OrderQuery(limit=25, descending=descending, after=after)
-    (plan,) = explained.plans(lambda: Orders(explained.database).page(query))
+    (plan,) = explained.plans(lambda: list(Orders(explained.database).page(query)))
     assert plan.scales, plan
     assert plan.returned == plan.documents == 26, plan
     assert plan.keys <= 27, plan
@@ -98,7 +99,7 @@ def test_a_page_by_two_filters_scans_and_sorts_nothing(
     filters = {**FILTERS[pair[0]], **FILTERS[pair[1]]}
     for after in (None, id_at(MIDDLE)):
         query = OrderQuery(limit=25, descending=descending, after=after, **filters)
-        (plan,) = explained.plans(lambda query=query: Orders(explained.database).page(query))
+        (plan,) = explained.plans(lambda query=query: list(Orders(explained.database).page(query)))
         assert plan.scales, plan
 
 
@@ -139,9 +140,6 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "what is on hand": _stock(lambda stock, transaction: stock.on_hand(["product-1"], transaction)),
     "what orders hold": _stock(lambda stock, transaction: stock.held_by(SOME, transaction)),
     "overdue notifications": lambda database: Notifications(database).overdue(END, 50),
-    "the start of the feed": lambda database: Feed(database).page(0, 100, None),
-    "a part of the feed": lambda database: Feed(database).page(3_000, 100, None),
-    "a rare type in the feed": lambda database: Feed(database).page(0, 100, {"order.deleted"}),
     "a payment": lambda database: SandboxBooks(database).find(ONE),
     "payments since": lambda database: list(SandboxBooks(database).since(MIDDLE)),
 }
@@ -172,6 +170,35 @@ def test_a_write_finds_what_it_changes_by_an_index(explained: Explained, name: s
     for plan in explained.plans(lambda: WRITES[name](explained.database)):
         assert plan.scales, plan
         assert plan.documents <= len(SOME), plan
+
+
+FEED_PAGES: dict[str, tuple[str | None, int, set[str] | None]] = {
+    "the start": (None, 0, None),
+    "a part": (None, 3_000, None),
+    "a rare type": (None, 0, {"order.deleted"}),
+    "several types": (None, 3_000, {"order.deleted", "stock.decremented", "payment.declined"}),
+    "a user's start": ("user-7", 0, None),
+    "a user's part": ("user-7", 3_000, None),
+    "a user's rare type": ("user-7", 0, {"order.deleted"}),
+    "a user's types": ("user-7", 3_000, {"order.deleted", "order.created"}),
+    "of a user who has none": ("nobody", 0, None),
+    "all types of a user who has none": ("nobody", 0, set(MOVES)),
+}
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+@pytest.mark.parametrize("name", FEED_PAGES)
+def test_a_page_of_the_feed_reads_what_it_shows_and_a_step_of_the_index_for_each_type(
+    explained: Explained, name: str, limit: int
+) -> None:
+    """However many rows of others or of other types lie between."""
+    owner, after, types = FEED_PAGES[name]
+    feed = Feed(explained.database).of(owner) if owner else Feed(explained.database)
+    for plan in explained.plans(lambda: feed.page(after, limit, types)):
+        assert plan.scales, plan
+        assert plan.documents <= limit + 1, plan
+        assert plan.documents <= plan.returned + len(types or ()), plan
+        assert plan.keys <= plan.returned + 2 * len(types or ()) + 1, plan
 
 
 def test_catching_up_with_the_feed_reads_the_rows_of_its_orders_alone(explained: Explained) -> None:

@@ -151,7 +151,7 @@ def test_an_order_that_cannot_be_read_is_reported_and_spoils_it_for_no_other(
     planted = Planter(healthy, shop.payments).plant(["forgotten"])  # type: ignore[arg-type]
     healthy.clock.advance(2 * MINUTE)
     found = {one["kind"]: whose(one) for one in differences(shop, reconciled(shop))}
-    assert found == {**planted, "document_differs": order_id}
+    assert found == {**planted, "order_unreadable": order_id}
 
 
 def test_payments_that_name_no_order_of_ours_are_reported_where_there_is_money_on_them(

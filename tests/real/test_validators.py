@@ -117,6 +117,7 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("endedAt", "now"),
         ("body", "x"),
     ],
+    "feed_cursors": [("key", None), ("key", "text"), ("openUntil", -1), ("more", 1)],
     "feed": [("orderId", "x"), ("orderId", None), ("sequence", 0), ("type", "order.lost"), ("order", {})],
     "payment_events": [("type", None), ("receivedAt", "now"), ("status", "lost"), ("body", "x")],
     "stock_loads": [("parts", "x"), ("parts.0", 1), ("at", None)],

@@ -23,7 +23,8 @@ from app.domain.clock import id_at, now
 from app.domain.order import Change, Order, Origin, Personal, advance, create
 from app.domain.payments import Outcome, Repayment
 from app.services.payment_steps import charge, repaid
-from app.storage.orders import RefundKey, _document
+from app.storage.order_documents import document_of
+from app.storage.orders import RefundKey
 
 MOST_OF_MONGODB = 16 * 1024 * 1024
 # The largest character in UTF-8; JSON and BSON both spend four bytes on it.
@@ -109,7 +110,7 @@ def heaviest() -> dict[str, Any]:
     caller = {"caller": ACTOR, "key": "k" * 255, "digest": "d" * 64}
     keys = [RefundKey(**caller, refund_id=refund_id)._asdict() for refund_id in refunds]
     kept = {"idempotency": {**caller, "answered": 1}, "refundKeys": keys, "announced": 1, "attempts": 9}
-    return {**_document(order), **kept, "dueBy": AT, "erasedAt": AT, "cancellation": {"detail": BIG * 500}}
+    return {**document_of(order), **kept, "dueBy": AT, "erasedAt": AT, "cancellation": {"detail": BIG * 500}}
 
 
 def test_the_heaviest_order_takes_less_than_half_of_a_document() -> None:

@@ -1,0 +1,187 @@
+"""An order whose document is damaged stops no batch, no stream, no channel and no endpoint for the others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from app.domain.notifications import Delivery
+from app.domain.order import Change, advance
+from app.gateways.webhooks import WebhookSender
+from app.services.notifying import announce, deliver
+from app.services.ordering import change_status
+from app.services.webhook_delivery import deliver_next
+from app.storage.feed import Entry
+from tests.damage import NO_TIME, OF_THE_LOG, UNDECODABLE, damage
+from tests.real.doubles import eventually
+from tests.real.hooks import announced, records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.domain.notifications import Notification
+    from app.domain.order import Order
+    from app.domain.webhooks import Endpoint
+    from app.services.shop import Shop
+    from app.storage.database import OrderDatabase
+    from tests.real.conftest import Place
+    from tests.real.doubles import StoppedClock
+    from tests.receiver import Receiver
+
+MINUTE = timedelta(minutes=1)
+# What leaves no order of the past to tell of; the rest shows when a channel makes its text.
+UNFOLDABLE = {**UNDECODABLE, **OF_THE_LOG}
+del UNFOLDABLE["an event whose data are no order"]
+
+
+@pytest.fixture
+def shop(shop: Shop) -> Shop:
+    """A shop that may tell a receiver on this machine."""
+    return replace(shop, webhooks=WebhookSender(allow_private=True, seconds=5))
+
+
+class Post:
+    """A channel that tells everything, and reads what a mail would read."""
+
+    name, instant = "post", False
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def wants(self, order: Order, event_type: str) -> bool:
+        """Everything."""
+        return True
+
+    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
+        """Always sent."""
+        self.told += [order["id"] for _, order in notifications]
+        return [Delivery("sent")] * len(notifications)
+
+
+@pytest.mark.parametrize("name", UNDECODABLE)
+def test_every_batch_holds_the_others_and_the_id_of_the_one(
+    shop: Shop, place: Place, database: OrderDatabase, clock: StoppedClock, logged: list[Any], name: str
+) -> None:
+    bad, *good = (place(email="a@example.org")["id"] for _ in range(3))
+    damage(database, bad, UNDECODABLE[name])
+    clock.advance(MINUTE)
+    batches = {
+        "loaded": shop.orders.load([bad, *good]),
+        "with logs": shop.orders.load_with_logs([bad, *good]),
+        "overdue": shop.duties.overdue(clock(), 10),
+        "owing": shop.duties.owing(None, 10),
+        "to expire": shop.orders.pending_since_before(clock(), 10),
+    }
+    for batch in batches.values():
+        found = {order["id"]: order for order in batch}
+        assert found.keys() == {bad, *good}
+        assert all("status" in found[order_id] for order_id in good)
+    for batch in (batches["loaded"], batches["with logs"], batches["to expire"]):
+        assert {"id", "userId", "dueBy"} in [order.keys() for order in batch]
+    errors = [line for line in logged if line["log_level"] == "error"]
+    assert {(line["event"], line["order_id"]) for line in errors} == {("order cannot be decoded", bad)}
+
+
+def test_a_batch_of_changes_with_a_damaged_log_in_it_says_which_were_written(
+    shop: Shop, place: Place, database: OrderDatabase
+) -> None:
+    """One of them was damaged after it was loaded, and another has moved on."""
+    ids = [place()["id"] for _ in range(3)]
+    before = shop.orders.load(ids)
+    changes = [
+        (order, advance(order, shop.clock(), "t", [Change("payment.authorized", {"reference": "r"})]))
+        for order in before
+    ]
+    change_status(shop, ids[1], "cancelled", actor="u")
+    damage(database, ids[2], {"$set": {"version": 7}, "$unset": {"events": ""}})
+    assert sorted(shop.orders.append_all(changes, shop.due_by())) == sorted(ids[1:])
+
+
+@pytest.mark.parametrize("name", UNFOLDABLE)
+def test_the_others_are_told_and_the_one_is_tried_again(
+    shop: Shop, place: Place, database: OrderDatabase, logged: list[Any], name: str
+) -> None:
+    post = Post()
+    shop = replace(shop, channels=(post,))
+    bad, *good = (place(email="a@example.org")["id"] for _ in range(3))
+    change_status(shop, bad, "cancelled", actor="u")
+    wanted = announce(shop, [bad, *good]).notifications
+    damage(database, bad, UNFOLDABLE[name])
+    deliver(shop, wanted)
+    assert set(good) <= set(post.told)
+    kept = {one["_id"]: one["status"] for one in database["notifications"].find()}
+    assert {kept[f"{order_id}:1:post"] for order_id in good} == {"sent"}
+    assert kept[f"{bad}:2:post"] == "pending"
+    assert {line["order_id"] for line in logged if line["log_level"] == "error"} == {bad}
+
+
+@pytest.mark.parametrize("name", {**UNDECODABLE, **OF_THE_LOG})
+def test_an_endpoint_hears_of_the_others_and_the_one_waits_for_its_next_try(
+    shop: Shop,
+    endpoint: Endpoint,
+    receiver: Receiver,
+    place: Place,
+    database: OrderDatabase,
+    clock: StoppedClock,
+    name: str,
+) -> None:
+    bad, *good = (order["id"] for order in announced(shop, place, 3))
+    change_status(shop, bad, "cancelled", actor="u")
+    announce(shop, [bad])
+    damage(database, bad, {**UNDECODABLE, **OF_THE_LOG}[name])
+    outcomes = []
+    while (outcome := deliver_next(shop, endpoint["id"])) is not None:
+        outcomes.append(outcome)
+    assert outcomes == [True] * 4
+    assert set(good) <= {json.loads(hook.body)["data"]["order"]["id"] for hook in receiver.hooks}
+    (waiting,) = (one for one in records(shop, endpoint) if (one["orderId"], one["sequence"]) == (bad, 2))
+    assert (waiting["status"], waiting["attempts"][0]["error"]) == ("pending", "order_unreadable")
+    assert waiting["dueBy"] > clock()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "order.flown"},
+        {"type": 5},
+        {"type": ["order.shipped"]},
+        {"sequence": "second"},
+        {"at": NO_TIME},
+        {"data": {"$ref": 1, "$id": NO_TIME}},
+    ],
+    ids=str,
+)
+def test_the_change_stream_and_the_feed_go_on_behind_a_change_that_cannot_be_read(
+    shop: Shop, place: Place, database: OrderDatabase, relaying: Any, event: dict[str, Any]
+) -> None:
+    stop = relaying(shop)
+    eventually(shop.changes.place)
+    bad = place()["id"]
+    (order,) = shop.orders.load([bad])
+    pushed = {**order["events"][0], "sequence": 2, "type": "order.cancelled", **event}
+    damage(database, bad, {"$set": {"version": 2}, "$push": {"events": pushed}})
+    good = place()["id"]
+    eventually(lambda: any(str(row["orderId"]) == good for row in database["feed"].find()))
+    stop()
+    relaying(shop)
+    last = place()["id"]
+    eventually(lambda: any(str(row["orderId"]) == last for row in database["feed"].find()))
+
+
+def test_an_event_of_no_known_type_is_left_out_of_the_feed_and_logged(
+    shop: Shop, database: OrderDatabase, logged: list[Any]
+) -> None:
+    first, bad, last = (str(ObjectId()) for _ in range(3))
+    entries = [
+        Entry(first, 1, "order.created"),
+        Entry(bad, 1, "order.flown"),
+        Entry(last, 1, "order.created"),
+    ]
+    shop.feed.append(entries)
+    assert [(row["_id"], str(row["orderId"])) for row in database["feed"].find()] == [(1, first), (2, last)]
+    assert [(line["event"], line["order_id"]) for line in logged] == [("event cannot be fed", bad)]
