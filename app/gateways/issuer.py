@@ -127,8 +127,11 @@ def _keys_in(text: bytes) -> dict[str | None, Key]:
     Raises ValueError where there is none.
     """
     jwks = orjson.loads(text)
+    listed = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("no JWK set")
     found: dict[str | None, Key] = {}
-    for jwk in jwks.get("keys", ()) if isinstance(jwks, dict) else ():
+    for jwk in listed:
         try:
             found[jwk.get("kid")] = of_jwk(jwk)
         except (ValueError, TypeError, AttributeError) as error:
