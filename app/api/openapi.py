@@ -19,7 +19,7 @@ VERSION = "1.0.0"
 # The files of the page that shows this description.
 _ASSETS = "service.asset"
 # What the server itself refuses, before it knows what was asked.
-_UNREAD = ("uri_too_long", "request_header_fields_too_large")
+_UNREAD = ("uri_too_long", "request_header_fields_too_large", "unavailable")
 _ALWAYS = (*_UNREAD, "internal_error")
 _TAKING_JSON = (
     "malformed_json",
@@ -33,6 +33,7 @@ _ASKING_FOR_A_TOKEN = ("unauthorized", "forbidden", "issuer_unavailable")
 _SPEAKING_JSON = ("not_acceptable", "too_many_requests", "database_unavailable")
 
 _REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
+# The page at /docs fills examples in, so a condition has none: it would fail as the page opens.
 _IN: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
         "description": "Up to 128 letters, digits, dots, dashes and underscores; else one is made.",
@@ -48,14 +49,12 @@ _IN: dict[str, dict[str, Any]] = {
         "example": "wait=5",
     },
     "If-Match": {
-        "description": "Change the order only if this is its ETag still.",
+        "description": 'Change the order only if this is its ETag still, such as `"v3"`.',
         "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
-        "example": '"v3"',
     },
     "If-None-Match": {
-        "description": "The ETag that the client has; 304 if it is the present one.",
+        "description": 'The ETag that the client has, such as `"v3"`; 304 if it is the present one.',
         "schema": {"type": "string"},
-        "example": '"v3"',
     },
 }
 _LIMITS = {

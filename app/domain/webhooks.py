@@ -35,10 +35,11 @@ MOST_TESTS = 10
 TEST_WINDOW = timedelta(minutes=1)
 
 _LABEL = "[A-Za-z0-9_-]{1,63}"
-# No user, password or fragment, and nothing that two parsers could read in two ways.
+# No user, password or fragment, and nothing that two parsers could read in two ways. It is valid in
+# ECMAScript, too.
 URL_PATTERN = (
     rf"^(https?)://({_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]{{2,45}}\])"
-    r"(?::([1-9][0-9]{0,4}))?((?:[/?][!-\"$-\[\]-~]*)?)$"
+    r'(?::([1-9][0-9]{0,4}))?((?:[/?][!-"$-\[\]-~]*)?)$'
 )
 _URL = re.compile(URL_PATTERN, re.ASCII)
 _PORTS = {"http": 80, "https": 443}
