@@ -3,7 +3,7 @@
 
 from marshmallow import EXCLUDE, Schema, fields
 
-from app.api.problems import PROBLEMS, TYPE
+from app.api.problems import MOST_FAULTS, PROBLEMS, TYPE
 from app.api.schemas import Address, Tracking
 from app.domain.order import CANCELLATION_REASONS, MOVES, PAYMENT, STATUS, STOCK
 
@@ -236,7 +236,10 @@ class Problem(Answer):
     )
     code = _text(enum=list(PROBLEMS))
     requestId = _text()
-    errors = fields.List(fields.Nested(Fault))
+    errors = fields.List(fields.Nested(Fault), metadata={"maxItems": MOST_FAULTS})
+    omittedErrors = fields.Integer(
+        metadata={"minimum": 1, "description": "How many more faults there are than `errors` names."}
+    )
     allowed = fields.List(fields.String(), metadata={"description": "With `illegal_transition`."})
     onHand = fields.Integer(metadata={"description": "With `insufficient_stock`."})
     refundable = fields.Decimal(metadata={"minimum": 0, "description": "With `refund_too_large`."})

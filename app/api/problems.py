@@ -3,7 +3,7 @@
 `PROBLEMS` is the one list of their codes. A code is stable, and so is the `type` made of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -20,6 +20,11 @@ from app.domain.money import to_text
 
 TYPE = "urn:problem:order-service:"
 RETRY_AFTER_SECONDS = 2
+MOST_FAULTS = 100
+# A problem is small, however much the request had in it that could be repeated.
+_MOST_FAULT_BYTES = 16 * 1024
+_LONGEST_POINTER = 256
+_LONGEST_INSTANCE = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +75,7 @@ PROBLEMS = {
     "issuer_unavailable": Kind(503, "Tokens cannot be verified now"),
     "database_unavailable": Kind(503, "The database cannot be reached"),
     "stock_busy": Kind(503, "The stock is being changed"),
+    "unavailable": Kind(503, "The service is busy"),
     "not_ready": Kind(503, "The service cannot take orders now"),
 }
 
@@ -128,16 +134,32 @@ def problem(
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": quote(request.script_root + request.path),
+        "instance": quote((request.script_root + request.path)[:_LONGEST_INSTANCE]),
         "code": code,
         "requestId": g.request_id,
         **extensions,
     }
     if faults:
-        body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in faults]
+        shown = list(_shown(faults))
+        body["errors"] = shown
+        if omitted := len(faults) - len(shown):
+            body["omittedErrors"] = omitted
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(headers or {})}
     return answer(body, kind.status, headers, media_type="application/problem+json")
+
+
+def _shown(faults: Sequence[Fault]) -> Iterator[dict[str, str]]:
+    """The first faults, as many as a problem has room for."""
+    room = _MOST_FAULT_BYTES
+    for fault in faults[:MOST_FAULTS]:
+        pointer = fault.pointer
+        if len(pointer) > _LONGEST_POINTER:
+            pointer = f"{pointer[:_LONGEST_POINTER]}…"
+        room -= len(orjson.dumps(pointer)) + len(fault.detail)
+        if room < 0:
+            return
+        yield {"pointer": pointer, "detail": fault.detail}
 
 
 def init_app(app: Flask) -> None:

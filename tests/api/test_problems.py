@@ -141,6 +141,47 @@ def test_a_database_that_cannot_be_reached_is_503_with_a_time_to_come_back() -> 
         assert client.get("/healthz").status_code == 200
 
 
+def test_a_problem_names_100_faults_and_how_many_more_there_are(client: FlaskClient) -> None:
+    unknown = {f"field{number}": 1 for number in range(2500)}
+    body = check(client.post("/orders", json={**SAMPLE, **unknown}), 422, "invalid_input")
+    assert len(body["errors"]) == 100
+    assert body["omittedErrors"] == 2400
+    assert "2500" in body["detail"]
+
+
+def test_a_problem_with_few_faults_names_them_all(client: FlaskClient) -> None:
+    body = check(client.post("/orders", json={**SAMPLE, "color": "red", "size": 3}), 422, "invalid_input")
+    assert {fault["pointer"] for fault in body["errors"]} == {"/color", "/size"}
+    assert "omittedErrors" not in body
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{%s}" % b",".join(b'"%d":1' % number for number in range(24_000)),
+        b"{%s}" % b",".join(b'"%s%d":1' % (b"\\u0001" * 40, number) for number in range(1000)),
+        b'{"%s":1}' % (b"a" * 250_000),
+        b'{"%s":1}' % ("\N{GRINNING FACE}" * 60_000).encode(),
+        b'{"metadata":{%s}}' % b",".join(b'"%s%d":1' % (b"~" * 5000, number) for number in range(20)),
+        b'{"products":[%s]}' % b",".join([b"{}"] * 200),
+        b"[%s]" % b",".join([b"NaN"] * 60_000),
+        b'{"a":1%s}' % (b',"a":1' * 40_000),
+    ],
+)
+def test_no_body_makes_a_problem_large(client: FlaskClient, raw: bytes) -> None:
+    answer = client.post("/orders", data=raw, content_type="application/json")
+    assert answer.status_code in (400, 422)
+    assert answer.get_json()["errors"]
+    assert len(answer.data) < 32 * 1024
+
+
+def test_no_path_makes_a_problem_large(client: FlaskClient) -> None:
+    answer = client.get("/" + "é" * 4000, query_string={f"{'x' * 50}{number}": "y" for number in range(100)})
+    assert len(answer.data) < 32 * 1024
+    listed = client.get("/orders", query_string={f"{'x' * 20}{number}": "y" for number in range(300)})
+    assert listed.get_json()["omittedErrors"] == 200
+
+
 def test_every_refusal_of_the_domain_has_its_problem() -> None:
     kinds = list(OrderServiceError.__subclasses__())
     for kind in kinds:
