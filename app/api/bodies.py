@@ -20,6 +20,7 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 
 _NESTING = (dict, list)
+_CUT_SHORT = "The request body ended early, or its chunked encoding is invalid."
 
 
 def read_json(request: Request) -> Any:
@@ -90,7 +91,9 @@ def _raw(request: Request) -> bytes:
         raise
     except Exception as error:
         # Each server has errors of its own for what it cannot read.
-        raise Problem("bad_request", "The body breaks off, or its chunks are none.") from error
+        raise Problem("bad_request", _CUT_SHORT) from error
+    if request.content_length is not None and len(raw) < length:
+        raise Problem("bad_request", _CUT_SHORT)
     if len(raw) > MAX_BYTES:
         raise RequestEntityTooLarge
     return raw

@@ -128,3 +128,27 @@ def test_what_is_no_proper_http_is_refused_with_a_problem(web: httpx.URL) -> Non
         with connected(web) as client:
             client.sendall(sent)
             assert read_problem(all_of(client)) == answered, sent[:80]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: 1000\r\n\r\n" + json.dumps(SAMPLE).encode(),
+        b"Content-Length: 1000\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n"
+        % (len(json.dumps(SAMPLE)), json.dumps(SAMPLE).encode()),
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s"
+        % (len(json.dumps(SAMPLE)), json.dumps(SAMPLE).encode()),
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n"
+        % (len(json.dumps(SAMPLE)), json.dumps(SAMPLE).encode()),
+        b"Transfer-Encoding: chunked\r\n\r\nfff\r\n" + json.dumps(SAMPLE).encode(),
+        b"Transfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_a_body_that_ends_early_is_refused_and_nothing_is_done(web: httpx.URL, sent: bytes) -> None:
+    before = httpx.get(f"{web}/orders").json()["orders"]
+    with connected(web) as client:
+        client.sendall(LINE + sent)
+        client.shutdown(socket.SHUT_WR)
+        assert read_problem(all_of(client)) == (400, "bad_request")
+    assert httpx.get(f"{web}/orders").json()["orders"] == before
