@@ -41,7 +41,7 @@ class Nginx(Server):
         self.tls_port = free_port()
         for old, new in {
             "server web:3003;": f"server {HOST}:{behind};",
-            "listen 8443 ssl;": f"listen {HOST}:{self.tls_port} ssl;",
+            "listen 8443 ": f"listen {HOST}:{self.tls_port} ",
             "/tmp/": f"{directory}/",
             "10.0.0.0/8 1;": f"{HOST} 1;",
             **(changes or {}),
@@ -66,7 +66,7 @@ class Nginx(Server):
         if nginx is None:
             raise Failed("nginx is missing: apt-get install nginx-light (Debian, Ubuntu)")
         configuration = self.directory / "nginx.conf"
-        text = self._text.replace("listen 8080;", f"listen {HOST}:{self.port};")
+        text = self._text.replace("listen 8080 ", f"listen {HOST}:{self.port} ")
         configuration.write_text(text)
         return [nginx, "-p", str(self.directory), "-c", str(configuration), "-g", "daemon off;"]
 

@@ -12,6 +12,7 @@ from flask import Flask, Response, g, request
 
 from app.api.callers import require
 from app.api.declarations import OPEN, Declared
+from app.api.forwarded import FORWARDED_FOR
 from app.api.problems import Problem
 from app.domain.access import ANYONE, Caller
 from app.domain.errors import NotFound, NotSignedIn
@@ -44,7 +45,7 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
         """Lets through to a route who may call it, and shows him no orders but those that he may see."""
         if request.endpoint is None:
             return
-        if metrics_port and (request.environ["SERVER_PORT"] == metrics_port) != (request.endpoint == METRICS):
+        if not _is_shown(request.endpoint, metrics_port):
             raise NotFound("There is nothing here.")
         declared: Declared | None = getattr(app.view_functions[request.endpoint], "declared", None)
         if declared is None:
@@ -78,6 +79,13 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
     app.before_request(arrive)
     app.before_request(admit)
     app.after_request(leave)
+
+
+def _is_shown(endpoint: str, metrics_port: str) -> bool:
+    """Whether an endpoint is there on this port; without a port of their own, no proxy gets the metrics."""
+    if not metrics_port:
+        return endpoint != METRICS or FORWARDED_FOR not in request.environ
+    return (request.environ["SERVER_PORT"] == metrics_port) == (endpoint == METRICS)
 
 
 def _request_id() -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.api import (
     access,
@@ -20,6 +19,7 @@ from app.api import (
     stock,
     webhooks,
 )
+from app.api.forwarded import believing
 from app.domain.access import Caller
 from app.services.shop import Shop
 from app.services.vitals import Vitals
@@ -41,8 +41,7 @@ def application(
     app.extensions["vitals"] = Vitals(shop)
 
     if proxies := shop.settings.trusted_proxies:
-        # The host comes as it is, and by it alone nobody is to reach the port of the metrics.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1, x_host=0, x_prefix=1)  # type: ignore[method-assign]
+        app.wsgi_app = believing(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]
     access.init_app(app, who_calls)
     if count:
         limits.init_app(app, count)

@@ -150,6 +150,19 @@ def test_links_lead_back_through_the_proxy_under_its_path_and_the_services(
     assert httpx.get(f"{stack.base_url}/metrics").status_code == 200
 
 
+@pytest.mark.parametrize("prefix", ["/v2", "/shop/orders/v2", "/stock"])
+def test_metrics_are_hidden_under_any_prefix_and_a_product_of_that_name_is_not(
+    start_stack: StackStarter, nginx: ProxyStarter, prefix: str
+) -> None:
+    stack = start_stack(roles={"web": 1}, settings={"API_PREFIX": prefix, "TRUSTED_PROXIES": "1"})
+    proxy = nginx(stack.port)
+    assert httpx.get(f"{stack.base_url}/metrics").status_code == 200
+    for path in ("/metrics", "/metrics/", "//metrics", "/%6Detrics", "/x/../metrics"):
+        assert httpx.get(f"{proxy.url}{prefix}{path}").status_code == 404, path
+    level = httpx.put(f"{proxy.url}{prefix}/stock/metrics", json={"onHand": 3})
+    assert (level.status_code, level.json()["productId"]) == (201, "metrics")
+
+
 def test_limits_are_those_of_the_client_and_not_of_the_proxy(
     start_stack: StackStarter, nginx: ProxyStarter
 ) -> None:
@@ -178,6 +191,8 @@ def test_what_the_proxy_itself_refuses_is_a_problem_too(
         (proxy, "/x/../metrics", ""): (404, "not_found"),
         (proxy, "/api/metrics", ""): (404, "not_found"),
         (proxy, "/shop/metrics", ""): (404, "not_found"),
+        (proxy, "/shop/any/prefix/metrics", ""): (404, "not_found"),
+        (proxy, "/v2/metrics//", ""): (404, "not_found"),
         (away, "/orders", ""): (503, "unavailable"),
     }
     for (where, path, header), (status, code) in refused.items():

@@ -146,7 +146,7 @@ def test_the_proxy_of_compose_finds_web_and_is_found() -> None:
     assert nginx["volumes"] == ["./nginx.conf:/etc/nginx/nginx.conf:ro"]
     configuration = (DEPLOY / "nginx.conf").read_text()
     assert re.findall(r"(?m)^ +server (\S+);", configuration) == [f"web:{TABLE['port'].default}"]
-    assert nginx["ports"][0].rpartition(":")[2] in re.findall(r"(?m)^ +listen (\d+);", configuration)
+    assert nginx["ports"][0].rpartition(":")[2] in re.findall(r"(?m)^ +listen (\d+)\b", configuration)
     assert set(nginx["networks"]) & set(web["networks"])
     assert web["environment"]["TRUSTED_PROXIES"] == "1"
 
