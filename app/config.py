@@ -144,6 +144,14 @@ class Settings:
     body_timeout: Annotated[
         timedelta, Setting(duration, "20s", "How long a client may take to send a request's body.")
     ]
+    waits_per_caller: Annotated[
+        int,
+        Setting(
+            whole(0, 200),
+            "20",
+            "How many requests with `Prefer: wait` one caller may have waiting in one web process.",
+        ),
+    ]
     api_prefix: Annotated[str, Setting(prefix, "/", "A path in front of all paths, such as `/api`.")]
     default_currency: Annotated[
         str, Setting(currency, "USD", "The currency of an order that names none (ISO 4217).")

@@ -1,7 +1,9 @@
 """How gunicorn serves the web process: many waiting requests on few workers, metrics from all of them."""
 
 import contextlib
+import ctypes
 import os
+import resource
 import sys
 import tempfile
 from multiprocessing import get_context
@@ -21,7 +23,9 @@ keepalive = int(os.environ.get("KEEPALIVE") or 75)
 timeout = 30
 graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 25)
 
+sendfile = False  # it would pass the connection's own limits by
 limit_request_line = 8190
+# All of them together may have 64 KiB, see deploy/connections.py.
 limit_request_fields = 64
 limit_request_field_size = 8190
 # What proxies forward is for the application alone to believe, by TRUSTED_PROXIES.
@@ -33,6 +37,8 @@ errorlog = "-"
 logger_class = "deploy.log.Log"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
 control_socket_disable = True
+
+_MMAP_THRESHOLD = -3
 
 # A worker opens its database connections after the fork, which a preloaded application could not.
 preload_app = False
@@ -57,6 +63,9 @@ def on_starting(server: object) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="order-service-")
     Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
     _remove_counts()
+    # A connection needs a file descriptor, and many systems start processes with 1,024 of them.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _check_database(mongo_uri: str) -> None:
@@ -75,13 +84,21 @@ def _check_database(mongo_uri: str) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Set how long a request may take in all, and say when the broker is missing."""
+    """Set what clients may take and which paths are always answered, and say when the broker is missing."""
     from app.config import Settings  # noqa: PLC0415 - not before gunicorn has set the path
     from app.gateways import broker  # noqa: PLC0415
 
-    broker.watch(Settings.from_env().redis_url)
+    settings = Settings.from_env()
+    broker.watch(settings.redis_url)
     # Enough for a slow body, the longest wait that a client may prefer, and an answer that is read slowly.
     worker.request_seconds = int(os.environ.get("REQUEST_TIMEOUT") or 90)
+    worker.send_seconds = int(os.environ.get("SEND_TIMEOUT") or 20)
+    worker.metrics_port = settings.metrics_port or 0
+    path = settings.api_prefix
+    worker.rooms = {f"{path}/healthz": 0, f"{path}/readyz": worker.reserve // 2}
+    # Large answers come from and go back to the system, instead of leaving holes in the heap.
+    with contextlib.suppress(AttributeError):  # a C library other than glibc
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 128 * 1024)
 
 
 def child_exit(server: object, worker: Any) -> None:

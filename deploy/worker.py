@@ -1,10 +1,8 @@
-"""The web process's worker: gunicorn's for gevent, which left to itself waits for some slow clients for ever.
+"""The web process's worker: gunicorn's for gevent, which by itself lets slow clients stay for ever."""
 
-For the head of a request, and between two, it waits `keepalive` seconds; for a body the application waits
-BODY_TIMEOUT. What is left are clients that do not read their answers.
-"""
-
+import contextlib
 import secrets
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,14 +11,71 @@ import orjson
 from gunicorn import util
 from gunicorn.workers.ggevent import GeventWorker
 
+from deploy.connections import Connection, Connections, Limits
+
+# How many connections stay free of requests, for probes to be answered whatever else goes on.
+RESERVE = 100
+HEAD_SECONDS = 15
+HELD_BYTES = 16 * 1024 * 1024
+
 
 class Worker(GeventWorker):
-    """Ends every request in time, and refuses what is no proper HTTP in the form of all refusals."""
+    """Ends every request in time, answers probes always, and refuses malformed HTTP with a problem.
+
+    `rooms` says for some paths how many connections must stay free while they are served.
+    """
 
     request_seconds = 90
+    send_seconds = 20
+    metrics_port = 0
+    rooms: Mapping[str, int] = {}
+
+    @property
+    def reserve(self) -> int:
+        """How many connections stay free of ordinary requests."""
+        return min(RESERVE, int(self.cfg.worker_connections) // 2)
+
+    def run(self) -> None:
+        """Serves until told to end."""
+        most = int(self.cfg.worker_connections)
+        idle = self.cfg.keepalive or HEAD_SECONDS
+        head = min(idle, HEAD_SECONDS)
+        self._connections = Connections(Limits(most, HELD_BYTES, idle, head, self.send_seconds))
+        # Gunicorn stops to accept at this number; the one that counts is that of `Connections`.
+        self.worker_connections = 2 * most
+        super().run()
+
+    def notify(self) -> None:
+        """Once a second: the sign of life, and what had to be closed or refused."""
+        super().notify()
+        connections = self._connections
+        if connections.closed or connections.refused:
+            counts = (connections.closed, connections.refused)
+            self.log.warning("Connections ran short: %s closed, %s requests refused", *counts)
+            connections.closed = connections.refused = 0
+
+    def timeout_ctx(self) -> Any:
+        """Nothing, since a connection itself limits how long it waits for a request."""
+        return contextlib.nullcontext()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serves a connection."""
+        connection = Connection(client, self._connections)
+        if not self._connections.admit(connection):
+            connection.close()
+            return
+        try:
+            super().handle(listener, connection, addr)
+        finally:
+            self._connections.leave(connection)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        """Serves a request; who is too slow for it loses the connection."""
+        """Serves a request; a client that is too slow for it loses the connection."""
+        if not self._connections.begin(sock, self._room(listener_name, req)):
+            status, title = HTTPStatus.SERVICE_UNAVAILABLE, "The service is busy"
+            detail = "Too many requests are under way, so nothing was done."
+            _refuse(sock, status, "unavailable", title, detail, "Retry-After: 2\r\n")
+            raise StopIteration
         limit = gevent.Timeout(self.request_seconds)
         try:
             with limit:
@@ -29,7 +84,15 @@ class Worker(GeventWorker):
             if expired is not limit:
                 raise
             self.log.warning("A request was not over after %s s", self.request_seconds)
+            sock.reset()
             raise StopIteration from None
+        finally:
+            self._connections.end(sock)
+
+    def _room(self, listener_name: Any, req: Any) -> int:
+        if self.metrics_port and listener_name[1] == self.metrics_port:
+            return self.reserve // 2
+        return self.rooms.get(req.path, self.reserve)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
         """Answers with a problem (RFC 9457), whose status is the one that gunicorn has for it."""
@@ -40,25 +103,29 @@ class Worker(GeventWorker):
         status = HTTPStatus(int(page.text.split(b" ", 2)[1]))
         title = status.phrase.removeprefix("Request-")  # of "Request-URI", as it was called once
         code = "internal_error" if status == 500 else title.lower().replace(" ", "_")
-        request_id = secrets.token_hex(16)
-        problem = {
-            "type": f"urn:problem:order-service:{code}",
-            "title": title,
-            "status": status,
-            "detail": "The request could not be read, so nothing was done.",
-            "code": code,
-            "requestId": request_id,
-        }
-        body = orjson.dumps(problem)
-        head = (
-            f"HTTP/1.1 {status.value} {title}\r\nConnection: close\r\n"
-            f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Request-ID: {request_id}\r\nCache-Control: no-store\r\n\r\n"
-        )
-        try:
-            util.write_nonblock(client, head.encode() + body)
-        except OSError:
-            self.log.debug("Nobody was there to read a refusal.")
+        _refuse(client, status, code, title, "The request could not be read, so nothing was done.")
+
+
+def _refuse(client: Any, status: HTTPStatus, code: str, title: str, detail: str, fields: str = "") -> None:
+    """Sends a problem without the application, and announces the end of the connection."""
+    request_id = secrets.token_hex(16)
+    problem = {
+        "type": f"urn:problem:order-service:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "requestId": request_id,
+    }
+    body = orjson.dumps(problem)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n{fields}"
+        f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
+        f"X-Request-ID: {request_id}\r\nCache-Control: no-store\r\n\r\n"
+    )
+    # A client that is gone, or reads nothing, gets nothing.
+    with contextlib.suppress(OSError):
+        util.write_nonblock(client, head.encode() + body)
 
 
 class _Page:

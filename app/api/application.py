@@ -16,6 +16,7 @@ from app.api import (
     reconciliations,
     refunds,
     service,
+    shares,
     stock,
     webhooks,
 )
@@ -45,6 +46,7 @@ def application(
     access.init_app(app, who_calls)
     if count:
         limits.init_app(app, count)
+    shares.init_app(app)
     browsers.init_app(app)
     api = openapi.begin(app)
     problems.init_app(app)

@@ -58,8 +58,13 @@ def _whom() -> dict[str, str]:
     declared: Declared | None = getattr(view, "declared", None)
     if declared and declared.scope is OPEN:
         return {ADDRESS: address}
+    return {CALLER: counted_as(), ADDRESS: address}
+
+
+def counted_as() -> str:
+    """The caller as one that is limited: by the subject of the token, or by the address without one."""
     caller = g.get("caller", ANYONE)
-    return {CALLER: f"of/{address}" if caller is ANYONE else f"sub/{caller.subject}", ADDRESS: address}
+    return f"of/{network_of(request.remote_addr or '')}" if caller is ANYONE else f"sub/{caller.subject}"
 
 
 def _refusal() -> Response | None:

@@ -15,6 +15,7 @@ from app.api.declarations import declares
 from app.api.paging import LIKE_AN_ORDER, after, fitting, listing
 from app.api.parsing import Blueprint
 from app.api.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
+from app.api.shares import waiting
 from app.domain.errors import OrderUnreadable
 from app.domain.order import Order
 from app.services import ordering
@@ -52,19 +53,19 @@ def place(draft: Any) -> Response:
     Accepted as soon as it is durable; payment and stock follow. `Prefer: wait` waits for them.
     """
     key = headers.idempotency_key(required=shop().settings.require_idempotency_key)
-    seconds = headers.wait()
     require_own_email(draft.get("email"))
-    placed = ordering.place_order(
-        shop(),
-        draft,
-        actor=caller(),
-        key=key,
-        digest=digest(g.body) if key else "",
-        waits=seconds is not None,
-        origin=origin(),
-    )
-    structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
-    order = ordering.first_answer(shop(), placed, seconds)
+    with waiting(headers.wait()) as seconds:
+        placed = ordering.place_order(
+            shop(),
+            draft,
+            actor=caller(),
+            key=key,
+            digest=digest(g.body) if key else "",
+            waits=seconds is not None,
+            origin=origin(),
+        )
+        structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
+        order = ordering.first_answer(shop(), placed, seconds)
     told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
     if placed.replayed:
         told["Idempotent-Replayed"] = "true"
