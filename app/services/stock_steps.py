@@ -1,6 +1,7 @@
 """The steps that move stock: each in one transaction with the orders that it moves for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from time import sleep
 
 import structlog
 
@@ -18,8 +19,12 @@ from app.tracing import about
 
 log = structlog.get_logger()
 
-# Seconds that a batch meets write conflicts before it goes on without the products that are locked.
+# Seconds that a batch meets write conflicts before it goes on without the locked products, and a part of a
+# batch before it is halved.
 _PATIENCE = 0.2
+_PATIENCE_OF_A_PART = 0.05
+# Seconds between two looks at a product. If it is locked at both, no living worker is likely to hold it.
+_PAUSE = 0.15
 
 # How much of each product, by order id: below zero it leaves the stock, above it comes back.
 Quantities = Mapping[str, Mapping[str, int]]
@@ -146,18 +151,27 @@ def _in_transactions(shop: Shop, step: Step, due: Sequence[Order], work: Work) -
     try:
         return _in_one(shop, due, work, _PATIENCE)
     except StockBusy:
-        held = shop.stock.locked({product for order in due for product in quantities(order)})
+        held = _locked(shop, due)
     free = [order for order in due if not held & quantities(order).keys()]
     wait_for_stock(shop, step.name, [order for order in due if held & quantities(order).keys()])
-    return _in_halves(shop, step, free, work)
+    return _in_halves(shop, step, free, work, _PATIENCE)
 
 
-def _in_halves(shop: Shop, step: Step, orders: Sequence[Order], work: Work) -> list[str]:
-    """The same, in ever smaller transactions, without waiting for any lock."""
+def _locked(shop: Shop, orders: Sequence[Order]) -> set[str]:
+    held = shop.stock.locked({product for order in orders for product in quantities(order)})
+    if held:
+        sleep(_PAUSE)
+    return shop.stock.locked(held)
+
+
+def _in_halves(
+    shop: Shop, step: Step, orders: Sequence[Order], work: Work, patience: float = _PATIENCE_OF_A_PART
+) -> list[str]:
+    """The same, in ever smaller transactions, which hardly wait for a lock."""
     if not orders:
         return []
     try:
-        return _in_one(shop, orders, work, 0)
+        return _in_one(shop, orders, work, patience)
     except StockBusy:
         if len(orders) == 1:
             wait_for_stock(shop, step.name, orders)

@@ -27,16 +27,18 @@ class Updated:
     refused: dict[int, PyMongoError] = field(default_factory=dict)
 
 
-def update_each(collection: Collection[Document], updates: Sequence[UpdateOne]) -> Updated:
-    """Makes the updates in one round trip. The ones for locked documents may be made twice.
+def update_each(
+    collection: Collection[Document], updates: Sequence[UpdateOne], seconds: float = _PROMPT
+) -> Updated:
+    """Makes the updates in one round trip, if that takes no longer than so many seconds.
 
-    Raises DatabaseUnavailable.
+    The ones for locked documents may be made twice. Raises DatabaseUnavailable.
     """
     if not updates:
         return Updated()
     with reachable():
         try:
-            with pymongo.timeout(_PROMPT):
+            with pymongo.timeout(seconds):
                 return Updated(collection.bulk_write(list(updates), ordered=False).matched_count)
         except BulkWriteError as error:
             if not error.timeout:
@@ -63,18 +65,16 @@ def locked(collection: Collection[Document], keys: Iterable[Any], touch: Documen
     Raises DatabaseUnavailable.
     """
     found: set[Any] = set()
-    left = list(keys)
     with reachable(), collection.database.client.start_session() as session:
-        while left:
+        for key in keys:
+            # One transaction for each, so that it holds a lock itself for as short as possible.
             session.start_transaction()
             try:
-                while left:
-                    collection.update_one({"_id": left[-1]}, touch, session=session)
-                    left.pop()
+                collection.update_one({"_id": key}, touch, session=session)
             except OperationFailure as error:
                 if error.code != WRITE_CONFLICT:
                     raise
-                found.add(left.pop())
+                found.add(key)
             finally:
                 session.abort_transaction()
     return found

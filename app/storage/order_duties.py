@@ -6,6 +6,7 @@ it has failed, and `announced` is the sequence up to which notifications are rec
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import structlog
 from bson import ObjectId
@@ -36,6 +37,9 @@ Place = tuple[datetime, str]
 # A document may hold something else than a number there.
 _ONE_MORE = {"$add": [{"$cond": [{"$isNumber": "$attempts"}, "$attempts", 0]}, 1]}
 
+
+# Seconds that the note of an announcement waits for an order that is locked; nothing hangs on it.
+_AT_MOST = 0.3
 
 _Update = Callable[[Collection[Document], Sequence[UpdateOne]], Updated]
 
@@ -111,7 +115,7 @@ class OrderDuties:
 
         One that owed nothing more, but has moved on since, is left to the announcement of what moved it.
         """
-        self._write(update_each, [_announced(order) for order in orders])
+        self._write(partial(update_each, seconds=_AT_MOST), [_announced(order) for order in orders])
 
     def _page(self, until: Document, after: Place | None, limit: int) -> list[Order]:
         condition: Document = {"dueBy": until or {"$exists": True}}

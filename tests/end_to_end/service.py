@@ -134,6 +134,13 @@ class Service:
         wanted = {name.replace("__", "."): value for name, value in fields.items()}
         return self.database.orders.count_documents({**among, **wanted})
 
+    def end_transactions(self) -> None:
+        """What MongoDB does by itself after 60 to 90 seconds: end the transactions of dead processes.
+
+        It ends those of living ones, too, which start again.
+        """
+        self.database.client.admin.command("killAllSessions", [])
+
     def versions(self, order_ids: Iterable[str]) -> dict[str, int]:
         """How many events each of these orders has."""
         return {order_id: self.get(order_id)["version"] for order_id in order_ids}

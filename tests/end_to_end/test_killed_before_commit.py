@@ -24,8 +24,9 @@ OTHERS = ("bread", "cheese", "dates", "eggs")
 ORDERS, WORKERS = 40, 2
 # What each process says of a server with such a limit, as it starts.
 WARNING = "transactionLifetimeLimitSeconds=5"
-# Seconds in which orders of other products are confirmed after the kill, beside what they always take.
-LIMIT = 2.0
+# Seconds in which orders of other products are confirmed after the kill, if the machine takes no longer
+# for them without one than the second figure. A busy machine may take longer in proportion.
+LIMIT, USUAL = 2.0, 0.5
 
 
 class Killer:
@@ -80,11 +81,10 @@ def test_other_products_are_confirmed_within_two_seconds_of_the_kill(
         limit = service.database.client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
         assert limit["transactionLifetimeLimitSeconds"] == 60
         assert service.count(locked, status="pending") == len(locked)
-        assert seconds < LIMIT + usual
+        assert seconds < LIMIT * max(1.0, usual / USUAL)
         assert not [line for line in service.faults_logged() if "reached" in line]
 
-        # What MongoDB does by itself when the time is over.
-        service.database.client.admin.command("killAllSessions", [])
+        service.end_transactions()
         everything = [*locked, *itertools.chain(*before.values(), *others.values())]
         service.come_to_rest(everything)
         assert service.count(everything, status="confirmed") == len(everything)

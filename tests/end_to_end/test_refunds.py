@@ -49,8 +49,8 @@ def test_no_refund_is_lost_or_doubled_though_workers_are_killed_among_them(
         service.stack.kill("worker")
         service.stack.start("worker")
 
-    # For the lock of a dead worker: MongoDB keeps it for up to 90 seconds.
-    service.come_to_rest(ids, timeout=180)
+    service.end_transactions()
+    service.come_to_rest(ids, timeout=90)
     assert set(answers) == {202, 409}
     assert [fault for order_id in ids for fault in _faults(service, order_id)] == []
     held = sum(_held(service, order_id) for order_id in ids)

@@ -53,8 +53,8 @@ def test_orders_are_done_once_though_workers_are_killed_twenty_times(
         cut_off += service.count(wave, dueBy={"$exists": True}) > 0
         service.stack.start("worker")
 
-    # MongoDB keeps the lock of a dead worker for up to 90 seconds.
-    service.come_to_rest(ids, timeout=180)
+    service.end_transactions()
+    service.come_to_rest(ids, timeout=90)
     assert cut_off >= KILLS // 4, "most of the workers had nothing to do when they were killed"
     assert len(ids) == ORDERS
     assert service.count(ids, status="confirmed") == ORDERS
