@@ -5,11 +5,13 @@ from typing import Any
 import structlog
 from celery.beat import Scheduler
 
+from app.gateways.broker import Broker
 from app.metrics import Metrics
+from tasks.celery import queue_of
 from tasks.composition import settings
 from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
-from tasks.schedule import SCHEDULE
+from tasks.schedule import MOST_WAITING, SCHEDULE
 from tasks.starting import await_database, watch_broker
 
 # Seconds between two ticks at most.
@@ -23,6 +25,7 @@ class LeasedScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._lease = Lease(settings().redis_url, "beat")
+        self._broker = Broker(settings().redis_url)
         self._works = False
         self._holder: str | None = None
         # A lazy one is only looked at, for the lines that Celery begins with.
@@ -53,7 +56,9 @@ class LeasedScheduler(Scheduler):
         return min(super().tick(*args, **kwargs), _TICK)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Sends one task."""
+        """Sends one task, unless no worker takes them."""
+        if self._broker.waiting().get(queue_of(entry.task), 0) >= MOST_WAITING:
+            return
         super().apply_entry(entry, producer)
         self._metrics.count("beat_messages_total", entry.name)
 

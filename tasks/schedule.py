@@ -14,8 +14,7 @@ EVERY = {
     "maintenance.purge": timedelta(hours=1),
 }
 
-# A tick that no worker took up before the next one is of no use to anybody.
-SCHEDULE = {
-    name: {"task": name, "schedule": interval, "options": {"expires": interval.total_seconds()}}
-    for name, interval in EVERY.items()
-}
+SCHEDULE = {name: {"task": name, "schedule": interval} for name, interval in EVERY.items()}
+# While so many messages wait, no more are sent: one that waits does what the next one would do. They do not
+# expire instead, since a worker whose clock is fast would drop them all.
+MOST_WAITING = 2 * len(EVERY)

@@ -166,3 +166,49 @@ def test_payments_that_name_no_order_of_ours_are_reported_where_there_is_money_o
     found = differences(shop, reconciled(shop))
     assert {one["kind"] for one in found} == {"payment_orphaned"}
     assert sorted(one["ids"]["reference"] for one in found) == ["payment 0", "payment 1", "payment 2"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"enabled": False, "disabledReason": "requested"},
+        {"events": ["order.shipped"]},
+        {"createdAt": "now", "updatedAt": "now"},
+        {"updatedAt": "now"},
+    ],
+    ids=["disabled", "asks for others", "created since", "changed since"],
+)
+def test_an_endpoint_misses_nothing_that_it_did_not_ask_for_at_the_time(
+    healthy: Healthy, shop: Shop, database: OrderDatabase, change: dict[str, Any]
+) -> None:
+    """Without any change it misses one delivery; the record of it is gone."""
+    healthy.fill(hundreds=1)
+    Planter(healthy, shop.payments).plant(["delivery_missing"])  # type: ignore[arg-type]
+    healthy.clock.advance(2 * MINUTE)
+    assert reconciled(shop)["found"] == {"delivery_missing": 1}
+    fields = {name: shop.clock() if value == "now" else value for name, value in change.items()}
+    database["webhook_endpoints"].update_one({}, {"$set": fields})
+    assert reconciled(shop)["found"] == {}
+
+
+def test_deliveries_whose_retention_is_over_are_not_missing(
+    healthy: Healthy, shop: Shop, database: OrderDatabase
+) -> None:
+    """They are removed, and their orders stay."""
+    healthy.fill(hundreds=1)
+    database["webhook_deliveries"].delete_many({})
+    healthy.clock.advance(timedelta(days=shop.settings.delivery_retention_days))
+    assert "delivery_missing" not in reconciled(shop)["found"]
+
+
+def test_a_missing_delivery_that_is_recorded_again_is_due(
+    healthy: Healthy, shop: Shop, database: OrderDatabase
+) -> None:
+    healthy.fill(hundreds=1)
+    planted = Planter(healthy, shop.payments).plant(["delivery_missing"])  # type: ignore[arg-type]
+    healthy.clock.advance(2 * MINUTE)
+    assert reconciled(shop, repair=True)["repaired"] == 1
+    missed = {"orderId": planted["delivery_missing"], "sequence": 1}
+    (delivery,) = database["webhook_deliveries"].find(missed)
+    assert delivery["status"] == "pending"
+    assert delivery["dueBy"] <= shop.clock()
