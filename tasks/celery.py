@@ -12,6 +12,7 @@ from celery.signals import (
     worker_ready,
 )
 from kombu.entity import Queue
+from kombu.transport import virtual
 
 from app.config import ConfigError
 from app.gateways.broker import QUEUES
@@ -41,6 +42,9 @@ def begin(**_: object) -> None:
     """Before the worker forks."""
     configure_logging()
     await_database()
+    # A message that a worker has is gone from the broker, begun or not. When a connection ends, Kombu would
+    # put back those not begun, and where the broker is gone write them, with ids of orders, into a file.
+    virtual.Channel.do_restore = False
     share_counts(settings().metrics_port)
 
 

@@ -1,5 +1,6 @@
 """Orders to write mails about, and the mails read back from the bytes that would go to a server."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from email import message_from_bytes, policy
@@ -11,7 +12,7 @@ import pytest
 
 from app.domain import order as orders
 from app.domain.money import to_minor
-from app.domain.notifications import Delivery, Notification
+from app.domain.notifications import Channel, Delivery, Notification
 from app.domain.order import Change, Order, Personal
 from app.gateways.mail import MailChannel
 from app.gateways.smtp import SmtpSession
@@ -89,6 +90,10 @@ class Outbox:
         return Delivery("sent")
 
 
+def delivered(channel: Channel, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
+    return list(channel.deliver(notifications))
+
+
 @cache
 def channel_from(mail_from: str) -> MailChannel:
     return MailChannel("smtp://127.0.0.1:1", mail_from)
@@ -98,7 +103,8 @@ def mail_of(order: Order, kind: str, mail_from: str = "The Shop <orders@shop.exa
     outbox = Outbox()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SmtpSession, "send", lambda _, *letter: outbox.send(*letter))
-        assert channel_from(mail_from).deliver([(notification_of(order, kind), order)]) == [Delivery("sent")]
+        batch = [(notification_of(order, kind), order)]
+        assert delivered(channel_from(mail_from), batch) == [Delivery("sent")]
     return outbox.letters[0]
 
 

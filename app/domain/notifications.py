@@ -1,6 +1,6 @@
 """What it means to announce an event: the record of it, the channels it goes by, and what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol, TypedDict
 
@@ -44,8 +44,10 @@ class Channel(Protocol):
     def wants(self, order: Order, event_type: str) -> bool:
         """Whether events of this type of this order are told here."""
 
-    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
-        """One outcome for each notification, in order; an expected fault is an outcome, not an exception.
+    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
+        """One outcome for each notification, in order, as it comes; closing it ends the delivery.
+
+        An expected fault is an outcome, not an exception.
 
         Each order is as of its event. A notification may come twice, after a crash: the receiver must be
         able to tell that it is the same.

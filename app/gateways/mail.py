@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -85,14 +85,15 @@ class MailChannel:
         """The events with a subject, of orders with a mail address."""
         return event_type in SUBJECTS and "email" in order.get("personal", {})
 
-    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
-        """One outcome for each, in order. A doubled mail has the same Message-ID and the same Date."""
+    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
+        """One outcome for each, in order, as soon as it is sent.
+
+        A doubled mail has the same Message-ID and the same Date.
+        """
         ready = [self._refusal(*each) for each in notifications]
         with contextlib.closing(SmtpSession(self._server)) as session:
-            return [
-                refusal or self._deliver_one(session, *each)
-                for refusal, each in zip(ready, notifications, strict=True)
-            ]
+            for refusal, each in zip(ready, notifications, strict=True):
+                yield refusal or self._deliver_one(session, *each)
 
     def _refusal(self, notification: Notification, order: Order) -> Delivery | None:
         """Why the mail is not sent at all; None where nothing is in its way."""

@@ -1,7 +1,8 @@
 """Announces every public event once per channel: recorded under a unique key first, then delivered."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -22,8 +23,9 @@ from app.tracing import about
 
 log = structlog.get_logger()
 
-# Longer than any delivery takes: after it the claim of a worker that died is free again.
-_CLAIM = timedelta(minutes=5)
+# After it the claim of a dead worker is free again. It is renewed between two mails, when so much is left.
+CLAIM = timedelta(seconds=30)
+_LEFT = timedelta(seconds=25)
 # With waits that double from 5 s up to an hour, the last attempt comes after about a day.
 _MOST_ATTEMPTS = 34
 
@@ -111,8 +113,8 @@ def _without_refused(shop: Shop, news: Sequence[_News], refused: Sequence[Notifi
 
 def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
     """Delivers those of the notifications that are due; what fails for now is tried again later."""
-    now = shop.clock()
-    claimed = shop.notifications.claim(notification_ids, now, now + _CLAIM)
+    claims = _Claims(shop, shop.clock(), notification_ids)
+    claimed = claims.claimed
     orders = {order["id"]: order for order in shop.orders.load_with_logs({n["orderId"] for n in claimed})}
     left = {n["id"]: Delivery("failed", "the order or the channel is gone") for n in claimed}
     past = {}
@@ -126,13 +128,45 @@ def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
         batch = [(n, past[n["id"]]) for n in claimed if n["channel"] == channel.name and n["id"] in past]
         if batch:
             with shop.tracer.orders(channel.name, [order for _, order in batch], outward=True):
-                outcomes = channel.deliver(batch)
-            for (notification, order), delivery in zip(batch, outcomes, strict=True):
-                _note(shop, notification, delivery, about(order))
+                _deliver(shop, channel, batch, claims)
+            for notification, _ in batch:
                 del left[notification["id"]]
     for notification in claimed:
         if notification["id"] in left:
             _note(shop, notification, left[notification["id"]], {"order_id": notification["orderId"]})
+
+
+class _Claims:
+    """Those of this worker, from one moment on."""
+
+    def __init__(self, shop: Shop, now: datetime, ids: Sequence[str]) -> None:
+        self._shop = shop
+        self._until = now + CLAIM
+        self._held = {claimed["id"]: claimed for claimed in shop.notifications.claim(ids, now, self._until)}
+        self.claimed = list(self._held.values())
+
+    def hold(self) -> bool:
+        """Renews them where that is due; False where they have run out, so that another may have them."""
+        now = self._shop.clock()
+        if now < self._until - _LEFT:
+            return True
+        held, self._until = self._until, now + CLAIM
+        return now < held and self._shop.notifications.renew(self._held, held, self._until)
+
+    def end(self, notification_id: str) -> None:
+        """That one is dealt with."""
+        del self._held[notification_id]
+
+
+def _deliver(shop: Shop, channel: Channel, batch: list[tuple[Notification, Order]], claims: _Claims) -> None:
+    """Delivers and notes one after the other, so that a death in between doubles one mail at most."""
+    with closing(channel.deliver(batch)) as outcomes:
+        for number, (notification, order) in enumerate(batch):
+            if not claims.hold():
+                log.warning("notifications are left to another worker", number=len(batch) - number)
+                return
+            _note(shop, notification, next(outcomes), about(order))
+            claims.end(notification["id"])
 
 
 def _channels(shop: Shop, order: Order, event_type: str) -> list[Channel]:

@@ -1,6 +1,6 @@
 """What has been announced: one record per order, event and channel, under a unique key."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -61,6 +61,14 @@ class Notifications:
                 if document:
                     claimed.append(_notification(document))
         return claimed
+
+    def renew(self, ids: Collection[str], held: datetime, until: datetime) -> bool:
+        """Moves the end of claims from `held`; False where one of them is another's by now."""
+        with reachable():
+            renewed = self._collection.update_many(
+                {"_id": {"$in": list(ids)}, "dueBy": held}, {"$set": {"dueBy": until}}
+            )
+        return renewed.matched_count == len(ids)
 
     def close(self, notification_id: str, status: str, at: datetime, detail: str) -> None:
         """Ends a notification as `sent`, `failed` or `withheld`."""

@@ -10,6 +10,7 @@ from tests.end_to_end.service import Load, accepted, draft, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from deploy.local.servers import Broker
     from tests.end_to_end.conftest import ServiceStarter
@@ -87,3 +88,25 @@ def test_every_process_outlives_the_broker(
 
     assert all(process.running for process in service.stack.processes())
     assert books.faults(service, ids) == []
+
+
+def test_a_broker_that_goes_leaves_no_orders_in_the_temporary_folder(
+    serve: ServiceStarter, private_broker: Callable[[], Broker], tmp_path: Path
+) -> None:
+    """Though the worker has messages that it has not begun: both of its processes are busy."""
+    broker, temporary = private_broker(), tmp_path / "temporary"
+    temporary.mkdir()
+    service = serve(redis_url=broker.url(), settings={"TMPDIR": str(temporary), "STEP_DEADLINE": "5s"})
+    ids = []
+    for _ in range(6):
+        ids.append(service.placed(draft(paymentMethod="sandbox_slow")))
+        eventually(lambda: service.broker.llen("payments") == 0)
+
+    broker.kill()
+
+    worker = service.process("worker")
+    eventually(lambda: "Connection to broker lost" in worker.output())
+    broker.start()
+    service.come_to_rest(ids, timeout=90)
+    left = [path.read_text(errors="replace") for path in temporary.rglob("*") if path.is_file()]
+    assert not any(order_id in text for order_id in ids for text in left)

@@ -13,13 +13,13 @@ from bson import ObjectId
 from app.domain.notifications import Delivery
 from app.domain.order import PUBLIC
 from app.services import notifying
-from app.services.notifying import deliver
+from app.services.notifying import CLAIM, deliver
 from app.services.ordering import change_status, delete_order
 from app.services.sweeping import overdue_notifications, purge_deleted_orders
 from tests.real.doubles import Crash, at_once, followed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from app.domain.notifications import Notification
     from app.domain.order import Order
@@ -41,21 +41,21 @@ class Telegraph:
         self.instant = instant
         self.told: list[tuple[Notification, Order]] = []
         self.outcomes: list[Delivery | type[BaseException]] = []
+        self.now_and_then: Callable[[], object] = lambda: None
 
     def wants(self, order: Order, event_type: str) -> bool:
         """Everything."""
         return True
 
-    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
+    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
         """The next outcomes that were asked for."""
-        self.told += notifications
-        answers = []
-        for _ in notifications:
+        for told in notifications:
+            self.told.append(told)
+            self.now_and_then()
             outcome = self.outcomes.pop(0) if self.outcomes else SENT
             if not isinstance(outcome, Delivery):
                 raise outcome
-            answers.append(outcome)
-        return answers
+            yield outcome
 
     def ids(self) -> list[str]:
         """The ids of what was told, in order."""
@@ -163,6 +163,56 @@ def test_a_claim_is_its_owners_alone_until_it_runs_out(
     deliver(shop, wanted)
     assert telegraph.ids() == wanted * 2
     assert books.notifications()[0]["attempts"] == 2
+
+
+def test_a_claim_is_renewed_while_a_long_batch_goes_out(
+    shop: Shop, clock: StoppedClock, telegraph: Telegraph, place: Place
+) -> None:
+    """Ten seconds for each: far longer than a claim lasts, and another worker looks after each."""
+    wanted = announce(shop, [place()["id"] for _ in range(12)])
+    another = Telegraph()
+
+    def take_long() -> None:
+        clock.advance(timedelta(seconds=10))
+        deliver(replace(shop, channels=(another,)), overdue_notifications(shop))
+
+    telegraph.now_and_then = take_long
+    deliver(shop, wanted)
+    assert telegraph.ids() == wanted
+    assert another.ids() == []
+
+
+def test_a_worker_that_was_paused_leaves_the_rest_to_another(
+    shop: Shop, clock: StoppedClock, telegraph: Telegraph, place: Place, books: Books
+) -> None:
+    """Only the one that it had in hand is sent twice."""
+    wanted = announce(shop, [place()["id"] for _ in range(6)])
+    another = Telegraph()
+
+    def pause_once() -> None:
+        telegraph.now_and_then = lambda: None
+        clock.advance(timedelta(minutes=1))
+        deliver(replace(shop, channels=(another,)), overdue_notifications(shop))
+
+    telegraph.now_and_then = pause_once
+    deliver(shop, wanted)
+    assert telegraph.ids() == wanted[:1]
+    assert sorted(another.ids()) == sorted(wanted)
+    assert {record["status"] for record in books.notifications()} == {"sent"}
+
+
+def test_a_worker_that_dies_in_a_batch_doubles_one_at_most(
+    shop: Shop, clock: StoppedClock, telegraph: Telegraph, place: Place
+) -> None:
+    """And it holds up the others for half a minute."""
+    wanted = announce(shop, [place()["id"] for _ in range(5)])
+    telegraph.outcomes = [SENT, SENT, Crash]
+    with pytest.raises(Crash):
+        deliver(shop, wanted)
+    clock.advance(CLAIM)
+    deliver(shop, overdue_notifications(shop))
+    assert telegraph.ids()[:3] == wanted[:3]
+    assert sorted(telegraph.ids()[3:]) == sorted(wanted[2:])
 
 
 def test_a_delivery_that_fails_for_now_is_tried_again_ever_later_and_given_up_after_about_a_day(

@@ -16,7 +16,7 @@ from app.domain.notifications import Delivery, Notification
 from app.domain.order import Order
 from app.gateways import smtp
 from app.gateways.mail import MailChannel
-from tests.mails import CONFIRMED, ORDER_ID, notification_of, order_after
+from tests.mails import CONFIRMED, ORDER_ID, delivered, notification_of, order_after
 from tests.postbox import HOST, Postbox, Server
 
 SENT = Delivery("sent")
@@ -78,7 +78,7 @@ def channel_to(address: str, scheme: str = "smtp", login: str = "", query: str =
 def test_a_batch_goes_out_on_one_connection(serve: Serve, postbox: Postbox) -> None:
     """Each to its own recipient, whole."""
     channel = channel_to(serve())
-    assert channel.deliver(batch("a@x.example", "b@x.example", "c@x.example")) == [SENT] * 3
+    assert delivered(channel, batch("a@x.example", "b@x.example", "c@x.example")) == [SENT] * 3
     assert postbox.recipients == ["a@x.example", "b@x.example", "c@x.example"]
     assert postbox.connections == 1
     _, letter = postbox.taken[1]
@@ -92,8 +92,8 @@ def test_a_batch_goes_out_on_one_connection(serve: Serve, postbox: Postbox) -> N
 def test_a_mail_sent_again_has_the_same_message_id(serve: Serve, postbox: Postbox) -> None:
     """As happens when a worker dies between the sending and the noting down."""
     channel = channel_to(serve())
-    channel.deliver(batch("a@x.example"))
-    channel.deliver(batch("a@x.example"))
+    delivered(channel, batch("a@x.example"))
+    delivered(channel, batch("a@x.example"))
     [(_, first), (_, second)] = postbox.taken
     assert first["Message-ID"] == second["Message-ID"]
 
@@ -106,7 +106,7 @@ def test_a_refused_recipient_fails_for_good_and_spoils_no_other(serve: Serve, po
     }
     postbox.replies_to_data = {"full@x.example": "552 too much for full@x.example"}
     emails = ("a@x.example", "gone@x.example", "busy@x.example", "full@x.example", "b@x.example")
-    assert channel_to(serve()).deliver(batch(*emails)) == [
+    assert delivered(channel_to(serve()), batch(*emails)) == [
         SENT,
         Delivery("failed", "550 5.1.1"),
         Delivery("try_again", "451 4.7.1"),
@@ -122,7 +122,7 @@ def test_after_a_lost_connection_the_rest_goes_out_on_a_new_one(serve: Serve, po
     postbox.dropped = {"drop@x.example"}
     postbox.replies = {"much@x.example": "421 4.4.5 too many mails on this connection"}
     emails = ("a@x.example", "drop@x.example", "b@x.example", "much@x.example", "c@x.example")
-    outcomes = channel_to(serve()).deliver(batch(*emails))
+    outcomes = delivered(channel_to(serve()), batch(*emails))
     assert [outcome.status for outcome in outcomes] == ["sent", "try_again", "sent", "try_again", "sent"]
     assert postbox.recipients == ["a@x.example", "b@x.example", "c@x.example"]
     assert postbox.connections == 3
@@ -131,7 +131,7 @@ def test_after_a_lost_connection_the_rest_goes_out_on_a_new_one(serve: Serve, po
 def test_a_server_that_always_drops_us_is_left_alone_for_now(serve: Serve, postbox: Postbox) -> None:
     """Two connections in vain are enough for one batch."""
     postbox.dropped = {f"{number}@x.example" for number in range(10)}
-    outcomes = channel_to(serve()).deliver(batch(*sorted(postbox.dropped)))
+    outcomes = delivered(channel_to(serve()), batch(*sorted(postbox.dropped)))
     assert {outcome.status for outcome in outcomes} == {"try_again"}
     assert len(outcomes) == 10
     assert postbox.connections == 2
@@ -149,7 +149,7 @@ def test_with_no_server_everything_is_tried_again(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(smtp.SmtpServer, "connect", counted)
     with socket.create_server((HOST, 0)) as reserved:
         port = reserved.getsockname()[1]
-    outcomes = channel_to(f"{HOST}:{port}").deliver(batch("a@x.example", "b@x.example", "c@x.example"))
+    outcomes = delivered(channel_to(f"{HOST}:{port}"), batch("a@x.example", "b@x.example", "c@x.example"))
     assert outcomes[0] == Delivery("try_again", "ConnectionRefusedError")
     assert {outcome.status for outcome in outcomes} == {"try_again"}
     assert len(outcomes) == 3
@@ -162,7 +162,7 @@ def test_a_server_that_stalls_is_not_waited_for_for_ever(
     """The mail is tried again, and the next one goes out now."""
     monkeypatch.setattr(smtp, "REPLY_SECONDS", 0.3)
     postbox.stalled = {"stall@x.example"}
-    outcomes = channel_to(serve()).deliver(batch("stall@x.example", "b@x.example"))
+    outcomes = delivered(channel_to(serve()), batch("stall@x.example", "b@x.example"))
     assert [outcome.status for outcome in outcomes] == ["try_again", "sent"]
 
 
@@ -171,13 +171,13 @@ def test_no_mail_is_begun_after_the_time_of_a_batch_is_over(
 ) -> None:
     """Another worker may take the rest by then."""
     monkeypatch.setattr(smtp, "SESSION_SECONDS", -1)
-    assert channel_to(serve()).deliver(batch("a@x.example")) == [Delivery("try_again", "TimeoutError")]
+    assert delivered(channel_to(serve()), batch("a@x.example")) == [Delivery("try_again", "TimeoutError")]
     assert postbox.taken == []
 
 
 def test_an_address_beyond_ascii_is_sent_where_the_server_takes_it(serve: Serve, postbox: Postbox) -> None:
     """SMTPUTF8 (RFC 6531), for that mail alone."""
-    assert channel_to(serve()).deliver(batch("jörg@müller.example", "a@x.example")) == [SENT, SENT]
+    assert delivered(channel_to(serve()), batch("jörg@müller.example", "a@x.example")) == [SENT, SENT]
     assert postbox.recipients == ["jörg@müller.example", "a@x.example"]
     assert postbox.taken[0][1]["To"] == "jörg@müller.example"
 
@@ -187,7 +187,7 @@ def test_an_address_beyond_ascii_fails_cleanly_where_the_server_does_not(
 ) -> None:
     """The others of the batch are sent."""
     channel = channel_to(serve(enable_SMTPUTF8=False))
-    assert channel.deliver(batch("jörg@x.example", "a@x.example")) == [
+    assert delivered(channel, batch("jörg@x.example", "a@x.example")) == [
         Delivery("failed", "the mail server takes no international addresses"),
         SENT,
     ]
@@ -196,7 +196,7 @@ def test_an_address_beyond_ascii_fails_cleanly_where_the_server_does_not(
 
 def test_an_empty_batch_connects_to_nothing(serve: Serve, postbox: Postbox) -> None:
     """Nothing to say, nobody to call."""
-    assert channel_to(serve()).deliver([]) == []
+    assert delivered(channel_to(serve()), []) == []
     assert postbox.connections == 0
 
 
@@ -209,11 +209,11 @@ def test_starttls_encrypts_before_the_password_is_sent(
         tls_context=server_tls, require_starttls=True, auth_required=True, authenticator=_authenticator
     )
     channel = channel_to(address, login="shop:p%40ss%3Aword@", query="?starttls=1")
-    assert channel.deliver(batch("a@x.example", "b@x.example")) == [SENT, SENT]
+    assert delivered(channel, batch("a@x.example", "b@x.example")) == [SENT, SENT]
     assert postbox.encrypted == [True, True]
 
     wrong = channel_to(address, login="shop:wrong@", query="?starttls=1")
-    [outcome] = wrong.deliver(batch("c@x.example"))
+    [outcome] = delivered(wrong, batch("c@x.example"))
     assert outcome == Delivery("try_again", "SMTPAuthenticationError 535")
 
 
@@ -225,7 +225,7 @@ def test_a_password_asks_for_tls_by_itself(
     """STARTTLS that the server offers is used, though the URL does not mention it."""
     accepting = {"auth_required": True, "authenticator": lambda *_: AuthResult(success=True)}
     channel = channel_to(serve(tls_context=server_tls, **accepting), login=login)
-    assert channel.deliver(batch("a@x.example")) == [SENT]
+    assert delivered(channel, batch("a@x.example")) == [SENT]
     assert postbox.encrypted == [True]
 
 
@@ -242,7 +242,7 @@ def test_no_password_goes_out_in_clear_or_to_a_stranger(
 
     options = {"auth_require_tls": False, "authenticator": authenticator}
     channel = channel_to(serve(tls_context=server_tls if offers else None, **options), login="shop:hush@")
-    (outcome,) = channel.deliver(batch("a@x.example"))
+    (outcome,) = delivered(channel, batch("a@x.example"))
     fault = "SSLCertVerificationError" if offers else "SMTPNotSupportedError"
     assert outcome == Delivery("try_again", fault)
     assert (seen, postbox.taken) == ([], [])
@@ -254,9 +254,9 @@ def test_a_password_goes_out_in_clear_where_plain_is_asked_for_by_name(
     """Even where the server offers STARTTLS: its certificate is nobody's, so it would not do."""
     options = {"auth_require_tls": False, "authenticator": _authenticator}
     address = serve(tls_context=server_tls, **options)
-    wrong = channel_to(address, "smtp+plain", "shop:wrong@").deliver(batch("a@x.example"))
+    wrong = delivered(channel_to(address, "smtp+plain", "shop:wrong@"), batch("a@x.example"))
     assert wrong == [Delivery("try_again", "SMTPAuthenticationError 535")]
-    right = channel_to(address, "smtp+plain", "shop:p%40ss%3Aword@").deliver(batch("b@x.example"))
+    right = delivered(channel_to(address, "smtp+plain", "shop:p%40ss%3Aword@"), batch("b@x.example"))
     assert (right, postbox.encrypted) == ([SENT], [False])
 
 
@@ -264,8 +264,8 @@ def test_without_a_password_starttls_is_used_where_it_is_offered(
     serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext
 ) -> None:
     """With any certificate: it is better than none, and mail servers of one's own seldom have a valid one."""
-    assert channel_to(serve(tls_context=server_tls)).deliver(batch("a@x.example")) == [SENT]
-    assert channel_to(serve()).deliver(batch("b@x.example")) == [SENT]
+    assert delivered(channel_to(serve(tls_context=server_tls)), batch("a@x.example")) == [SENT]
+    assert delivered(channel_to(serve()), batch("b@x.example")) == [SENT]
     assert postbox.encrypted == [True, False]
 
 
@@ -274,7 +274,7 @@ def test_smtps_is_encrypted_from_the_first_byte(
     serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext
 ) -> None:
     """The scheme alone asks for it."""
-    assert channel_to(serve(ssl_context=server_tls), "smtps").deliver(batch("a@x.example")) == [SENT]
+    assert delivered(channel_to(serve(ssl_context=server_tls), "smtps"), batch("a@x.example")) == [SENT]
     assert postbox.recipients == ["a@x.example"]
 
 
@@ -285,14 +285,14 @@ def test_a_server_with_a_certificate_nobody_vouches_for_gets_no_mail(
     """It may be the operator's mistake, so the mail waits."""
     address = serve(**{"smtp": {"tls_context": server_tls}, "smtps": {"ssl_context": server_tls}}[scheme])
     channel = channel_to(address, scheme, query="?starttls=1" if scheme == "smtp" else "")
-    assert channel.deliver(batch("a@x.example")) == [Delivery("try_again", "SSLCertVerificationError")]
+    assert delivered(channel, batch("a@x.example")) == [Delivery("try_again", "SSLCertVerificationError")]
     assert postbox.taken == []
 
 
 def test_where_starttls_is_asked_for_nothing_goes_in_clear(serve: Serve, postbox: Postbox) -> None:
     """A server, or somebody on the way, that hides STARTTLS gets no mail."""
     channel = channel_to(serve(), query="?starttls=1")
-    assert channel.deliver(batch("a@x.example")) == [Delivery("try_again", "SMTPNotSupportedError")]
+    assert delivered(channel, batch("a@x.example")) == [Delivery("try_again", "SMTPNotSupportedError")]
     assert postbox.taken == []
 
 

@@ -18,6 +18,7 @@ from tests.mails import (
     SHIPPED,
     TIMES,
     cancelled,
+    delivered,
     mail_of,
     notification_of,
     order_after,
@@ -175,7 +176,7 @@ def test_mail_is_wanted_for_four_events_of_orders_with_an_address() -> None:
     )
     del order["personal"]
     assert not any(channel.wants(order, kind) for kind in orders.MOVES)
-    outcomes = channel.deliver([(notification_of(order, "order.confirmed"), order)])
+    outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])
     assert outcomes == [Delivery("failed", "no usable mail address")]
 
 
@@ -185,7 +186,7 @@ def test_the_log_channel_tells_every_public_event_in_one_line_without_the_custom
     channel = LogChannel()
     assert {kind for kind in orders.MOVES if channel.wants(order, kind)} == PUBLIC
     with capture_logs() as lines:
-        outcomes = channel.deliver([(notification_of(order, "order.confirmed"), order)] * 2)
+        outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)] * 2)
     assert outcomes == [Delivery("sent")] * 2
     assert (
         lines

@@ -21,6 +21,7 @@ from tests.mails import (
     ORDER_ID,
     TIMES,
     cancelled,
+    delivered,
     mail_of,
     notification_of,
     order_after,
@@ -244,7 +245,7 @@ def test_what_is_no_mail_address_fails_for_good_without_a_server(address: str) -
     """Nothing is connected to: the port is closed, and that would be tried again."""
     order = order_after(CONFIRMED, email=address)
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
-    outcomes = channel.deliver([(notification_of(order, "order.confirmed"), order)])
+    outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])
     assert outcomes == [Delivery("failed", "no usable mail address")]
 
 
@@ -253,8 +254,12 @@ def test_an_order_that_cannot_be_told_spoils_no_other_and_says_nothing_of_its_cu
     bad, good = cancelled([], "a whim of Ann"), order_after(CONFIRMED)
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
     with capture_logs() as lines:
-        outcomes = channel.deliver(
-            [(notification_of(bad, "order.cancelled"), bad), (notification_of(good, "order.confirmed"), good)]
+        outcomes = delivered(
+            channel,
+            [
+                (notification_of(bad, "order.cancelled"), bad),
+                (notification_of(good, "order.confirmed"), good),
+            ],
         )
     assert outcomes == [
         Delivery("failed", "not composed: KeyError"),
