@@ -108,7 +108,6 @@ def _serve(parts: ExitStack) -> NoReturn:
         broker = Broker(HOME / "valkey", log=LOGS / "valkey.log")
         servers.append(parts.enter_context(broker))
         settings["REDIS_URL"] = broker.url()
-    _await_broker(settings["REDIS_URL"])
     mailbox = "by your SMTP_URL"
     if "SMTP_URL" not in settings:
         box = Mailbox(HOME / "mail").start()
@@ -123,6 +122,7 @@ def _serve(parts: ExitStack) -> NoReturn:
     stack = parts.enter_context(Stack(HOME, settings))
     _say("Migrating …")
     stack.migrate()
+    _await_broker(settings["REDIS_URL"])
     if connect(settings["MONGO_URI"])["stock"].find_one() is None:
         stack.run("stock", "flask --app wsgi stock load deploy/local/stock.csv")
     _say("Starting web, relay, worker and beat …")

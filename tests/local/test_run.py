@@ -210,6 +210,18 @@ def checked(newcomer: Newcomer, **settings: str) -> subprocess.CompletedProcess[
     )
 
 
+def test_a_broker_of_one_s_own_that_is_away_is_waited_for_and_named(
+    start: Callable[..., Process], private_broker: Callable[[], Broker]
+) -> None:
+    """By its address, without the password."""
+    broker = private_broker()
+    broker.stop()
+    runner = start(REDIS_URL=broker.url().replace("://", "://:secret@"))
+    eventually(lambda: f"Waiting for the broker, REDIS_URL={broker.url()} " in runner.output(), timeout=60)
+    assert "secret" not in runner.output()
+    assert runner.running
+
+
 def test_the_logs_of_a_run_are_kept_by_the_next_one(newcomer: Newcomer) -> None:
     """Also by one that comes to nothing."""
     logs = newcomer.folder / ".local" / "log"
