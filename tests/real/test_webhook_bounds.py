@@ -102,5 +102,32 @@ def test_the_migrations_number_endpoints_and_date_what_has_ended(mongo_uri: str)
     database.client.close()
 
 
+def test_an_upgrade_brings_the_records_of_the_release_before_to_this_form(
+    mongo_uri: str, settings: Settings
+) -> None:
+    """Its validators, which know neither number nor end, are still in force while it runs."""
+    with connect(mongo_uri).client as client:
+        database = client.get_default_database()
+        for name in ("m0001_collections", "m0003_edges"):
+            importlib.import_module(f"migrations.{name}").upgrade(database, settings, print)
+        stamps = {"createdAt": AT, "updatedAt": AT}
+        database["webhook_endpoints"].insert_one(
+            {
+                "url": "https://a.example",
+                "events": ["*"],
+                "enabled": True,
+                "secrets": [{"secret": "s"}],
+                **stamps,
+            }
+        )
+        of_order = {"endpointId": "e", "orderId": "o", "sequence": 1, "type": "order.created", "at": AT}
+        database["webhook_deliveries"].insert_one(
+            {"_id": "d", **of_order, "status": "failed", "attempts": [], "failures": 0}
+        )
+        run_migrations(database, settings)
+        assert database["webhook_endpoints"].find_one({"slot": 1})
+        assert database["webhook_deliveries"].find_one({"endedAt": {"$exists": True}})
+
+
 def _without(collection: str, *fields: str) -> dict[str, Any]:
     return {name: value for name, value in RIGHT[collection]().items() if name not in fields}
