@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev run test conformance lint format types bench lock audit clean
+.PHONY: help dev run check test conformance lint format types bench lock audit clean
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -11,6 +11,9 @@ help: ## Say what can be made
 
 run: ## The whole service on this machine, until Ctrl-C (PORT=3003)
 	@exec "$(FOUND)" -m deploy.local
+
+check: lint types ## Style, imports, types, and the tests that need no process of the service, in a minute
+	@$(BIN)/python -m pytest --quiet --numprocesses=2 --dist=loadfile -m "not processes and not slow" $(ARGS)
 
 test: dev ## All tests, on servers they start themselves (ARGS="-k stock")
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)

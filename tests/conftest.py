@@ -28,3 +28,29 @@ def celery() -> Celery:
         assert settings_of_tasks().auth == "off"
     app.loader.import_default_modules()
     return app
+
+
+# What a test needs shows in the fixtures that it asks for, directly or by others.
+NEEDS = {
+    "processes": {"start_stack", "service", "life", "newcomer", "mirror", "stack_over"},
+    # Something large is made first: a database of the test's own, orders in every state, a replica set.
+    "slow": {"mongo_uri", "healthy", "full", "explained", "members"},
+    "servers": {
+        "mongo_server",
+        "broker_server",
+        "private_mongo",
+        "private_broker",
+        "stripe_of_the_run",
+        "members",
+        "nginx",
+    },
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test by what it needs."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        for marker, needed in NEEDS.items():
+            if fixtures & needed:
+                item.add_marker(marker)

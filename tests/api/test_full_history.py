@@ -137,6 +137,7 @@ def test_a_deleted_order_is_there_for_the_retry_of_its_refund_alone(
         assert (there.status_code, there.get_json()["code"]) == (404, "not_found"), (method, path)
 
 
+@pytest.mark.slow
 def test_a_refund_is_retried_twenty_times(
     client: FlaskClient, place: Callable[..., Any], settle: Callable[[str], None]
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_bug_is_a_500_that_says_nothing_and_is_logged(app: Flask, monkeypatch:
     assert next(line for line in lines if line["log_level"] == "error")["exc_info"]
 
 
+@pytest.mark.slow
 def test_a_database_that_cannot_be_reached_is_503_with_a_time_to_come_back() -> None:
     settings = Settings.from_env(
         {"AUTH": "off", "MONGO_URI": "mongodb://127.0.0.1:1/x?directConnection=true", "REDIS_URL": NO_BROKER}

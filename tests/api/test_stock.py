@@ -184,6 +184,7 @@ def test_levels_and_movements_are_paged(client: FlaskClient) -> None:
     assert client.get(f"/stock/b/movements?cursor={cursor}").status_code == 400
 
 
+@pytest.mark.slow
 def test_a_product_that_another_transaction_holds_is_busy_and_the_database_is_well(
     client: FlaskClient, database: Database[dict[str, Any]]
 ) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Place = Callable[..., dict[str, Any]]
     Orders = Database[dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 # All that a client can send as metadata, and MongoDB or its driver would make something else of.
 RESERVED: list[dict[str, str]] = [
     {"$ref": "a", "$id": "b"},

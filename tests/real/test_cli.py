@@ -218,6 +218,7 @@ def test_a_missing_file_is_one_line(runner: FlaskCliRunner, tmp_path: Path) -> N
     _refused(runner.invoke(args=["stock", "load", str(tmp_path)]), f"{tmp_path}: Is a directory")
 
 
+@pytest.mark.slow
 def test_a_database_that_is_down_is_one_line(tmp_path: Path) -> None:
     """Whatever the command."""
     settings = Settings.from_env({"AUTH": "off", "MONGO_URI": NOBODY})

@@ -219,6 +219,7 @@ def test_where_nobody_can_be_asked_nothing_is_erased(
     assert held(database, "ann") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("n", 1), ("", 1)])
 def test_at_a_terminal_the_command_asks_before_it_erases(
     place_for: PlaceFor, database: OrderDatabase, mongo_server: MongoServer, answer: str, left: int

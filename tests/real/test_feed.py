@@ -143,6 +143,7 @@ def test_nothing_is_fed_for_nothing(shop: Shop, database: OrderDatabase) -> None
     assert database["feed"].count_documents({}) == 0
 
 
+@pytest.mark.slow
 def test_a_feeder_killed_between_any_two_lines_leaves_no_hole_and_loses_nothing(
     shop: Shop, place: Place, finish: Finish, feeder: Any, database: OrderDatabase
 ) -> None:

@@ -110,6 +110,7 @@ def delete_at_once(shop: Shop, order_id: str) -> None:
     delete_order(shop, order_id, actor="shop")
 
 
+@pytest.mark.slow
 def test_a_refund_is_retried_twenty_times_and_no_more(shop: Shop, confirmed: str, books: Books) -> None:
     refund_id = ask(shop, confirmed)
     perform(shop, steps.REFUND, [confirmed])
@@ -195,6 +196,7 @@ def test_a_customer_who_has_to_act_is_told_so_once_however_often_the_provider_sa
     assert types == ["order.created", "payment.action_required"]
 
 
+@pytest.mark.slow
 def test_an_order_has_so_many_refunds_and_no_more_lines_in_them(
     shop: Shop, place: Place, finish: Finish
 ) -> None:

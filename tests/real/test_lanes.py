@@ -111,6 +111,7 @@ def test_many_stuck_endpoints_leave_every_other_its_lane(lanes_of: Any) -> None:
     stuck.release(20_000)
 
 
+@pytest.mark.slow
 def test_what_comes_in_while_a_lane_ends_is_not_left_behind(lanes_of: Any) -> None:
     waiting: list[str] = []
     done: list[str] = []
@@ -184,6 +185,7 @@ def test_a_dead_and_a_slow_receiver_delay_no_third(
         assert dead.most_at_once <= 1
 
 
+@pytest.mark.slow
 def test_a_thousand_to_a_swift_receiver_are_there_within_seconds(
     shop: Shop, database: OrderDatabase, lanes_of: Any
 ) -> None:

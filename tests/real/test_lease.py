@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from deploy.local.servers import Broker
     from tests.real.conftest import Queues
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock
 
+pytestmark = pytest.mark.slow
+
 # MongoDB ends such a transaction after 60 to 90 seconds; nothing here may take a good part of that.
 SECONDS = 15.0
 
@@ -179,6 +181,7 @@ def test_a_locked_order_holds_up_no_announcement_payment_or_postponement_of_othe
     assert books.order(ids[1])["status"] == "pending"
 
 
+@pytest.mark.slow
 def test_a_level_that_cannot_be_set_now_is_no_outage_of_the_database(
     shop: Shop, stocked: SetStock, lock: Callable[..., None]
 ) -> None:

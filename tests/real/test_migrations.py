@@ -64,6 +64,7 @@ def test_migrations_run_once_in_order(database: Any, settings: Settings) -> None
     assert [migration.name for migration in applied(database)] == list(STEPS)
 
 
+@pytest.mark.slow
 def test_processes_that_migrate_at_once_take_turns(database: Any, mongo_uri: str) -> None:
     """All succeed, and each migration is applied by one of them."""
     database["orders"].insert_many(original_order(number) for number in range(2_000))
@@ -76,6 +77,7 @@ def test_processes_that_migrate_at_once_take_turns(database: Any, mongo_uri: str
     assert intact_orders(database) == 2_000
 
 
+@pytest.mark.slow
 def test_a_killed_migration_is_taken_up_where_it_ended(
     database: Any, settings: Settings, mongo_uri: str
 ) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SECONDS = 2.0
 
 
+@pytest.mark.slow
 def test_a_transaction_gives_up_in_time(
     private_mongo: Callable[[], MongoServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

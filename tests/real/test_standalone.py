@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("release", "web", "relay", "worker", "beat")
 OPTIONS = ("", "?replicaSet=rs0")
 

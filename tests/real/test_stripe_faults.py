@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CREATE, CONFIRM = "payment_intents", r"payment_intents/\w+/confirm"
 CAPTURE, CANCEL = r"payment_intents/\w+/capture", r"payment_intents/\w+/cancel"
 RETRIEVE = r"payment_intents/\w+"
+pytestmark = pytest.mark.slow
 # More often than one call of ours is tried by the SDK.
 PERSISTENT = 2
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tests.real.doubles import StoppedClock
     from tests.receiver import Receiver
 
+pytestmark = pytest.mark.slow
+
 MINUTE = timedelta(minutes=1)
 # What leaves no order of the past to tell of; the rest shows when a channel makes its text.
 UNFOLDABLE = {**UNDECODABLE, **OF_THE_LOG}

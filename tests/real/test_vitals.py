@@ -136,6 +136,7 @@ def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(
     assert asked == ["database"]
 
 
+@pytest.mark.slow
 def test_without_the_database_the_state_still_tells_that_it_is_away(settings: Settings) -> None:
     away = connect("mongodb://127.0.0.1:1/orders?serverSelectionTimeoutMS=100")
     state = vitals.Vitals(shop_over(away, settings)).state()

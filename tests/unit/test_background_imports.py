@@ -23,6 +23,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_alone_and_without_settings() -> None:
     assert "tasks.relay" in MODULES
     for module in ("tasks", *MODULES):
@@ -30,6 +31,7 @@ def test_every_module_is_imported_alone_and_without_settings() -> None:
         assert (module, ended.returncode, ended.stderr) == (module, 0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["relay", "worker", "beat"])
 def test_a_fault_in_the_settings_ends_a_role_with_one_line(role: str) -> None:
     ended = run("/bin/sh", "-c", f"exec {procfile()[role]}")

@@ -168,6 +168,7 @@ def test_no_text_of_a_client_becomes_a_link(evil: str, place: str) -> None:
     _assert_no_link(**{place: evil})
 
 
+@pytest.mark.slow
 @given(evil=SCRAPS)
 def test_no_text_becomes_a_link(evil: str) -> None:
     """Whatever it is made of, in all places at once."""

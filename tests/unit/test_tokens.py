@@ -220,6 +220,7 @@ def test_a_huge_token_is_refused_before_it_is_looked_at() -> None:
         BY_SECRET.caller(token(padding="x" * MOST_BYTES))
 
 
+@pytest.mark.slow
 @given(st.text() | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
 def test_nothing_that_is_sent_breaks_the_verifier(sent: str) -> None:
     with pytest.raises(NotSignedIn):

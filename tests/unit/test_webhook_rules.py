@@ -221,6 +221,7 @@ def test_a_name_that_nobody_knows_yet_may_be_given() -> None:
     assert WebhookSender(allow_private=False, resolve=unknown).fault_of("https://example.com/") is None
 
 
+@pytest.mark.slow
 def test_nobody_waits_long_for_a_name_to_be_looked_up() -> None:
     """The test's own time limit is what fails it."""
 
