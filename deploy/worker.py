@@ -17,6 +17,8 @@ from deploy.connections import Connection, Connections, Limits
 RESERVE = 100
 HEAD_SECONDS = 15
 HELD_BYTES = 16 * 1024 * 1024
+# Of a body that is refused. A client that sends more loses the connection.
+MOST_DISCARDED = 1024 * 1024
 
 
 class Worker(GeventWorker):
@@ -79,7 +81,9 @@ class Worker(GeventWorker):
         limit = gevent.Timeout(self.request_seconds)
         try:
             with limit:
-                return super().handle_request(listener_name, req, sock, addr)
+                answered = super().handle_request(listener_name, req, sock, addr)
+                self._discard_body(req, sock)
+                return answered
         except gevent.Timeout as expired:
             if expired is not limit:
                 raise
@@ -88,6 +92,15 @@ class Worker(GeventWorker):
             raise StopIteration from None
         finally:
             self._connections.end(sock)
+
+    def _discard_body(self, req: Any, sock: Any) -> None:
+        """Reads the rest of a body that was refused, so that the next request begins behind it."""
+        left = MOST_DISCARDED
+        while data := req.body.read(8192):
+            self._connections.let_go(sock, min(len(data), sock.held))
+            left -= len(data)
+            if left < 0:
+                raise StopIteration
 
     def _room(self, listener_name: Any, req: Any) -> int:
         if self.metrics_port and listener_name[1] == self.metrics_port:
