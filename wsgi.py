@@ -4,7 +4,7 @@ import sys
 
 from app import create_app
 from app.config import ConfigError, Settings
-from app.logging import configure
+from app.observability.logging import configure
 
 try:
     settings = Settings.from_env()

@@ -4,44 +4,44 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from app.api import representation
+from app.broker import Broker
+from app.clock import Clock
 from app.config import Settings
-from app.domain.access import Caller
-from app.domain.clock import Clock
-from app.domain.payments import PaymentProvider
-from app.gateways.broker import Broker
-from app.gateways.log import LogChannel
-from app.gateways.mail import MailChannel
-from app.gateways.sandbox import SandboxProvider
-from app.gateways.webhooks import WebhookSender
-from app.metrics import Metrics
-from app.services.mail_limits import MailLimits
-from app.services.shop import Shop
-from app.storage import database as mongodb
-from app.storage.audit import Audit
-from app.storage.changes import OrderChanges
-from app.storage.feed import Feed
-from app.storage.feed_cursors import FeedCursors
-from app.storage.mail_counts import MailCounts
-from app.storage.migrations import pending
-from app.storage.notifications import Notifications
-from app.storage.order_duties import OrderDuties
-from app.storage.orders import Orders
-from app.storage.payment_events import PaymentEvents
-from app.storage.personal_data import PersonalData
-from app.storage.purged_orders import PurgedOrders
-from app.storage.reconciliations import Reconciliations
-from app.storage.sandbox import SandboxBooks
-from app.storage.server_clock import ServerClock
-from app.storage.stock import Stock
-from app.storage.stock_loads import StockLoads
-from app.storage.vitals import Vitals
-from app.storage.webhook_deliveries import WebhookDeliveries
-from app.storage.webhook_endpoints import WebhookEndpoints
-from app.tracing import Tracer
+from app.erasure.store import PersonalData
+from app.feed.cursors_store import FeedCursors
+from app.feed.store import Feed
+from app.http.access import Caller
+from app.mongo import database as mongodb
+from app.mongo.migrations import pending
+from app.mongo.server_clock import ServerClock
+from app.notifications.log import LogChannel
+from app.notifications.mail.channel import MailChannel
+from app.notifications.mail_counts_store import MailCounts
+from app.notifications.mail_limits import MailLimits
+from app.notifications.store import Notifications
+from app.observability.metrics import Metrics
+from app.observability.tracing import Tracer
+from app.orders import public as representation
+from app.orders.changes_store import OrderChanges
+from app.orders.counts_store import Vitals
+from app.orders.due_store import OrderDuties
+from app.orders.purged_store import PurgedOrders
+from app.orders.store import Orders
+from app.payments.event_store import PaymentEvents
+from app.payments.model import PaymentProvider
+from app.payments.sandbox.provider import SandboxProvider
+from app.payments.sandbox.store import SandboxBooks
+from app.reconciliation.records_store import Audit
+from app.reconciliation.store import Reconciliations
+from app.shop import Shop
+from app.stock.load_store import StockLoads
+from app.stock.store import Stock
+from app.webhooks.delivery_store import WebhookDeliveries
+from app.webhooks.endpoint_store import WebhookEndpoints
+from app.webhooks.sender import WebhookSender
 
 if TYPE_CHECKING:
-    from app.gateways.rates import Quota
+    from app.http.rates import Quota
 
 
 def open_shop(settings: Settings) -> Shop:
@@ -99,7 +99,7 @@ def _payments(settings: Settings, database: mongodb.OrderDatabase, clock: Clock)
     secret = settings.payment_webhook_secret
     if settings.payment_provider == "stripe":
         # It is an extra, and of no small size.
-        from app.gateways.stripe import StripeProvider  # noqa: PLC0415
+        from app.payments.stripe.provider import StripeProvider  # noqa: PLC0415
 
         key, base = settings.stripe_api_key or "", settings.stripe_api_base
         return StripeProvider(key, clock, api_base=base, secret=secret)
@@ -110,7 +110,7 @@ def _tracer(settings: Settings) -> Tracer:
     if not settings.tracing:
         return Tracer()
     # It is an extra, and of no small size.
-    from app.gateways.traces import Traces  # noqa: PLC0415
+    from app.observability.traces import Traces  # noqa: PLC0415
 
     return Traces()
 
@@ -120,7 +120,7 @@ def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
     if settings.auth == "off":
         return None
     # The workers ask nobody, and are not to carry the cryptography.
-    from app.gateways import issuer, keys, tokens  # noqa: PLC0415
+    from app.http import issuer, keys, tokens  # noqa: PLC0415
 
     find_key: tokens.FindKey
     if settings.jwt_jwks_url:
@@ -141,7 +141,7 @@ def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | N
     if not given:
         return None
     # Only who sets a limit needs what counts for it.
-    from app.gateways.rates import Rates  # noqa: PLC0415
+    from app.http.rates import Rates  # noqa: PLC0415
 
     return Rates(settings.rate_limit_redis_url or settings.redis_url, given).count
 

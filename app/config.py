@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, NamedTuple, Self, get_type_hints
 
-from app.setting_rules import faults_together
-from app.setting_texts import (
+from app.setting_parsers import (
     auth,
     boolean,
     currency,
@@ -25,6 +24,7 @@ from app.setting_texts import (
     url,
     whole,
 )
+from app.setting_rules import faults_together
 
 
 class ConfigError(Exception):

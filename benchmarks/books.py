@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.domain.clock import new_id, now
-from app.domain.order import PUBLIC, Change, Order, advance, create, quantities
+from app.clock import new_id, now
+from app.orders.model import PUBLIC, Change, Order, advance, create, quantities
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -6,9 +6,9 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from app.domain.clock import new_id, now
-from app.domain.order import Change, advance, create
-from app.storage.orders import Orders
+from app.clock import new_id, now
+from app.orders.model import Change, advance, create
+from app.orders.store import Orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from app.gateways.tokens import mint
+from app.http.tokens import mint
 from benchmarks import load
 from benchmarks.contest import posting, rounds
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from app.domain.clock import now
-from app.domain.webhooks import delivery_id
+from app.clock import now
+from app.webhooks.model import delivery_id
 from benchmarks.documents import seed
 from benchmarks.figures import Figure
 from benchmarks.pipeline import LOOK_EVERY, WHAT, Drained, line_of, worked_off

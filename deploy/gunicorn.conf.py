@@ -69,9 +69,9 @@ def on_starting(server: object) -> None:
 
 
 def _check_database(mongo_uri: str) -> None:
-    from app.domain.errors import DatabaseUnavailable  # noqa: PLC0415 - not in the master
-    from app.storage.database import NotAReplicaSet, connect, require_replica_set  # noqa: PLC0415
-    from app.storage.locks import warn_of_lasting_locks  # noqa: PLC0415
+    from app.errors import DatabaseUnavailable  # noqa: PLC0415 - not in the master
+    from app.mongo.database import NotAReplicaSet, connect, require_replica_set  # noqa: PLC0415
+    from app.mongo.locks import warn_of_lasting_locks  # noqa: PLC0415
 
     try:
         # A database that is away may be there soon; until then requests get 503.
@@ -85,8 +85,8 @@ def _check_database(mongo_uri: str) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Set what clients may take and which paths are always answered, and say when the broker is missing."""
+    from app import broker  # noqa: PLC0415
     from app.config import Settings  # noqa: PLC0415 - not before gunicorn has set the path
-    from app.gateways import broker  # noqa: PLC0415
 
     settings = Settings.from_env()
     broker.watch(settings.redis_url)

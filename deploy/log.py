@@ -5,7 +5,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from app.logging import configure
+from app.observability.logging import configure
 
 
 class Log(Logger):

@@ -4,7 +4,7 @@ Each module has one function, `upgrade(database, settings, progress) -> list[str
 point, also after it was cut off half way, and returns what the operator should know.
 
 A released step never changes, and neither does what it does: it carries the rules and the schema of its day
-and calls nothing of the service. The schema of today (`app.storage.schema`) is applied after the last step.
+and calls nothing of the service. The schema of today (`app.schema`) is applied after the last step.
 """
 
 import re

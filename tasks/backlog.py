@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from app.domain.steps import set_in_motion
-from app.services.sweeping import BATCH
-from app.storage.changes import Changed
+from app.orders.changes_store import Changed
+from app.orders.steps import set_in_motion
+from app.orders.sweeping import BATCH
 
 _MOST_GENERATIONS = 4
 # Ids kept per step and generation while no worker takes them; the sweep finds those beyond.

@@ -5,8 +5,8 @@ from typing import Any
 import structlog
 from celery.beat import Scheduler
 
-from app.gateways.broker import Broker
-from app.metrics import Metrics
+from app.broker import Broker
+from app.observability.metrics import Metrics
 from tasks.celery import queue_of
 from tasks.composition import settings
 from tasks.lease import STANDBY, Lease

@@ -14,9 +14,9 @@ from celery.signals import (
 from kombu.entity import Queue
 from kombu.transport import virtual
 
+from app.broker import QUEUES
 from app.config import ConfigError
-from app.gateways.broker import QUEUES
-from app.logging import configure
+from app.observability.logging import configure
 from tasks.composition import settings
 from tasks.observed import ObservedTask, share_counts, show_counts
 from tasks.starting import await_database, watch_broker

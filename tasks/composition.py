@@ -4,7 +4,7 @@ from functools import cache
 
 from app.bootstrap import open_shop
 from app.config import Settings
-from app.services.shop import Shop
+from app.shop import Shop
 
 
 @cache

@@ -9,15 +9,15 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from app.services import feeding
-from app.storage.feed import Entry
+from app.feed import service as feeding
+from app.feed.store import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from app.services.shop import Shop
-    from app.storage.changes import Changed
+    from app.orders.changes_store import Changed
+    from app.shop import Shop
 
 # Seconds: how long changes are gathered, and how long the end waits for the last of them.
 _GATHERING = 0.1

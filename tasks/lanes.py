@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from app.domain.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable
 
 log = structlog.get_logger()
 

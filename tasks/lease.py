@@ -10,7 +10,7 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
-from app.gateways.broker import lease_key
+from app.broker import lease_key
 
 log = structlog.get_logger()
 

@@ -2,11 +2,13 @@
 
 import structlog
 
-from app.domain.payments import ProviderUnavailable
-from app.services import reconciling, sweeping, vitals
-from app.services.loading import finish_loads
-from app.services.payment_events import events_due, purge_events
-from app.services.webhook_delivery import endpoints_due, purge_deliveries
+from app import gauges
+from app.orders import sweeping
+from app.payments.events import events_due, purge_events
+from app.payments.model import ProviderUnavailable
+from app.reconciliation import run as reconciling
+from app.stock.load import finish_loads
+from app.webhooks.delivery import endpoints_due, purge_deliveries
 from tasks.celery import app
 from tasks.composition import shop
 from tasks.payment_events import MOST_PER_MESSAGE, take_in_events
@@ -72,7 +74,7 @@ def reconcile() -> None:
 @app.task(name="maintenance.count_orders")
 def count_orders() -> None:
     """Counts the orders by status, for the metrics, if that is due."""
-    vitals.count_orders(shop())
+    gauges.count_orders(shop())
 
 
 @app.task(name="maintenance.purge")

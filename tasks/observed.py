@@ -16,9 +16,9 @@ from celery.utils import uuid
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from app.domain.errors import DatabaseUnavailable
-from app.metrics import FOLDER, shared_registry
-from app.services.shop import Shop
+from app.errors import DatabaseUnavailable
+from app.observability.metrics import FOLDER, shared_registry
+from app.shop import Shop
 from tasks.composition import shop
 
 log = structlog.get_logger()

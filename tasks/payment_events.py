@@ -1,6 +1,6 @@
 """The task that works on what payment providers have told."""
 
-from app.services.payment_events import take_in
+from app.payments.events import take_in
 from tasks.celery import app
 from tasks.composition import shop
 

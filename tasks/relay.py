@@ -19,11 +19,11 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from app.config import ConfigError
-from app.domain.errors import DatabaseUnavailable
-from app.logging import configure
-from app.services.shop import Shop
-from app.services.sweeping import all_owed_steps
-from app.storage.changes import Changed, PlaceLost
+from app.errors import DatabaseUnavailable
+from app.observability.logging import configure
+from app.orders.changes_store import Changed, PlaceLost
+from app.orders.sweeping import all_owed_steps
+from app.shop import Shop
 from tasks.backlog import Backlog
 from tasks.composition import settings, shop
 from tasks.feeder import Feeder

@@ -3,10 +3,10 @@
 import sys
 from threading import Event
 
-from app.domain.errors import DatabaseUnavailable
-from app.gateways import broker
-from app.storage.database import NotAReplicaSet, connect, require_replica_set
-from app.storage.locks import warn_of_lasting_locks
+from app import broker
+from app.errors import DatabaseUnavailable
+from app.mongo.database import NotAReplicaSet, connect, require_replica_set
+from app.mongo.locks import warn_of_lasting_locks
 from app.waiting import Waiting
 from tasks.composition import settings
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from kombu.exceptions import OperationalError
 
-from app.domain import steps
-from app.gateways.broker import QUEUES
-from app.services.notifying import announce, deliver
-from app.services.processing import perform
-from app.services.sweeping import BATCH
+from app.broker import QUEUES
+from app.notifications.announce import announce, deliver
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.sweeping import BATCH
 from tasks.celery import app, queue_of
 from tasks.composition import shop
 from tasks.observed import publishing

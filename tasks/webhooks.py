@@ -4,7 +4,7 @@ from functools import cache, partial
 
 from celery.signals import worker_process_shutdown
 
-from app.services.webhook_delivery import deliver_next
+from app.webhooks.delivery import deliver_next
 from tasks.celery import app
 from tasks.composition import shop
 from tasks.lanes import Lanes

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from app.domain import order as orders
-from app.domain.money import to_minor
-from app.domain.notifications import Channel, Delivery, Notification
-from app.domain.order import Change, Order, Personal
-from app.gateways.mail import MailChannel
-from app.gateways.smtp import SmtpSession
+from app.money import to_minor
+from app.notifications.mail.channel import MailChannel
+from app.notifications.mail.smtp import SmtpSession
+from app.notifications.model import Channel, Delivery, Notification
+from app.orders import model as orders
+from app.orders.model import Change, Order, Personal
 
 NOW = datetime(2024, 10, 4, 10, tzinfo=UTC)
 ORDER_ID = "66ffbd20a1b2c3d4e5f60718"

@@ -2,13 +2,13 @@
 
 from flask import Flask
 
-from app.cli.database import db
-from app.cli.erasure import erase_customer
-from app.cli.orders import orders
-from app.cli.reconcile import reconcile
-from app.cli.refunds import refunds
-from app.cli.stock import stock
-from app.cli.tokens import token
+from app.erasure.cli import erase_customer
+from app.http.cli import token
+from app.mongo.cli import db
+from app.orders.cli import orders
+from app.reconciliation.cli import reconcile
+from app.refunds.cli import refunds
+from app.stock.cli import stock
 
 
 def register_commands(app: Flask) -> None:

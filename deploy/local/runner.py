@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pymongo.errors import PyMongoError
 
+from app.broker import Broker as BrokerState
 from app.config import TABLE
-from app.gateways.broker import Broker as BrokerState
-from app.storage.database import connect
+from app.mongo.database import connect
 from app.waiting import REMINDER, without_credentials
 from deploy.local.mailbox import Mailbox
 from deploy.local.process import Failed

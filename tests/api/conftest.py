@@ -10,12 +10,12 @@ import pytest
 from app import create_app
 from app.bootstrap import shop_over
 from app.config import Settings
-from app.domain import steps
-from app.services.processing import perform
-from app.storage.database import connect
-from app.storage.feed_cursors import FeedCursors
-from app.storage.migrations import upgrade
-from app.storage.schema import INDEXES
+from app.feed.cursors_store import FeedCursors
+from app.mongo.database import connect
+from app.mongo.migrations import upgrade
+from app.orders import steps
+from app.orders.processing import perform
+from app.schema import INDEXES
 from tests.payment_events import SECRET
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.services.shop import Shop
+    from app.shop import Shop
     from deploy.local.servers import MongoServer
 
 # A port on which nothing listens: the API needs no broker.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from app.domain.access import SCOPES, WIDER
+from app.http.access import SCOPES, WIDER
 from tests.api.conftest import SAMPLE
 from tests.tokens import CHECKED, KEYS, SECRET, SETTINGS, Issuer, bearer, claims, jwk, token
 

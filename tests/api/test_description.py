@@ -10,9 +10,9 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app.api.problems import PROBLEMS
-from app.services import reconciling
-from app.services.feeding import catch_up
+from app.feed.service import catch_up
+from app.http.problems import PROBLEMS
+from app.reconciliation import run as reconciling
 from tests.api.conftest import SAMPLE
 from tests.payment_events import event as payment_event
 from tests.payment_events import signed

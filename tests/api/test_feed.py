@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.api import paging
-from app.services import feeding
+from app.feed import service as feeding
+from app.http import paging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
     Place = Callable[..., dict[str, Any]]
     Read = Callable[..., dict[str, Any]]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.api.answers import answer
-from app.api.declarations import OPEN, declares
 from app.config import ConfigError, Settings
+from app.http.answers import answer
+from app.http.route_metadata import OPEN, declares
 from tests.api.conftest import SAMPLE
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.bounds import LIMITS
-from app.domain.order import Change, Order, advance
+from app.orders.bounds import LIMITS
+from app.orders.model import Change, Order, advance
 from tests.api.conftest import SAMPLE
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 NEVER = {"paymentMethod": "sandbox_refund_fails"}
 BOUND = LIMITS["cancel"].events

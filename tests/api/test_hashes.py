@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.services.erasing import erase_customer
-from app.services.stocking import set_levels
+from app.erasure.service import erase_customer
+from app.stock.service import set_levels
 from tests.hash_rule import hashes
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from flask.testing import FlaskClient
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 ODD = 'Zoë "the\tbackslash\\"\r\nand \u2028 😀'
 PERSONAL: dict[str, Any] = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.services import ordering
-from app.services.ordering import delete_order
-from app.storage.orders import Orders
+from app.orders import service as ordering
+from app.orders.service import delete_order
+from app.orders.store import Orders
 from tests.api.conftest import SAMPLE
 from tests.damage import NO_TIME, damage
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.domain.order import Order
-    from app.services.shop import Shop
+    from app.orders.model import Order
+    from app.shop import Shop
 
 KEY = {"Idempotency-Key": "key-1"}
 

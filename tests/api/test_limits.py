@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.api.limits import network_of
+from app.http.limits import network_of
 from tests.api.conftest import SAMPLE
 from tests.payment_events import event, signed
 from tests.tokens import SETTINGS, bearer, token

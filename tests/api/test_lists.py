@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.api import paging
+from app.http import paging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.services.feeding import catch_up
+from app.feed.service import catch_up
 from tests.api.conftest import SAMPLE
 from tests.tokens import SETTINGS, bearer, token
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 ANN, BOB = bearer(token("ann")), bearer(token("bob"))
 BOSS = bearer(token("boss", "orders:admin"))

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from app import create_app
-from app.api.problems import CODES_OF_ERRORS, PROBLEMS
 from app.bootstrap import shop_over
 from app.config import Settings
-from app.domain.errors import OrderServiceError
-from app.storage.database import connect
+from app.errors import OrderServiceError
+from app.http.problems import CODES_OF_ERRORS, PROBLEMS
+from app.mongo.database import connect
 from tests.api.conftest import NO_BROKER, SAMPLE
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_a_bug_is_a_500_that_says_nothing_and_is_logged(app: Flask, monkeypatch:
     def fail(*_: object) -> None:
         raise RuntimeError("the secret of the house")
 
-    monkeypatch.setattr("app.services.ordering.get_order", fail)
+    monkeypatch.setattr("app.orders.service.get_order", fail)
     with capture_logs() as lines:
         answer = app.test_client().get("/orders/x")
     check(answer, 500, "internal_error")
@@ -187,7 +187,7 @@ def test_every_refusal_of_the_domain_has_its_problem() -> None:
     kinds = list(OrderServiceError.__subclasses__())
     for kind in kinds:
         kinds += kind.__subclasses__()
-    assert {kind for kind in kinds if kind.__module__ == "app.domain.errors"} == set(CODES_OF_ERRORS)
+    assert {kind for kind in kinds if kind.__module__ == "app.errors"} == set(CODES_OF_ERRORS)
     assert set(CODES_OF_ERRORS.values()) <= set(PROBLEMS)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.clock import now
-from app.services import reconciling
+from app.clock import now
+from app.reconciliation import run as reconciling
 from tests.tokens import SETTINGS, bearer, token
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 
 @pytest.fixture(autouse=True)

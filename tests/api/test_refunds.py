@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 APPLES = [
     {"productId": "apple", "quantity": 3, "unitPrice": 40.00},
@@ -292,6 +292,6 @@ def test_a_deleted_order_has_no_refunds_to_ask_for_any_more(
 def test_an_order_has_only_so_many_refunds(
     order_id: str, ask: Callable[..., TestResponse], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.refunding.MOST_REFUNDS", 2)
+    monkeypatch.setattr("app.refunds.service.MOST_REFUNDS", 2)
     assert [ask(order_id, amount=1).status_code for _ in range(3)] == [202, 202, 409]
     assert ask(order_id, amount=1).get_json()["code"] == "too_many_refunds"

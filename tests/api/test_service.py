@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.access import SCOPES
+from app.http.access import SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from bson import ObjectId
 
-from app.services import feeding
+from app.feed import service as feeding
 from tests.damage import DAMAGES, MALFORMED, OF_THE_LOG, UNDECODABLE, damage
 from tests.tokens import SETTINGS, bearer, token
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
     Place = Callable[..., dict[str, Any]]
     Orders = Database[dict[str, Any]]

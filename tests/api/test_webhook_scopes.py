@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.gateways.webhooks import WebhookSender
-from app.services.notifying import announce
-from app.services.webhook_delivery import deliver_next
+from app.notifications.announce import announce
+from app.webhooks.delivery import deliver_next
+from app.webhooks.sender import WebhookSender
 from tests.api.conftest import SAMPLE
 from tests.receiver import Receiver
 from tests.tokens import SETTINGS, bearer, token
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flask import Flask
     from flask.testing import FlaskClient
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 BASE = "/webhook-endpoints"
 URL = "https://1.1.1.1/orders"

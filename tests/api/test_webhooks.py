@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.clock import now
-from app.domain.webhooks import MOST_TESTS, PATTERNS, TEST_WINDOW
-from app.services import webhooks
+from app.clock import now
+from app.webhooks import service as webhooks
+from app.webhooks.model import MOST_TESTS, PATTERNS, TEST_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 BASE = "/webhook-endpoints"
 # A documentation name is public or unknown, but never private.

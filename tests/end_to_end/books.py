@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.domain import steps
-from app.domain.chain import first_bad_sequence
-from app.domain.order import PUBLIC, fold, quantities
-from app.gateways.mail import SUBJECTS
+from app.notifications.mail.channel import SUBJECTS
+from app.orders import steps
+from app.orders.log import first_bad_sequence
+from app.orders.model import PUBLIC, fold, quantities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

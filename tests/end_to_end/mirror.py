@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, g, request
 
 from app import create_app
-from app.api.answers import answer
-from app.api.declarations import OPEN, declares
+from app.http.answers import answer
+from app.http.route_metadata import OPEN, declares
 
 app = create_app()
 

@@ -14,7 +14,7 @@ import redis
 from bson import ObjectId
 from pymongo import MongoClient
 
-from app.domain import steps
+from app.orders import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

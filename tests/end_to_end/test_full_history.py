@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bson import ObjectId
 
-from app.domain.bounds import LIMITS
+from app.orders.bounds import LIMITS
 from tests.end_to_end.service import draft, eventually
 from tests.payment_events import SECRET, event, signed
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.services.notifying import CLAIM
+from app.notifications.announce import CLAIM
 from tests.end_to_end.service import draft, eventually
 from tests.postbox import HOST, Postbox, Server
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.clock import id_at
-from app.domain.order import create
+from app.clock import id_at
+from app.orders.model import create
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import COUNTED, STATE
+from app.observability.metrics import COUNTED, STATE
 from deploy.local.stack import ROLES, ROOT
 from tests.end_to_end.life import Life, Told
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.clock import now
+from app.clock import now
 from tests.end_to_end.service import draft, eventually
 from tests.real.providers import event_body, sign_as_stripe_does
 from tests.stripe_server import API_KEY, ASKS_CUSTOMER, DECLINED, GOOD, SIGNING_SECRET

@@ -10,8 +10,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from app.storage.database import connect
-from app.storage.locks import transaction_limit
+from app.mongo.database import connect
+from app.mongo.locks import transaction_limit
 from deploy import replica_set
 from deploy.local.process import Process
 from deploy.local.servers import HOST, MongoServer, free_port

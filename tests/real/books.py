@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from app.domain import steps
-from app.domain.chain import first_bad_sequence
-from app.domain.order import fold, quantities
+from app.orders import steps
+from app.orders.log import first_bad_sequence
+from app.orders.model import fold, quantities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.domain.order import Order
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.model import Order
+    from app.shop import Shop
 
 
 class Books:

@@ -12,17 +12,17 @@ import pytest
 import redis
 import structlog
 
+from app import schema
 from app.bootstrap import shop_over
 from app.config import Settings
-from app.domain import steps
-from app.gateways.sandbox import SandboxProvider
-from app.services.ordering import place_order
-from app.services.processing import perform
-from app.services.stocking import set_levels
-from app.services.webhooks import add_endpoint
-from app.storage import schema
-from app.storage.database import connect
-from app.storage.sandbox import SandboxBooks
+from app.mongo.database import connect
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import place_order
+from app.payments.sandbox.provider import SandboxProvider
+from app.payments.sandbox.store import SandboxBooks
+from app.stock.service import set_levels
+from app.webhooks.service import add_endpoint
 from tasks import relay
 from tests.payment_events import SECRET
 from tests.real.books import Books
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from app.domain.order import Order
-    from app.domain.webhooks import Endpoint
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.model import Order
+    from app.shop import Shop
+    from app.webhooks.model import Endpoint
     from deploy.local.servers import MongoServer
 
 

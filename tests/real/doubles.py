@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from app.domain.clock import now
-from app.services.sweeping import send_overdue
+from app.clock import now
+from app.orders.sweeping import send_overdue
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 
 class Crash(BaseException):

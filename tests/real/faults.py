@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.domain.clock import id_at, new_id
-from app.domain.order import Change, advance, create
-from app.domain.payments import Charge, ProviderPayment
-from app.services.ordering import change_status
-from app.services.refunding import retry_refund
+from app.clock import id_at, new_id
+from app.orders.model import Change, advance, create
+from app.orders.service import change_status
+from app.payments.model import Charge, ProviderPayment
+from app.refunds.service import retry_refund
 from tests.damage import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from app.domain.payments import PaymentProvider
+    from app.payments.model import PaymentProvider
     from tests.real.healthy import Healthy
 
 SECOND = "a second payment"

@@ -7,24 +7,24 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from app.domain import steps
-from app.domain.clock import new_id
-from app.domain.webhooks import Endpoint
-from app.services import feeding
-from app.services.notifying import announce
-from app.services.ordering import change_status, delete_order, place_order
-from app.services.processing import perform
-from app.services.refunding import ask_refund
-from app.services.stocking import set_levels
-from app.services.sweeping import all_owed_steps, purge_deleted_orders
+from app.clock import new_id
+from app.feed import service as feeding
+from app.notifications.announce import announce
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status, delete_order, place_order
+from app.orders.sweeping import all_owed_steps, purge_deleted_orders
+from app.refunds.service import ask_refund
+from app.stock.service import set_levels
+from app.webhooks.model import Endpoint
 from migrations import m0002_original_orders
 from tests.real.originals import original_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.doubles import StoppedClock
 
 # Of each hundred orders, so many have each of these fates.

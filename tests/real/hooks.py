@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.services import webhooks
-from app.services.notifying import announce
+from app.notifications.announce import announce
+from app.webhooks import service as webhooks
 from tests.real.doubles import Crash
 
 if TYPE_CHECKING:
-    from app.domain.order import Order
-    from app.domain.webhooks import Endpoint
-    from app.services.shop import Shop
+    from app.orders.model import Order
+    from app.shop import Shop
+    from app.webhooks.model import Endpoint
     from tests.real.conftest import Place
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from app.domain.order import Change
-from app.domain.payments import Repayment
-from app.services.ordering import cancellation
-from app.services.payment_events import events_due, receive, take_in
-from app.services.payment_steps import charge
-from app.services.saving import save
+from app.orders.model import Change
+from app.orders.saving import save
+from app.orders.service import cancellation
+from app.payments.events import events_due, receive, take_in
+from app.payments.model import Repayment
+from app.payments.steps import charge
 from tests.payment_events import event, signed
 
 if TYPE_CHECKING:
-    from app.domain.order import Order
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.model import Order
+    from app.shop import Shop
 
 TOTAL = 1000
 

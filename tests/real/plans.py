@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from bson import CodecOptions, DatetimeConversion, ObjectId
 from pymongo import MongoClient, monitoring
 
-from app.domain.clock import id_at
-from app.domain.order import Change, advance, create
-from app.domain.stock import Movement
-from app.storage import database as storage
-from app.storage import schema
-from app.storage.orders import Idempotency
+from app import schema
+from app.clock import id_at
+from app.mongo import database as storage
+from app.orders.model import Change, advance, create
+from app.orders.store import Idempotency
+from app.stock.model import Movement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.domain.order import Order
+    from app.orders.model import Order
 
 EXPLAINED = ("find", "findAndModify", "update", "delete", "aggregate", "distinct", "count")
 SENT_WITH_IT = (

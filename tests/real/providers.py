@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from standardwebhooks import Webhook
 
-from app.domain.clock import now
-from app.domain.payments import Charge, Outcome, Outcomes, PaymentProvider, Repayment
-from app.gateways.sandbox import SandboxProvider
-from app.gateways.stripe import StripeProvider
-from app.storage.sandbox import SandboxBooks
+from app.clock import now
+from app.payments.model import Charge, Outcome, Outcomes, PaymentProvider, Repayment
+from app.payments.sandbox.provider import SandboxProvider
+from app.payments.sandbox.store import SandboxBooks
+from app.payments.stripe.provider import StripeProvider
 from tests import stripe_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
 
 SANDBOX_SECRET = "whsec_c2FuZGJveCBldmVudHMgYXJlIHNpZ25lZCwgdG9v"
 

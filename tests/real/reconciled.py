@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.services import reconciling
+from app.reconciliation import run as reconciling
 
 if TYPE_CHECKING:
-    from app.domain.reconciliation import Noted, Report
-    from app.services.shop import Shop
+    from app.reconciliation.kinds import Noted, Report
+    from app.shop import Shop
 
 
 def reconciled(shop: Shop, **how: Any) -> Report:

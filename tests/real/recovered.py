@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.gateways.sandbox import SandboxProvider
-from app.storage.sandbox import SandboxBooks
+from app.payments.sandbox.provider import SandboxProvider
+from app.payments.sandbox.store import SandboxBooks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.domain.payments import Outcomes, Repayment
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.payments.model import Outcomes, Repayment
+    from app.shop import Shop
 
 # The method of which no refund succeeds, until the provider has recovered.
 NEVER = "sandbox_refund_fails"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.domain.order import Change, Personal, advance, create
+from app.orders.model import Change, Personal, advance, create
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,13 +9,13 @@ import pytest
 from bson import ObjectId
 from flask import Flask
 
+from app import schema
 from app.bootstrap import shop_over
 from app.cli import register_commands
 from app.config import Settings
-from app.domain.order import Change, Personal, advance, create
-from app.services import loading
-from app.storage import database as storage
-from app.storage import schema
+from app.mongo import database as storage
+from app.orders.model import Change, Personal, advance, create
+from app.stock import load as loading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from click.testing import Result
     from flask.testing import FlaskCliRunner
 
-    from app.domain.order import Order
-    from app.services.shop import Shop
+    from app.orders.model import Order
+    from app.shop import Shop
 
 NOBODY = "mongodb://127.0.0.1:1/orders"
 

@@ -14,13 +14,13 @@ from bson import ObjectId, json_util
 from flask import Flask
 
 from app.cli import register_commands
-from app.domain.chain import first_bad_sequence
-from app.domain.errors import IdempotencyKeyReused
-from app.services import erasing
-from app.services.erasing import Erased, erase_customer
-from app.services.notifying import announce, deliver
-from app.services.ordering import delete_order, order_at_version, place_order
-from app.storage.personal_data import NO_BODY
+from app.erasure import service as erasing
+from app.erasure.service import Erased, erase_customer
+from app.erasure.store import NO_BODY
+from app.errors import IdempotencyKeyReused
+from app.notifications.announce import announce, deliver
+from app.orders.log import first_bad_sequence
+from app.orders.service import delete_order, order_at_version, place_order
 from deploy.local.stack import ROOT
 from tests.real.doubles import Crash, Followed, eventually
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from flask.testing import FlaskCliRunner
 
-    from app.domain.order import Order
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.model import Order
+    from app.shop import Shop
     from deploy.local.servers import MongoServer
     from tests.real.conftest import Finish
 

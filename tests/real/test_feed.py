@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from app.domain.order import MOVES
-from app.services import feeding
-from app.services.ordering import change_status, delete_order
-from app.services.sweeping import purge_deleted_orders
-from app.storage import feed as storage
-from app.storage.feed import Entry
+from app.feed import service as feeding
+from app.feed import store as storage
+from app.feed.store import Entry
+from app.orders.model import MOVES
+from app.orders.service import change_status, delete_order
+from app.orders.sweeping import purge_deleted_orders
 from tasks import feeder as module_of_feeder
 from tests.real.doubles import Crash, Held, at_once, eventually
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
 
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.conftest import Finish, Place
 
 

@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.domain.bounds import LIMITS, MOST_EVENTS, MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
-from app.domain.chain import first_bad_sequence
-from app.domain.errors import HistoryFull, TooManyRefunds, TooManyRetries
-from app.domain.order import refundable
-from app.domain.payments import Outcome, Repayment
-from app.gateways.sandbox import SandboxProvider
-from app.services import reconciling
-from app.services.feeding import catch_up
-from app.services.notifying import announce
-from app.services.ordering import change_status, delete_order
-from app.services.payment_steps import charge
-from app.services.processing import perform
-from app.services.refunding import ask_refund, failed_refunds, retry_refund
-from app.services.settling import LEFT, settle
-from app.services.sweeping import purge_deleted_orders
+from app.errors import HistoryFull, TooManyRefunds, TooManyRetries
+from app.feed.service import catch_up
+from app.notifications.announce import announce
+from app.orders import steps
+from app.orders.bounds import LIMITS, MOST_EVENTS, MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
+from app.orders.log import first_bad_sequence
+from app.orders.model import refundable
+from app.orders.processing import perform
+from app.orders.service import change_status, delete_order
+from app.orders.sweeping import purge_deleted_orders
+from app.payments.model import Outcome, Repayment
+from app.payments.sandbox.provider import SandboxProvider
+from app.payments.settle import LEFT, settle
+from app.payments.steps import charge
+from app.reconciliation import run as reconciling
+from app.refunds.service import ask_refund, failed_refunds, retry_refund
 from tests.real.reconciled import differences, reconciled
 from tests.real.recovered import NEVER, recovered_shop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.domain.order import Order
-    from app.domain.payments import Outcomes
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.model import Order
+    from app.payments.model import Outcomes
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock

@@ -9,7 +9,7 @@ import pytest
 from bson.errors import InvalidDocument
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, WriteError
 
-from app.storage.group_commit import GroupCommit
+from app.mongo.group_commit import GroupCommit
 from tests.real.doubles import Crash, at_once, eventually
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pymongo.collection import Collection
 
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
 
 THREADS = 64
 

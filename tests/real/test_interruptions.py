@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.services.ordering import change_status, delete_order
-from app.services.processing import perform
-from app.services.sweeping import expire_orders
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status, delete_order
+from app.orders.sweeping import expire_orders
 from tests.real.doubles import Crash, followed
 
 if TYPE_CHECKING:
-    from app.domain.steps import Step
-    from app.services.shop import Shop
+    from app.orders.steps import Step
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.errors import DatabaseUnavailable
-from app.gateways.webhooks import WebhookSender
-from app.services import webhooks
-from app.services.webhook_delivery import deliver_next, endpoints_due
+from app.errors import DatabaseUnavailable
+from app.webhooks import service as webhooks
+from app.webhooks.delivery import deliver_next, endpoints_due
+from app.webhooks.sender import WebhookSender
 from tasks.lanes import Lanes
 from tests.real.doubles import eventually
 from tests.receiver import Receiver, Reply
@@ -21,9 +21,9 @@ from tests.receiver import Receiver, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.domain.webhooks import Endpoint
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
+    from app.webhooks.model import Endpoint
 
 
 @pytest.fixture

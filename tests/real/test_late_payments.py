@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.payments import Outcome
-from app.services.settling import AGREED, LEFT, WAITING, settle
+from app.payments.model import Outcome
+from app.payments.settle import AGREED, LEFT, WAITING, settle
 from tests.real.outside import TOTAL, Outside, end
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Place
 

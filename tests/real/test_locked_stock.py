@@ -10,24 +10,24 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
-from app.domain import steps
-from app.domain.clock import now
-from app.domain.errors import DatabaseUnavailable, StockBusy
-from app.services.notifying import announce
-from app.services.ordering import change_status
-from app.services.processing import perform
-from app.services.stocking import set_level
-from app.services.sweeping import expire_orders
-from app.storage.database import connect
-from app.storage.locks import transaction_limit, warn_of_lasting_locks
+from app.clock import now
+from app.errors import DatabaseUnavailable, StockBusy
+from app.mongo.database import connect
+from app.mongo.locks import transaction_limit, warn_of_lasting_locks
+from app.notifications.announce import announce
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.orders.sweeping import expire_orders
+from app.stock.service import set_level
 from deploy.local.runner import PARAMETERS
 from tests.real.doubles import swept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase, Transaction
+    from app.mongo.database import OrderDatabase, Transaction
+    from app.shop import Shop
     from deploy.local.servers import MongoServer
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock

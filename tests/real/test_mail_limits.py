@@ -11,20 +11,20 @@ import pytest
 from bson import json_util
 
 from app.config import Settings
-from app.gateways.mail import MailChannel
-from app.services.mail_limits import OF_CALLER, TO_ADDRESS, MailLimits
-from app.services.notifying import announce, deliver
-from app.services.ordering import Draft, change_status, place_order
-from app.services.sweeping import forget_mail_counts, overdue_notifications
-from app.storage.mail_counts import HOUR, MailCounts
+from app.notifications.announce import announce, deliver
+from app.notifications.mail.channel import MailChannel
+from app.notifications.mail_counts_store import HOUR, MailCounts
+from app.notifications.mail_limits import OF_CALLER, TO_ADDRESS, MailLimits
+from app.orders.service import Draft, change_status, place_order
+from app.orders.sweeping import forget_mail_counts, overdue_notifications
 from tests.postbox import HOST, Postbox, Server
 from tests.real.doubles import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.doubles import StoppedClock
 

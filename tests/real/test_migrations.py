@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.config import Settings
-from app.storage import database as storage
-from app.storage.migrations import STEPS, LeaseLost, applied, pending
+from app.mongo import database as storage
+from app.mongo.migrations import STEPS, LeaseLost, applied, pending
 from tests.real.originals import intact_orders, original_order, upgrade_names
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ STUCK = """
 import sys, time
 from contextlib import nullcontext
 from app.config import Settings
-from app.storage.database import connect
-from app.storage.migrations import upgrade
+from app.mongo.database import connect
+from app.mongo.migrations import upgrade
 
 def progress(done, total):
     print(done, flush=True)

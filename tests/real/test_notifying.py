@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.notifications import Delivery
-from app.domain.order import PUBLIC
-from app.services import notifying
-from app.services.notifying import CLAIM, deliver
-from app.services.ordering import change_status, delete_order
-from app.services.sweeping import overdue_notifications, purge_deleted_orders
+from app.notifications import announce as notifying
+from app.notifications.announce import CLAIM, deliver
+from app.notifications.model import Delivery
+from app.orders.model import PUBLIC
+from app.orders.service import change_status, delete_order
+from app.orders.sweeping import overdue_notifications, purge_deleted_orders
 from tests.real.doubles import Crash, at_once, followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from app.domain.notifications import Notification
-    from app.domain.order import Order
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.notifications.model import Notification
+    from app.orders.model import Order
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock

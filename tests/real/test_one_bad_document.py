@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain import steps
-from app.domain.clock import new_id
-from app.gateways.webhooks import WebhookSender
-from app.services import loading, sweeping
-from app.services.notifying import announce
-from app.services.ordering import delete_order
-from app.services.processing import perform
-from app.services.sweeping import all_owed_steps, expire_orders, purge_deleted_orders
-from app.services.webhooks import add_endpoint
+from app.clock import new_id
+from app.notifications.announce import announce
+from app.orders import steps, sweeping
+from app.orders.processing import perform
+from app.orders.service import delete_order
+from app.orders.sweeping import all_owed_steps, expire_orders, purge_deleted_orders
+from app.stock import load as loading
+from app.webhooks.sender import WebhookSender
+from app.webhooks.service import add_endpoint
 from tests.real.doubles import swept
 from tests.real.hooks import records
 from tests.real.reconciled import differences, reconciled, whose
 
 if TYPE_CHECKING:
-    from app.domain.webhooks import Endpoint
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
+    from app.webhooks.model import Endpoint
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock

@@ -11,21 +11,21 @@ from bson import ObjectId
 from flask import Flask
 
 from app.cli import register_commands
-from app.domain.bounds import MOST_RETRIES
-from app.services import reconciling
-from app.services.notifying import announce
-from app.services.ordering import change_status, delete_order
-from app.services.refunding import ask_refund, retry_refund
-from app.services.sweeping import purge_deleted_orders
+from app.notifications.announce import announce
+from app.orders.bounds import MOST_RETRIES
+from app.orders.service import change_status, delete_order
+from app.orders.sweeping import purge_deleted_orders
+from app.reconciliation import run as reconciling
+from app.refunds.service import ask_refund, retry_refund
 from tests.real.reconciled import differences, reconciled
 from tests.real.recovered import NEVER, recovered_shop
 
 if TYPE_CHECKING:
     from flask.testing import FlaskCliRunner
 
-    from app.domain.refunds import Refund
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.refunds import Refund
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock

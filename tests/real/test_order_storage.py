@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient, monitoring
 
-from app.domain import steps
-from app.domain.order import Change, advance
-from app.services.ordering import change_status, delete_order, list_orders
-from app.storage.order_query import OrderQuery
-from app.storage.orders import Orders
+from app.orders import steps
+from app.orders.model import Change, advance
+from app.orders.query_store import OrderQuery
+from app.orders.service import change_status, delete_order, list_orders
+from app.orders.store import Orders
 from tests.real.doubles import Crash, at_once
 
 if TYPE_CHECKING:
-    from app.domain.order import Order
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.model import Order
+    from app.shop import Shop
     from deploy.local.servers import MongoServer
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place

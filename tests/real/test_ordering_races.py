@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.clock import now
-from app.domain.errors import IdempotencyKeyReused, IllegalTransition, OrderInTransit, StaleVersion
-from app.services.ordering import (
+from app.clock import now
+from app.errors import IdempotencyKeyReused, IllegalTransition, OrderInTransit, StaleVersion
+from app.orders.service import (
     change_status,
     delete_order,
     first_answer,
@@ -22,8 +22,8 @@ from app.services.ordering import (
 from tests.real.doubles import at_once
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
 

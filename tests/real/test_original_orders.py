@@ -9,9 +9,9 @@ from bson import Decimal128, Int64, ObjectId
 
 from app.bootstrap import shop_over
 from app.config import Settings
-from app.domain import steps
-from app.services import ordering, processing, sweeping
-from app.storage import database as storage
+from app.mongo import database as storage
+from app.orders import processing, steps, sweeping
+from app.orders import service as ordering
 from tests.real.doubles import swept
 from tests.real.originals import (
     CREATED,
@@ -25,7 +25,7 @@ from tests.real.originals import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.services.shop import Shop
+    from app.shop import Shop
 
 
 @pytest.fixture

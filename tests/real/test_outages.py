@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.errors import DatabaseUnavailable
-from app.storage import database
+from app.errors import DatabaseUnavailable
+from app.mongo import database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

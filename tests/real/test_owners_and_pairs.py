@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from app.config import Settings
-from app.domain.order import digest_of
-from app.services.erasing import erase_customer
-from app.storage.feed import Entry
-from app.storage.feed_cursors import FeedCursors
-from app.storage.orders import Orders
+from app.erasure.service import erase_customer
+from app.feed.cursors_store import FeedCursors
+from app.feed.store import Entry
+from app.orders.model import digest_of
+from app.orders.store import Orders
 from migrations import m0004_owners_and_pairs as migration
 from tests.damage import NO_TIME, damage
 from tests.real.doubles import Crash, at_once
@@ -19,8 +19,8 @@ from tests.real.doubles import Crash, at_once
 if TYPE_CHECKING:
     import pytest
 
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.conftest import Place
 
 SETTINGS = Settings.from_env({"AUTH": "off"})

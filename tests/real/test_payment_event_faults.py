@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.domain.errors import DatabaseUnavailable
-from app.domain.payments import ProviderUnavailable
-from app.services.ordering import change_status
-from app.services.payment_events import events_due, receive, take_in
-from app.services.processing import perform
+from app.errors import DatabaseUnavailable
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.payments.events import events_due, receive, take_in
+from app.payments.model import ProviderUnavailable
 from tests.payment_events import event, signed
 from tests.real.doubles import Crash, followed
 from tests.real.outside import TOTAL, end
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Place
     from tests.real.doubles import StoppedClock

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.domain.clock import new_id, now
-from app.domain.payments import ProviderEvent
-from app.services.ordering import change_status
-from app.services.payment_events import purge_events, receive, take_in
-from app.services.processing import perform
+from app.clock import new_id, now
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.payments.events import purge_events, receive, take_in
+from app.payments.model import ProviderEvent
 from tests.real.doubles import at_once
 from tests.real.outside import TOTAL, end
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock

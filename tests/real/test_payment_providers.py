@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.clock import now
-from app.domain.payments import BadSignature
+from app.clock import now
+from app.payments.model import BadSignature
 from tests.real import providers
 from tests.real.doubles import at_once
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain import steps
-from app.services.ordering import change_status, delete_order
-from app.services.processing import perform
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status, delete_order
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
 

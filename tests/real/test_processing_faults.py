@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain import steps
-from app.domain.clock import now
-from app.domain.errors import DatabaseUnavailable
-from app.domain.payments import TRY_AGAIN, Charge
-from app.services.ordering import change_status
-from app.services.payment_steps import charge
-from app.services.processing import perform
-from app.services.sweeping import expire_orders
+from app.clock import now
+from app.errors import DatabaseUnavailable
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.orders.sweeping import expire_orders
+from app.payments.model import TRY_AGAIN, Charge
+from app.payments.steps import charge
 from tests.real.doubles import at_once, followed, swept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.domain.payments import Outcomes
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.payments.model import Outcomes
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock

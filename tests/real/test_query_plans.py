@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.clock import id_at
-from app.domain.order import MOVES
-from app.services.sweeping import all_owed_steps
-from app.storage import database as storage
-from app.storage.feed import Feed
-from app.storage.mail_counts import MailCounts
-from app.storage.notifications import Notifications
-from app.storage.order_duties import OrderDuties
-from app.storage.order_query import OrderQuery
-from app.storage.orders import Orders
-from app.storage.personal_data import PersonalData
-from app.storage.sandbox import SandboxBooks
-from app.storage.stock import Stock
+from app.clock import id_at
+from app.erasure.store import PersonalData
+from app.feed.store import Feed
+from app.mongo import database as storage
+from app.notifications.mail_counts_store import MailCounts
+from app.notifications.store import Notifications
+from app.orders.due_store import OrderDuties
+from app.orders.model import MOVES
+from app.orders.query_store import OrderQuery
+from app.orders.store import Orders
+from app.orders.sweeping import all_owed_steps
+from app.payments.sandbox.store import SandboxBooks
+from app.stock.store import Stock
 from tests.real.plans import END, MIDDLE, START, Explained, fill
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from app.gateways import rates
-from app.gateways.rates import Rates
+from app.http import rates
+from app.http.rates import Rates
 from tests.end_to_end.service import eventually
 
 if TYPE_CHECKING:

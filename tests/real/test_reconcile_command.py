@@ -10,19 +10,19 @@ import pytest
 from flask import Flask
 
 from app.cli import register_commands
-from app.domain import steps
-from app.domain.clock import to_text
-from app.domain.payments import ProviderUnavailable
-from app.services import reconciling
-from app.services.notifying import announce
-from app.services.processing import perform
-from app.services.stocking import set_levels
+from app.clock import to_text
+from app.notifications.announce import announce
+from app.orders import steps
+from app.orders.processing import perform
+from app.payments.model import ProviderUnavailable
+from app.reconciliation import run as reconciling
+from app.stock.service import set_levels
 
 if TYPE_CHECKING:
     from flask.testing import FlaskCliRunner
 
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.conftest import Finish, Place
 
 

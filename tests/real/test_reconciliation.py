@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.clock import new_id
-from app.domain.reconciliation import KINDS
-from app.services import reconciling
-from app.services.repairing import REPAIRS
-from app.services.stocking import set_levels
+from app.clock import new_id
+from app.reconciliation import run as reconciling
+from app.reconciliation.kinds import KINDS
+from app.reconciliation.repair import REPAIRS
+from app.stock.service import set_levels
 from tests.real.faults import MoreOnTheBooks, Planter
 from tests.real.healthy import Healthy
 from tests.real.reconciled import differences, reconciled, whose
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.doubles import StoppedClock
 
 MINUTE = timedelta(minutes=1)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
-from app.domain.clock import id_at, new_id
-from app.domain.reconciliation import SCOPES
-from app.storage.audit import Audit
-from app.storage.purged_orders import PurgedOrders
-from app.storage.reconciliations import Reconciliations
+from app.clock import id_at, new_id
+from app.orders.purged_store import PurgedOrders
+from app.reconciliation.kinds import SCOPES
+from app.reconciliation.records_store import Audit
+from app.reconciliation.store import Reconciliations
 from tests.real.plans import END, MIDDLE, START, Explained, fill
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.payments import ProviderUnavailable
-from app.domain.reconciliation import KINDS
-from app.services import reconciling
-from app.services.sweeping import purge_deleted_orders
-from app.storage import schema
+from app import schema
+from app.orders.sweeping import purge_deleted_orders
+from app.payments.model import ProviderUnavailable
+from app.reconciliation import run as reconciling
+from app.reconciliation.kinds import KINDS
 from migrations import m0003_edges
 from tests.real.doubles import Crash, at_once, followed
 from tests.real.faults import MoreOnTheBooks, Planter
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from app.domain.payments import ProviderPayment
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.payments.model import ProviderPayment
+    from app.shop import Shop
     from tests.real.doubles import StoppedClock
 
 KINDS_PLANTED = (

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.domain.errors import IllegalTransition, OrderServiceError
-from app.services.ordering import change_status
-from app.services.processing import perform
-from app.services.refunding import ask_refund, retry_refund
+from app.errors import IllegalTransition, OrderServiceError
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.refunds.service import ask_refund, retry_refund
 from tests.real.doubles import Crash, at_once, followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.domain.order import Order
-    from app.domain.refunds import Refund
-    from app.domain.steps import Step
-    from app.services.shop import Shop
+    from app.orders.model import Order
+    from app.orders.refunds import Refund
+    from app.orders.steps import Step
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from app.domain import steps
-from app.domain.errors import DatabaseUnavailable
-from app.services.ordering import change_status
-from app.services.processing import perform
-from app.storage import schema
-from app.storage.changes import OrderChanges, PlaceLost
-from app.storage.database import connect
+from app import schema
+from app.errors import DatabaseUnavailable
+from app.mongo.database import connect
+from app.orders import steps
+from app.orders.changes_store import OrderChanges, PlaceLost
+from app.orders.processing import perform
+from app.orders.service import change_status
 from tests.real.doubles import Followed, Held, eventually
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from deploy.local.servers import MongoServer
     from tests.real.conftest import Place, Queues, SetStock
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Decimal128, ObjectId, json_util
 
+from app import schema
 from app.config import Settings
-from app.storage import database as storage
-from app.storage import schema
-from app.storage.migrations import STEPS
+from app.mongo import database as storage
+from app.mongo.migrations import STEPS
 from deploy.local.stack import ROOT
 from migrations import NAMES
 from tests.real.originals import original_order, run_migrations
@@ -105,11 +105,11 @@ def test_the_schema_of_today_is_applied_last_and_found_pending_when_it_changes(
     monkeypatch.setitem(schema.VALIDATORS, "stock", {"$jsonSchema": {"bsonType": "object"}})
     changed = schema.version()
     assert changed != STEPS[-1]
-    monkeypatch.setattr("app.storage.migrations.STEPS", (*NAMES, changed))
+    monkeypatch.setattr("app.mongo.migrations.STEPS", (*NAMES, changed))
     assert [done.name for done in run_migrations(database, settings)] == [changed]
     assert form_of(database)["stock"]["options"]["validator"] == schema.VALIDATORS["stock"]
     # The release before finds nothing that it would have to wait for.
-    monkeypatch.setattr("app.storage.migrations.STEPS", STEPS)
+    monkeypatch.setattr("app.mongo.migrations.STEPS", STEPS)
     assert run_migrations(database, settings) == []
 
 

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
-from app.domain import steps
-from app.services import sweeping
-from app.services.notifying import announce
-from app.services.ordering import change_status
-from app.services.processing import perform
-from app.services.sweeping import all_owed_steps
+from app.notifications.announce import announce
+from app.orders import steps, sweeping
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.orders.sweeping import all_owed_steps
 from tasks import maintenance
 from tasks.steps import WAITING_WITH_BEATS, send
 from tests.real.doubles import followed, swept
 
 if TYPE_CHECKING:
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, Queues, SetStock
     from tests.real.doubles import StoppedClock

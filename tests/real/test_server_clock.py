@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from app.domain.clock import now
-from app.domain.errors import DatabaseUnavailable
-from app.storage.database import connect
-from app.storage.server_clock import ServerClock
+from app.clock import now
+from app.errors import DatabaseUnavailable
+from app.mongo.database import connect
+from app.mongo.server_clock import ServerClock
 from tests.real.doubles import eventually
 
 if TYPE_CHECKING:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.domain.clock import now
-from app.domain.payments import Repayment
-from app.services.ordering import change_status
-from app.services.payment_steps import charge
-from app.services.processing import perform
-from app.services.refunding import ask_refund
-from app.services.settling import AGREED, LEFT, WAITING, settle
+from app.clock import now
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.payments.model import Repayment
+from app.payments.settle import AGREED, LEFT, WAITING, settle
+from app.payments.steps import charge
+from app.refunds.service import ask_refund
 from tests.real.doubles import at_once
 from tests.real.outside import TOTAL, Outside, end
 
 if TYPE_CHECKING:
-    from app.domain.order import Order
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.orders.model import Order
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
 

@@ -12,10 +12,10 @@ import pytest
 import trustme
 from aiosmtpd.smtp import AuthResult
 
-from app.domain.notifications import Delivery, Notification
-from app.domain.order import Order
-from app.gateways import smtp
-from app.gateways.mail import MailChannel
+from app.notifications.mail import smtp
+from app.notifications.mail.channel import MailChannel
+from app.notifications.model import Delivery, Notification
+from app.orders.model import Order
 from tests.mails import CONFIRMED, ORDER_ID, delivered, notification_of, order_after
 from tests.postbox import HOST, Postbox, Server
 

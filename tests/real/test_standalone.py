@@ -11,7 +11,7 @@ import pytest
 from app import create_app
 from app.bootstrap import shop_over
 from app.config import Settings
-from app.storage.database import connect
+from app.mongo.database import connect
 from deploy.local.servers import HOST, Mongod, free_port
 from deploy.local.stack import ROOT, Stack, procfile
 

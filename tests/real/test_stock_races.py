@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.domain.clock import now
-from app.domain.errors import InsufficientStock
-from app.domain.order import quantities
-from app.services.ordering import change_status
-from app.services.processing import perform
-from app.services.stocking import adjust, get_level, list_movements, set_level
+from app.clock import now
+from app.errors import InsufficientStock
+from app.orders import steps
+from app.orders.model import quantities
+from app.orders.processing import perform
+from app.orders.service import change_status
+from app.stock.service import adjust, get_level, list_movements, set_level
 from tests.real.doubles import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.services.shop import Shop
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.clock import now
-from app.gateways.stripe_answers import to_minor, to_units
-from app.gateways.stripe_calls import Timeouts
+from app.clock import now
+from app.payments.stripe.answers import to_minor, to_units
+from app.payments.stripe.calls import Timeouts
 from tests.real import providers
 from tests.stripe_server import ASKS_CUSTOMER, ASKS_CUSTOMER_AND_DECLINES, SIGNING_SECRET
 

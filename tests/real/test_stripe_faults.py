@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.clock import now
-from app.domain.payments import TRY_AGAIN, Charge, ProviderUnavailable, Repayment
-from app.gateways.stripe import StripeProvider
-from app.gateways.stripe_calls import Timeouts
+from app.clock import now
+from app.payments.model import TRY_AGAIN, Charge, ProviderUnavailable, Repayment
+from app.payments.stripe.calls import Timeouts
+from app.payments.stripe.provider import StripeProvider
 from tests.real import providers
 from tests.stripe_server import API_KEY, GOOD
 

@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.domain import steps
-from app.services import sweeping
-from app.services.notifying import announce
-from app.services.ordering import delete_order
-from app.services.processing import perform
-from app.services.sweeping import (
-    expire_orders,
-    purge_deleted_orders,
-    redrive,
-)
+from app.notifications.announce import announce
+from app.orders import steps, sweeping
+from app.orders.processing import perform
+from app.orders.service import delete_order
+from app.orders.sweeping import expire_orders, purge_deleted_orders, redrive
 from tests.real.doubles import at_once, swept
 
 if TYPE_CHECKING:
     import pytest
 
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.notifications import Delivery
-from app.domain.order import Change, advance
-from app.gateways.webhooks import WebhookSender
-from app.services.notifying import announce, deliver
-from app.services.ordering import change_status
-from app.services.webhook_delivery import deliver_next
-from app.storage.feed import Entry
+from app.feed.store import Entry
+from app.notifications.announce import announce, deliver
+from app.notifications.model import Delivery
+from app.orders.model import Change, advance
+from app.orders.service import change_status
+from app.webhooks.delivery import deliver_next
+from app.webhooks.sender import WebhookSender
 from tests.damage import NO_TIME, OF_THE_LOG, UNDECODABLE, damage
 from tests.real.doubles import eventually
 from tests.real.hooks import announced, records
@@ -24,11 +24,11 @@ from tests.real.hooks import announced, records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.domain.notifications import Notification
-    from app.domain.order import Order
-    from app.domain.webhooks import Endpoint
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.notifications.model import Notification
+    from app.orders.model import Order
+    from app.shop import Shop
+    from app.webhooks.model import Endpoint
     from tests.real.conftest import Place
     from tests.real.doubles import StoppedClock
     from tests.receiver import Receiver

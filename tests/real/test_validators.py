@@ -8,9 +8,9 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import WriteError
 
-from app.storage import schema
-from app.storage.database import connect
-from app.storage.validators import VALIDATORS
+from app import schema
+from app.mongo.database import connect
+from app.validators import VALIDATORS
 from tests.real.stored import AT, RIGHT, ROADS, order
 
 if TYPE_CHECKING:

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
+from app import gauges
 from app.bootstrap import shop_over
-from app.domain.order import STATUS
-from app.domain.reconciliation import KINDS
-from app.services import vitals
-from app.services.ordering import delete_order
-from app.services.reconciling import advance, begin
-from app.storage.database import connect
-from app.storage.vitals import Tally
-from app.storage.vitals import Vitals as Asked
+from app.mongo.database import connect
+from app.orders.counts_store import Tally
+from app.orders.counts_store import Vitals as Asked
+from app.orders.model import STATUS
+from app.orders.service import delete_order
+from app.reconciliation.kinds import KINDS
+from app.reconciliation.run import advance, begin
 from tests.real.plans import START, Explained, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.config import Settings
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
     from deploy.local.servers import MongoServer
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
@@ -74,20 +74,20 @@ def test_orders_are_counted_once_a_minute_and_for_a_fiftieth_of_the_time_at_most
     first = place()
     place()
     delete_order(shop, place()["id"], actor="user")
-    assert vitals.count_orders(shop)
-    assert not vitals.count_orders(shop)
+    assert gauges.count_orders(shop)
+    assert not gauges.count_orders(shop)
     tally = shop.vitals.tally()
     assert tally is not None
     assert tally.orders == {**dict.fromkeys(STATUS, 0), "pending": 2}
     delete_order(shop, first["id"], actor="user")
     clock.advance(timedelta(minutes=1))
-    assert vitals.count_orders(shop)
+    assert gauges.count_orders(shop)
     assert shop.vitals.tally() == Tally({**tally.orders, "pending": 1}, shop.clock(), pytest.approx(0, abs=5))
     shop.vitals.keep(tally._replace(at=shop.clock(), seconds=10))
     clock.advance(timedelta(seconds=499))
-    assert not vitals.count_orders(shop)
+    assert not gauges.count_orders(shop)
     clock.advance(timedelta(seconds=2))
-    assert vitals.count_orders(shop)
+    assert gauges.count_orders(shop)
 
 
 def test_the_state_tells_of_what_waits_and_for_how_long(
@@ -95,7 +95,7 @@ def test_the_state_tells_of_what_waits_and_for_how_long(
 ) -> None:
     place()
     clock.advance(timedelta(minutes=1))
-    state = vitals.Vitals(shop).state()
+    state = gauges.Vitals(shop).state()
     assert state["part_ready"][("database",)] == 1
     assert state["oldest_pending_order_seconds"] == {(): pytest.approx(60, abs=1)}
     assert state["oldest_overdue_step_seconds"] == {(): pytest.approx(45, abs=1)}
@@ -109,7 +109,7 @@ def test_the_state_tells_of_what_waits_and_for_how_long(
             "at": clock(), "attempts": 0, "status": "pending", "dueBy": clock() + timedelta(hours=1),
         }
     )  # fmt: skip
-    assert vitals.Vitals(shop).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
+    assert gauges.Vitals(shop).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
 
 
 def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
@@ -121,7 +121,7 @@ def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
     clock.advance(timedelta(hours=1))
     report = begin(shop)
     assert advance(shop, report["id"], 60)
-    state = vitals.Vitals(shop).state()
+    state = gauges.Vitals(shop).state()
     found = state["reconciliation_differences"]
     assert found.keys() == {(kind,) for kind in KINDS}
     assert (found["payment_missing",], found["payment_doubled",]) == (1, 0)
@@ -131,7 +131,7 @@ def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
 def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(shop: Shop) -> None:
     asked: list[str] = []
     probes: dict[str, Any] = {"database": lambda: asked.append("database") or "unreachable"}
-    watched = vitals.Vitals(replace(shop, probes=probes))
+    watched = gauges.Vitals(replace(shop, probes=probes))
     assert watched.state() is watched.state()
     assert asked == ["database"]
 
@@ -139,7 +139,7 @@ def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(
 @pytest.mark.slow
 def test_without_the_database_the_state_still_tells_that_it_is_away(settings: Settings) -> None:
     away = connect("mongodb://127.0.0.1:1/orders?serverSelectionTimeoutMS=100")
-    state = vitals.Vitals(shop_over(away, settings)).state()
+    state = gauges.Vitals(shop_over(away, settings)).state()
     assert state["part_ready"][("database",)] == 0
     assert "steps_overdue" not in state
     away.client.close()

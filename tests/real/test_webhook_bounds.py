@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.config import Settings
-from app.domain.webhooks import Answer, kept_since
-from app.gateways.webhooks import WebhookSender
-from app.services import webhooks
-from app.services.webhook_delivery import deliver_next, purge_deliveries
-from app.storage.database import connect
+from app.mongo.database import connect
+from app.webhooks import service as webhooks
+from app.webhooks.delivery import deliver_next, purge_deliveries
+from app.webhooks.model import Answer, kept_since
+from app.webhooks.sender import WebhookSender
 from tests.real.hooks import announced, records
 from tests.real.originals import run_migrations
 from tests.real.stored import AT, RIGHT
 
 if TYPE_CHECKING:
-    from app.domain.webhooks import Endpoint
-    from app.services.shop import Shop
+    from app.shop import Shop
+    from app.webhooks.model import Endpoint
     from tests.real.conftest import Place
     from tests.real.doubles import StoppedClock
 
@@ -38,7 +38,7 @@ def test_what_has_ended_is_removed_after_the_retention_and_what_is_pending_is_no
     shop: Shop, clock: StoppedClock, endpoint: Endpoint, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than one batch of it, and not a moment too soon."""
-    monkeypatch.setattr("app.services.webhook_delivery._BATCH", 2)
+    monkeypatch.setattr("app.webhooks.delivery._BATCH", 2)
     announced(shop, place, 5)
     webhooks.change_endpoint(shop, endpoint["id"], {"enabled": False})
     webhooks.change_endpoint(shop, endpoint["id"], {"enabled": True})

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.webhooks import LONGEST_WAIT, WAITS
-from app.gateways.webhooks import WebhookSender
-from app.services import webhooks
-from app.services.notifying import announce
-from app.services.ordering import change_status
-from app.services.webhook_delivery import deliver_next, endpoints_due
+from app.notifications.announce import announce
+from app.orders.service import change_status
+from app.webhooks import service as webhooks
+from app.webhooks.delivery import deliver_next, endpoints_due
+from app.webhooks.model import LONGEST_WAIT, WAITS
+from app.webhooks.sender import WebhookSender
 from tests.real.doubles import Crash, at_once, followed
 from tests.real.hooks import announced, crash, records
 from tests.receiver import Receiver, Reply
 
 if TYPE_CHECKING:
-    from app.domain.webhooks import Endpoint
-    from app.services.shop import Shop
+    from app.shop import Shop
+    from app.webhooks.model import Endpoint
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
 

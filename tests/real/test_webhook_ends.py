@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.gateways.webhooks import WebhookSender
-from app.services import webhooks
-from app.services.notifying import announce
-from app.services.ordering import delete_order
-from app.services.sweeping import purge_deleted_orders
-from app.services.webhook_delivery import deliver_next, endpoints_due
+from app.notifications.announce import announce
+from app.orders.service import delete_order
+from app.orders.sweeping import purge_deleted_orders
+from app.webhooks import service as webhooks
+from app.webhooks.delivery import deliver_next, endpoints_due
+from app.webhooks.sender import WebhookSender
 from tests.real.doubles import at_once, followed
 from tests.real.hooks import announced, records
 from tests.receiver import Receiver, Reply
 
 if TYPE_CHECKING:
-    from app.domain.webhooks import Answer, Endpoint
-    from app.services.shop import Shop
-    from app.storage.database import OrderDatabase
+    from app.mongo.database import OrderDatabase
+    from app.shop import Shop
+    from app.webhooks.model import Answer, Endpoint
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
 

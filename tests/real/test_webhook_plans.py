@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.domain.webhooks import delivery_id
-from app.storage import schema
-from app.storage.webhook_deliveries import STATUSES, WebhookDeliveries
+from app import schema
+from app.webhooks.delivery_store import STATUSES, WebhookDeliveries
+from app.webhooks.model import delivery_id
 from tests.real.plans import START, Explained
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ import pytest
 import trustme
 from standardwebhooks import WebhookVerificationError
 
-from app.domain.clock import now
-from app.domain.webhooks import Answer
-from app.gateways import guard
-from app.gateways.webhooks import WebhookSender, new_secret
+from app.clock import now
+from app.http import guard
+from app.webhooks.model import Answer
+from app.webhooks.sender import WebhookSender, new_secret
 from tests.receiver import HOST, Receiver, Reply
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from app.gateways.guard import Resolve
+    from app.http.guard import Resolve
 
 MESSAGE: dict[str, Any] = {"type": "order.created", "data": {"name": "Zoë"}}
 PUBLIC = "93.184.216.34"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.order import MOVES
-from app.domain.steps import set_in_motion
-from app.storage.changes import Changed
+from app.orders.changes_store import Changed
+from app.orders.model import MOVES
+from app.orders.steps import set_in_motion
 from tasks.backlog import BATCH, MOST_WAITING, Backlog
 
 NAMES = sorted(set_in_motion(MOVES))

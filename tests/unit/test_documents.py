@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask
 
-from app.api import openapi
-from app.api.problems import PROBLEMS, TYPE
-from app.api.schemas import OrderIn, OrdersQuery
 from app.cli import register_commands
-from app.cli.console import OperatorCommand
 from app.config import TABLE
-from app.domain.access import SCOPES
-from app.domain.order import CANCELLATION_REASONS, MOVES, PAYMENT, PUBLIC, STATUS, STOCK, TRANSITIONS
-from app.domain.refunds import is_pending, to_restock
-from app.domain.steps import ANNOUNCE, STEPS
-from app.gateways.sandbox import METHODS
-from app.metrics import COUNTED, STATE
+from app.console import OperatorCommand
+from app.http import openapi
+from app.http.access import SCOPES
+from app.http.problems import PROBLEMS, TYPE
+from app.observability.metrics import COUNTED, STATE
+from app.orders.model import CANCELLATION_REASONS, MOVES, PAYMENT, PUBLIC, STATUS, STOCK, TRANSITIONS
+from app.orders.refunds import is_pending, to_restock
+from app.orders.schemas import OrderIn, OrdersQuery
+from app.orders.steps import ANNOUNCE, STEPS
+from app.payments.sandbox.provider import METHODS
 from deploy.local.stack import OF_PROCESSES, ROOT, procfile
 from tasks.schedule import EVERY
 
@@ -251,7 +251,7 @@ def test_every_event_is_told_with_what_it_moves() -> None:
 
 def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
     """Row by row, in the code's order."""
-    *rows, last = table(ARCHITECTURE, "(`app/domain/steps.py`)")
+    *rows, last = table(ARCHITECTURE, "(`app/orders/steps.py`)")
     assert [(code(after), code(step), due) for after, step, due in rows] == [
         (
             [*step.after],

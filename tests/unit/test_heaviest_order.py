@@ -9,22 +9,16 @@ from typing import Any
 import bson
 from flask import Flask
 
-from app.api.refund_schemas import RefundIn
-from app.api.schemas import OrderIn, StatusChange
+from app.clock import id_at, now
 from app.config import Settings
-from app.domain.bounds import (
-    LONGEST_CODE,
-    LONGEST_MESSAGE,
-    MOST_EVENTS,
-    MOST_REFUND_LINES,
-    MOST_REFUNDS,
-)
-from app.domain.clock import id_at, now
-from app.domain.order import Change, Order, Origin, Personal, advance, create
-from app.domain.payments import Outcome, Repayment
-from app.services.payment_steps import charge, repaid
-from app.storage.order_documents import document_of
-from app.storage.orders import RefundKey
+from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE, MOST_EVENTS, MOST_REFUND_LINES, MOST_REFUNDS
+from app.orders.documents_store import document_of
+from app.orders.model import Change, Order, Origin, Personal, advance, create
+from app.orders.schemas import OrderIn, StatusChange
+from app.orders.store import RefundKey
+from app.payments.model import Outcome, Repayment
+from app.payments.steps import charge, repaid
+from app.refunds.schemas import RefundIn
 
 MOST_OF_MONGODB = 16 * 1024 * 1024
 # The largest character in UTF-8; JSON and BSON both spend four bytes on it.

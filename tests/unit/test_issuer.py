@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.errors import IssuerUnavailable
-from app.gateways.issuer import IssuerKeys
+from app.errors import IssuerUnavailable
+from app.http.issuer import IssuerKeys
 from tests.tokens import Issuer, jwk
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.bodies import MAX_DEPTH, digest, parse
-from app.api.fields import is_finer
-from app.api.problems import Problem
+from app.http.fields import is_finer
+from app.http.json_body import MAX_DEPTH, digest, parse
+from app.http.problems import Problem
 
 WHOLE = st.integers(-(2**53), 2**53)
 VALUES = st.recursive(

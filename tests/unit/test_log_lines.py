@@ -6,7 +6,7 @@ import sys
 
 PROGRAM = """
 import logging, structlog
-from app.logging import configure
+from app.observability.logging import configure
 configure("info")
 log = structlog.get_logger()
 structlog.contextvars.bind_contextvars(request_id="abc")
@@ -24,7 +24,7 @@ except ZeroDivisionError:
 QUOTING = """
 import structlog
 from pymongo.errors import BulkWriteError
-from app.logging import configure
+from app.observability.logging import configure
 configure("info")
 def write():
     raise BulkWriteError({"writeErrors": [{"op": {"email": "zoe@example.org"}}], "code": 65})

@@ -5,11 +5,11 @@ import html
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain import order as orders
-from app.domain.notifications import Delivery
-from app.domain.order import CANCELLATION_REASONS, PAYMENT, PUBLIC, Change, Order
-from app.gateways.log import LogChannel
-from app.gateways.mail import MONEY, REASONS, SUBJECTS, MailChannel
+from app.notifications.log import LogChannel
+from app.notifications.mail.channel import MONEY, REASONS, SUBJECTS, MailChannel
+from app.notifications.model import Delivery
+from app.orders import model as orders
+from app.orders.model import CANCELLATION_REASONS, PAYMENT, PUBLIC, Change, Order
 from tests.mails import (
     AUTHORIZED,
     CONFIRMED,

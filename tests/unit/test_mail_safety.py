@@ -11,10 +11,10 @@ from jinja2.utils import urlize
 from markupsafe import escape
 from structlog.testing import capture_logs
 
-from app.domain.notifications import Delivery
-from app.domain.order import Change
-from app.gateways.mail import MailChannel
-from app.gateways.mail_text import harmless
+from app.notifications.mail.channel import MailChannel
+from app.notifications.mail.text import harmless
+from app.notifications.model import Delivery
+from app.orders.model import Change
 from tests.mails import (
     CONFIRMED,
     EMAIL,

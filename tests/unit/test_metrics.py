@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import COUNTED, STATE, Metric, Metrics
+from app.observability.metrics import COUNTED, STATE, Metric, Metrics
 from deploy.local.stack import ROLES, ROOT
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 DOCUMENT = (ROOT / "docs/observability.md").read_text()
 # Two processes that count, a third that ends with nothing, and one that tells of all of them.
 COUNTING = """
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
 metrics = Metrics()
 metrics.count("deliveries_total", "mail", "sent", by=2)
 metrics.time("task_duration_seconds", "a.task", seconds=0.3)
 metrics.show("relay_lag_seconds", 7)
 """
-TELLING = 'from app.metrics import Metrics; print(Metrics().text({"steps_overdue": {(): 3}}).decode())'
+TELLING = 'from app.observability.metrics import Metrics; print(Metrics().text({"steps_overdue": {(): 3}}).decode())'
 
 
 def row(name: str, metric: Metric) -> str:

@@ -22,9 +22,9 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from app.domain.errors import DatabaseUnavailable
-from app.storage.database import reachable
-from app.storage.group_commit import GroupCommit
+from app.errors import DatabaseUnavailable
+from app.mongo.database import reachable
+from app.mongo.group_commit import GroupCommit
 
 STEPPED_DOWN, INVALID, DUPLICATE = 189, 121, 11000
 UNCONFIRMED = {"code": 64, "errmsg": "waiting for replication timed out"}

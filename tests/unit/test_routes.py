@@ -12,8 +12,8 @@ import pytest
 
 from app import create_app
 from app.bootstrap import shop_over
+from app.clock import now
 from app.config import Settings
-from app.domain.clock import now
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

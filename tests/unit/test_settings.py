@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.config import TABLE, ConfigError, Settings
-from app.setting_texts import duration
+from app.setting_parsers import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain import steps
-from app.domain.order import MOVES
-from app.gateways.broker import QUEUES
-from app.services import sweeping
-from app.services.notifying import Announced
+from app.broker import QUEUES
+from app.notifications.announce import Announced
+from app.orders import steps, sweeping
+from app.orders.model import MOVES
 from tasks.schedule import EVERY, SCHEDULE
 from tasks.steps import send_all
 

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.access import Caller
-from app.domain.errors import NotSignedIn
-from app.gateways.keys import of_jwk, of_pem, of_secret, only
-from app.gateways.tokens import EXPIRED, INVALID, MOST_BYTES, Tokens
+from app.errors import NotSignedIn
+from app.http.access import Caller
+from app.http.keys import of_jwk, of_pem, of_secret, only
+from app.http.tokens import EXPIRED, INVALID, MOST_BYTES, Tokens
 from tests.tokens import AUDIENCE, ISSUER, KEYS, SECRET, claims, jwk, pem, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.gateways.keys import Key
+    from app.http.keys import Key
 
 ANN = Caller("ann", frozenset(("orders:read", "orders:write")))
 LEEWAY = 10
@@ -130,11 +130,11 @@ def test_a_token_expires_though_it_was_believed_a_moment_ago(monkeypatch: pytest
     short = token(exp=int(time.time()) + 1)
     assert BY_SECRET.caller(short) == ANN
     # The moment that a token is over may be in the minute in which it was believed.
-    monkeypatch.setattr("app.gateways.tokens._KEPT_SECONDS", 10**12)
+    monkeypatch.setattr("app.http.tokens._KEPT_SECONDS", 10**12)
     kept = tokens(of_secret(SECRET))
     assert kept.caller(short) == ANN
     later = time.time() + LEEWAY + 2
-    monkeypatch.setattr("app.gateways.tokens.time.time", lambda: later)
+    monkeypatch.setattr("app.http.tokens.time.time", lambda: later)
     with pytest.raises(NotSignedIn, match=EXPIRED):
         kept.caller(short)
 

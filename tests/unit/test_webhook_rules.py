@@ -10,9 +10,10 @@ from typing import Any
 import gevent
 import pytest
 
-from app.domain import webhooks
-from app.domain.order import PUBLIC
-from app.domain.webhooks import (
+from app.http.guard import is_public
+from app.orders.model import PUBLIC
+from app.webhooks import model as webhooks
+from app.webhooks.model import (
     OVERLAP,
     PATTERNS,
     WAITS,
@@ -26,8 +27,7 @@ from app.domain.webhooks import (
     target_of,
     wants,
 )
-from app.gateways.guard import is_public
-from app.gateways.webhooks import WebhookSender
+from app.webhooks.sender import WebhookSender
 
 NOW = datetime(2026, 10, 4, 10, tzinfo=UTC)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)

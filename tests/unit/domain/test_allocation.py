@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.clock import id_at
-from app.domain.order import Order, create, quantities
-from app.domain.stock import allocate, totals
+from app.clock import id_at
+from app.orders.model import Order, create, quantities
+from app.stock.model import allocate, totals
 
 PRODUCTS = ("apple", "bread", "cheese", "dates")
 AT = datetime(2024, 10, 4, 10, tzinfo=UTC)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.domain.bounds import LIMITS, MOST_EVENTS, owed
-from app.domain.errors import HistoryFull
-from app.domain.order import Change, Order, advance
-from app.domain.payments import ProviderPayment
-from app.services.settling import _REMEDIES
+from app.errors import HistoryFull
+from app.orders.bounds import LIMITS, MOST_EVENTS, owed
+from app.orders.model import Change, Order, advance
+from app.payments.model import ProviderPayment
+from app.payments.settle import _REMEDIES
 from tests.unit.domain.test_step_table import CLIENTS, State, reachable
 
 AT = datetime(2024, 10, 4, 10, tzinfo=UTC)

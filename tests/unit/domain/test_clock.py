@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.backoff import backoff
-from app.domain.clock import id_at, new_id, now, to_text
+from app.backoff import backoff
+from app.clock import id_at, new_id, now, to_text
 
 MILLIS = st.integers(0, 4_000_000_000_000)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.money import DECIMALS, to_minor, to_text, with_amounts
+from app.money import DECIMALS, to_minor, to_text, with_amounts
 
 MOST_MINOR = 10**13
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.chain import first_bad_sequence
-from app.domain.clock import id_at
-from app.domain.errors import IllegalTransition
-from app.domain.order import (
+from app.clock import id_at
+from app.errors import IllegalTransition
+from app.orders.log import first_bad_sequence
+from app.orders.model import (
     MOVES,
     PUBLIC,
     STATUS,

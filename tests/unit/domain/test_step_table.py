@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.domain.clock import id_at
-from app.domain.errors import IllegalTransition
-from app.domain.order import (
-    CAPTURED,
-    MOVES,
-    PUBLIC,
-    TRANSITIONS,
-    Change,
-    Order,
-    advance,
-    create,
-    refundable,
-)
-from app.domain.refunds import Refund, is_pending, next_id, to_restock
-from app.domain.steps import (
+from app.clock import id_at
+from app.errors import IllegalTransition
+from app.orders.model import CAPTURED, MOVES, PUBLIC, TRANSITIONS, Change, Order, advance, create, refundable
+from app.orders.refunds import Refund, is_pending, next_id, to_restock
+from app.orders.steps import (
     ANNOUNCE,
     AUTHORIZE,
     CAPTURE,

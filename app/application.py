@@ -1,0 +1,60 @@
+"""Puts the web application together out of its blueprints and hooks."""
+
+from collections.abc import Callable
+
+from flask import Flask
+
+from app.feed import routes as events
+from app.gauges import Vitals
+from app.http import authentication, limits, openapi, problems, security_headers, shares
+from app.http import routes as service
+from app.http.access import Caller
+from app.http.forwarded import believing
+from app.orders import routes as orders
+from app.payments import routes as payment_events
+from app.reconciliation import routes as reconciliations
+from app.refunds import routes as refunds
+from app.shop import Shop
+from app.stock import routes as stock
+from app.webhooks import routes as webhooks
+
+
+def application(
+    shop: Shop, who_calls: Callable[[str], Caller] | None, count: limits.Count | None = None
+) -> Flask:
+    """The web application over a shop.
+
+    `who_calls` tells callers by their tokens, where they need one; `count` counts what they may do so often.
+    """
+    app = Flask("app", static_folder=None)
+    # A redirect to the right path would lose a body, so a path is right with or without a slash at its end.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters["product"] = stock.ProductConverter
+    app.extensions["shop"] = shop
+    app.extensions["vitals"] = Vitals(shop)
+
+    if proxies := shop.settings.trusted_proxies:
+        app.wsgi_app = believing(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]
+    authentication.init_app(app, who_calls)
+    if count:
+        limits.init_app(app, count)
+    shares.init_app(app)
+    security_headers.init_app(app)
+    api = openapi.begin(app)
+    problems.init_app(app)
+    prefix = shop.settings.api_prefix
+    for blueprint in (
+        orders.blueprint,
+        refunds.blueprint,
+        events.blueprint,
+        stock.blueprint,
+        webhooks.blueprint,
+        reconciliations.blueprint,
+        payment_events.blueprint,
+        service.blueprint,
+    ):
+        api.register_blueprint(blueprint, url_prefix=prefix)
+    app.add_url_rule(f"{prefix}/docs/<name>", "service.asset", service.asset)
+    app.extensions["description"] = openapi.finish(app, api)
+    return app

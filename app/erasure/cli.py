@@ -1,0 +1,37 @@
+"""`flask --app wsgi erase-customer`: what a customer who asks for it has a right to."""
+
+import sys
+
+import click
+from flask.cli import with_appcontext
+
+from app.console import OperatorCommand, echo_columns, plain, shop
+from app.erasure import service as erasing
+
+
+@click.command("erase-customer", cls=OperatorCommand)
+@click.argument("user_id")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@with_appcontext
+def erase_customer(user_id: str, yes: bool) -> None:
+    """Erase mail address, postal address and metadata from all orders of USER_ID, for good."""
+    if not yes:
+        _ask(user_id)
+    erased = erasing.erase_customer(shop(), user_id)
+    echo_columns(
+        [
+            ("orders erased", str(erased.orders)),
+            ("rejected original orders erased", str(erased.rejected)),
+        ]
+    )
+
+
+def _ask(user_id: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.ClickException("Nothing is erased: add --yes where nobody can be asked.")
+    question = (
+        f"Erase mail address, postal address and metadata from all orders of {plain(user_id)}? "
+        "They cannot be restored."
+    )
+    if not click.confirm(question):
+        raise click.ClickException("Nothing is erased.")

@@ -1,0 +1,53 @@
+"""What cursors of the feed are sealed with: one key for all processes, made once and kept in the database."""
+
+from secrets import token_bytes
+from typing import Any, NamedTuple
+
+from pymongo import ReturnDocument
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from app.mongo.database import Document, reachable
+
+_ID = "feed"
+_KEY_BYTES = 32
+
+
+class Sealing(NamedTuple):
+    """The key, and the last position there was when it was made: cursors in the clear are older than it."""
+
+    key: bytes
+    open_until: int
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Sealing(open_until={self.open_until})"
+
+
+class FeedCursors:
+    """Keeps the sealing, and remembers it in this process."""
+
+    _sealing: Sealing | None = None
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._collection = database["feed_cursors"]
+        self._rows = database["feed"]
+
+    def sealing(self) -> Sealing:
+        """The one sealing that there is; made here if nobody has made it yet."""
+        if self._sealing is None:
+            with reachable():
+                made = self._collection.find_one({"_id": _ID}) or self._made()
+            self._sealing = Sealing(made["key"], made["openUntil"])
+        return self._sealing
+
+    def _made(self) -> Any:
+        last = self._rows.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        fresh = {"key": token_bytes(_KEY_BYTES), "openUntil": last["_id"] if last else 0}
+        try:
+            return self._collection.find_one_and_update(
+                {"_id": _ID}, {"$setOnInsert": fresh}, upsert=True, return_document=ReturnDocument.AFTER
+            )
+        except DuplicateKeyError:
+            # Another process was faster.
+            return self._collection.find_one({"_id": _ID}) or fresh

@@ -1,0 +1,201 @@
+"""The order in which the outside learns of all events: one small row per event, by position, no content.
+
+Positions count from 1 without gaps, and each is written only when the one before it is there: a writer counts
+on from the last one that a majority has, in one ordered insert, and begins anew where another was faster. So
+the log of the server itself has position n before n + 1, and no majority read shows the one without the
+other, whatever dies when: nothing can ever come in behind a reader. For the same reason the rows of one order
+stand in the order of their sequences, without gaps, as long as every writer adds them so, from the first that
+may be missing on: what two writers both have, the second finds there.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import copy
+from typing import NamedTuple
+
+import structlog
+from bson import ObjectId
+from pymongo import UpdateMany
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+
+from app.mongo.database import Document, reachable
+from app.orders.documents_store import OrderDocuments
+from app.orders.model import Order
+
+log = structlog.get_logger(__name__)
+
+_DUPLICATE_KEY, _INVALID_DOCUMENT = 11000, 121
+# The owner of the rows of an order that is gone; no user has this id.
+_NOBODY = ""
+_BATCH = 1_000
+_UNOWNED: Document = {"userId": None}
+
+# By which index a page is read, by whether it is one user's and of some types alone.
+_INDEXES = {
+    (False, False): "_id_",
+    (False, True): "type_1__id_1",
+    (True, False): "userId_1__id_1",
+    (True, True): "userId_1_type_1__id_1",
+}
+
+
+class Entry(NamedTuple):
+    """One event of an order."""
+
+    order_id: str
+    sequence: int
+    type: str
+
+
+class FeedPage(NamedTuple):
+    """Entries in the order of the feed, each with its position, and whether there is more behind them."""
+
+    entries: list[tuple[int, Entry]]
+    has_more: bool
+
+
+class Feed:
+    """Appends to the feed and reads it."""
+
+    _owner: str | None = None
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._rows = database["feed"]
+        self._orders = OrderDocuments(database)
+
+    def of(self, owner: str) -> "Feed":
+        """The same feed for one user, to whom the events of others are as if they were not there."""
+        own = copy(self)
+        own._owner = owner
+        return own
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Adds those of the entries that are not there yet, in this order; safe to repeat and to cut off.
+
+        Those of one order must follow each other by sequence, the first one no later than the first missing.
+        """
+        owners = self._owners({entry.order_id for entry in entries})
+        with reachable():
+            while entries:
+                first = self._last() + 1
+                rows = [_row(first + n, entry, owners[entry.order_id]) for n, entry in enumerate(entries)]
+                try:
+                    self._rows.insert_many(rows)
+                    return
+                except BulkWriteError as error:
+                    entries = self._rest(entries, error)
+
+    def page(self, after: int, limit: int, types: Collection[str] | None) -> FeedPage:
+        """Up to `limit` entries behind a position, of these types alone where there are any.
+
+        Reads no more rows than it shows, and one.
+        """
+        condition: Document = {"_id": {"$gt": after}}
+        if types:
+            condition["type"] = {"$in": sorted(types)}
+        if self._owner is not None:
+            # A relay of the release before writes rows without an owner during an upgrade.
+            self.note_owners(after)
+            condition["userId"] = self._owner
+        index = _INDEXES[self._owner is not None, bool(types)]
+        with reachable():
+            rows = list(self._rows.find(condition).sort("_id").limit(limit + 1).hint(index))
+        return FeedPage([(row["_id"], _entry(row)) for row in rows[:limit]], len(rows) > limit)
+
+    def note_owners(self, after: int = 0) -> None:
+        """Notes the owner on the rows behind the position that lack it; safe to repeat and to cut off."""
+        with reachable():
+            while rows := self._unowned_behind(after):
+                keys = {row["orderId"] for row in rows}
+                owners = self._owners([str(key) for key in keys])
+                updates = [
+                    UpdateMany({"orderId": key, **_UNOWNED}, {"$set": {"userId": owners[str(key)]}})
+                    for key in keys
+                ]
+                self._rows.bulk_write(updates, ordered=False, bypass_document_validation=True)
+                after = rows[-1]["_id"]
+
+    def unfed(self, after: str | None, limit: int) -> tuple[list[Entry], str | None]:
+        """What is missing of the next orders by id, and where the ones behind them begin; None at the end."""
+        condition = {"_id": {"$gt": ObjectId(after)}} if after else {}
+        with reachable():
+            orders = self._orders.find(condition, {"events.type": 1}, sort=[("_id", 1)], limit=limit)
+            entries = [entry for order in orders for entry in _entries(order)]
+            return self._missing(entries), orders[-1]["id"] if len(orders) == limit else None
+
+    def purge(self, order_ids: Iterable[str]) -> None:
+        """Removes the rows of these orders.
+
+        The last row of all stays in any case: the next position is counted on from it, and one that was
+        given already must not be given again, behind those who have read so far.
+        """
+        with reachable():
+            self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
+
+    def _owners(self, order_ids: Collection[str]) -> dict[str, str]:
+        """The owner of each of these orders."""
+        owners = dict.fromkeys(order_ids, _NOBODY)
+        with reachable():
+            for order in self._orders.find({"_id": {"$in": _keys(order_ids)}}, {"userId": 1}):
+                if isinstance(owner := order.get("userId"), str):
+                    owners[order["id"]] = owner
+        return owners
+
+    def _unowned_behind(self, after: int) -> list[Document]:
+        rows = self._rows.find({**_UNOWNED, "_id": {"$gt": after}}, {"orderId": 1}).sort("_id")
+        return list(rows.limit(_BATCH).hint(_INDEXES[True, False]))
+
+    def _rest(self, entries: Sequence[Entry], error: BulkWriteError) -> Sequence[Entry]:
+        """What is still to be added of the entries after one of them was refused. Raises any other fault."""
+        faults = error.details["writeErrors"]
+        code = faults[0]["code"] if faults else None
+        if code == _INVALID_DOCUMENT:
+            # An event of no known type, in a damaged log. No other event waits for it.
+            refused = entries[faults[0]["index"]]
+            log.error("event cannot be fed", order_id=refused.order_id, sequence=refused.sequence)
+            return entries[faults[0]["index"] + 1 :]
+        if code != _DUPLICATE_KEY:
+            raise error
+        entries = entries[faults[0]["index"] :]
+        return self._missing(entries) if "orderId" in faults[0]["keyPattern"] else entries
+
+    def _last(self) -> int:
+        row = self._rows.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        return row["_id"] if row else 0
+
+    def _missing(self, entries: Sequence[Entry]) -> list[Entry]:
+        found = self._rows.aggregate(
+            [
+                {"$match": {"orderId": {"$in": _keys({entry.order_id for entry in entries})}}},
+                {"$group": {"_id": "$orderId", "sequence": {"$max": "$sequence"}}},
+            ]
+        )
+        known = {str(row["_id"]): row["sequence"] for row in found}
+        return [entry for entry in entries if entry.sequence > known.get(entry.order_id, 0)]
+
+
+def _keys(order_ids: Iterable[str]) -> list[ObjectId]:
+    return [ObjectId(order_id) for order_id in order_ids]
+
+
+def _row(position: int, entry: Entry, owner: str) -> Document:
+    return {
+        "_id": position,
+        "orderId": ObjectId(entry.order_id),
+        "sequence": entry.sequence,
+        "type": entry.type,
+        "userId": owner,
+    }
+
+
+def _entry(row: Document) -> Entry:
+    return Entry(str(row["orderId"]), row["sequence"], row["type"])
+
+
+def _entries(order: Order) -> Iterator[Entry]:
+    """The events of an order, up to the first that cannot be read."""
+    try:
+        for sequence, event in enumerate(order["events"], 1):
+            yield Entry(order["id"], sequence, event["type"])
+    except Exception:
+        log.exception("events of an order cannot be read", order_id=order["id"])

@@ -1,0 +1,112 @@
+"""What every request gets: an id that ties all together, a log line, a count, an answer it can read, and
+entry only where it may go."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Flask, Response, g, request
+
+from app.errors import NotFound, NotSignedIn
+from app.http.access import ANYONE, Caller
+from app.http.forwarded import FORWARDED_FOR
+from app.http.problems import Problem
+from app.http.request_context import require
+from app.http.route_metadata import OPEN, Declared
+
+if TYPE_CHECKING:
+    from app.shop import Shop
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Asked for every few seconds by machines, so not worth a line each.
+METRICS = "service.metrics"
+_UNLOGGED = frozenset(("service.healthz", "service.readyz", METRICS))
+
+WhoCalls = Callable[[str], Caller]
+
+log = structlog.get_logger()
+
+
+def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
+    """Hooks into every request of the application; `who_calls` is None where everyone may call everything."""
+    shop: Shop = app.extensions["shop"]
+    metrics_port = str(shop.settings.metrics_port or "")
+
+    def arrive() -> None:
+        g.began = time.perf_counter()
+        g.request_id, g.trace = _request_id(), shop.tracer.arrive(request.environ)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id, **_trace())
+
+    def admit() -> None:
+        """Lets through to a route who may call it, and shows him no orders but those that he may see."""
+        if request.endpoint is None:
+            return
+        if not _is_shown(request.endpoint, metrics_port):
+            raise NotFound("There is nothing here.")
+        declared: Declared | None = getattr(app.view_functions[request.endpoint], "declared", None)
+        if declared is None:
+            raise NotFound("There is nothing here.")
+        g.shop, g.caller = shop, ANYONE
+        if who_calls is None or declared.scope is OPEN:
+            return
+        g.caller = who_calls(_token())
+        require(declared.scope)
+        owner = g.caller.owner(declared.scope)
+        if owner is not None:
+            g.shop = shop.of(owner)
+
+    def leave(response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.request_id
+        took = time.perf_counter() - g.began
+        route = request.url_rule.rule if request.url_rule else "unmatched"
+        shop.metrics.answered(request.method, route, response.status_code, took)
+        g.trace.leave(request.method, route, response.status_code)
+        if request.endpoint not in _UNLOGGED:
+            log.info(
+                "request",
+                method=request.method,
+                route=route,
+                status=response.status_code,
+                ms=round(took * 1000, 1),
+                **(request.view_args or {}),
+            )
+        return response
+
+    app.before_request(arrive)
+    app.before_request(admit)
+    app.after_request(leave)
+
+
+def _is_shown(endpoint: str, metrics_port: str) -> bool:
+    """Whether an endpoint is there on this port; without a port of their own, no proxy gets the metrics."""
+    if not metrics_port:
+        return endpoint != METRICS or FORWARDED_FOR not in request.environ
+    return (request.environ["SERVER_PORT"] == metrics_port) == (endpoint == METRICS)
+
+
+def _request_id() -> str:
+    given = request.environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _trace() -> dict[str, str]:
+    return {"trace_id": g.trace.trace_id} if g.trace.trace_id else {}
+
+
+def _token() -> str:
+    """The bearer token that the call came with (RFC 6750). Raises NotSignedIn."""
+    scheme, _, given = request.environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotSignedIn
+    return given.strip()
+
+
+def require_json_accepted() -> None:
+    """Raises Problem where the client takes no JSON, before anything is done for it."""
+    accept = request.environ.get("HTTP_ACCEPT", "")
+    if accept not in ("", "*/*", "application/json") and not request.accept_mimetypes["application/json"]:
+        raise Problem("not_acceptable", "Answers are application/json.")

@@ -1,0 +1,231 @@
+"""The API's description (OpenAPI 3.1): what flask-smorest knows of the routes and what each declares."""
+
+from typing import Any
+
+import orjson
+from flask import Flask
+from flask_smorest import Api as SmorestApi
+
+from app.http.access import SCOPES
+from app.http.fields import Pairs
+from app.http.links import link
+from app.http.problems import PROBLEMS, RETRY_AFTER_SECONDS, TYPE
+from app.http.route_metadata import OPEN
+from app.orders.answer_schemas import Problem
+
+TITLE = "Order Service"
+VERSION = "1.0.0"
+
+# The files of the page that shows this description.
+_ASSETS = "service.asset"
+# What the server itself refuses, before it knows what was asked.
+_UNREAD = ("uri_too_long", "request_header_fields_too_large", "unavailable")
+_ALWAYS = (*_UNREAD, "internal_error")
+_TAKING_JSON = (
+    "malformed_json",
+    "request_timeout",
+    "content_too_large",
+    "unsupported_media_type",
+    "invalid_input",
+)
+_TAKING_A_QUERY = ("invalid_input",)
+_ASKING_FOR_A_TOKEN = ("unauthorized", "forbidden", "issuer_unavailable")
+_SPEAKING_JSON = ("not_acceptable", "too_many_requests", "database_unavailable")
+
+_REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
+# The page at /docs fills examples in, so a condition has none: it would fail as the page opens.
+_IN: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "description": "Up to 128 letters, digits, dots, dashes and underscores; else one is made.",
+        "schema": {"type": "string"},
+    },
+    "Idempotency-Key": {
+        "description": "The same key and body again give the first answer again; one order comes of it.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
+    "Prefer": {
+        "description": "`wait=N` holds the answer until the order has left `pending`, 30 seconds at most.",
+        "schema": {"type": "string"},
+        "example": "wait=5",
+    },
+    "If-Match": {
+        "description": 'Change the order only if this is its ETag still, such as `"v3"`.',
+        "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
+    },
+    "If-None-Match": {
+        "description": 'The ETag that the client has, such as `"v3"`; 304 if it is the present one.',
+        "schema": {"type": "string"},
+    },
+}
+_LIMITS = {
+    "RateLimit-Policy": {
+        "description": "The limits, where there are any: `q` requests in `w` seconds.",
+        "schema": {"type": "string"},
+        "example": '"caller";q=100;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of them: `r` requests for the next `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"caller";r=99;t=42',
+    },
+}
+# What the views call them, and what they are called outside.
+_PATH_PARAMETERS = {
+    "order_id": "id",
+    "product_id": "productId",
+    "refund_id": "refundId",
+    "endpoint_id": "id",
+    "delivery_id": "deliveryId",
+    "report_id": "id",
+    "provider": "provider",
+}
+_TOKEN = "token"  # noqa: S105 - its name in the description
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "\n".join(
+        [
+            "A token of the issuer. Its `sub` is the `userId`, its `scope` says what it is for:",
+            "",
+            *(f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items()),
+        ]
+    ),
+}
+# What holds between fields, which apispec does not take from a schema's own checks.
+_CONDITIONS: dict[str, dict[str, Any]] = {
+    "StatusChange": {
+        "dependentSchemas": {
+            "tracking": {"properties": {"status": {"const": "shipped"}}},
+            "reason": {"properties": {"status": {"const": "cancelled"}}},
+        }
+    },
+    "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},
+}
+_NOT_MODIFIED = {"description": "The client has this version already."}
+
+
+class Api(SmorestApi):
+    """Documents no error but those declared."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+    ERROR_SCHEMA = Problem
+
+
+def begin(app: Flask) -> Api:
+    """The description to which blueprints are added."""
+    app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
+    api = Api(app)
+    api.ma_plugin.converter.add_attribute_function(_names_of_pairs)
+    return api
+
+
+def finish(app: Flask, api: Api) -> bytes:
+    """The whole description as JSON, with every route's declaration worked in."""
+    description = api.spec.to_dict()
+    description["info"]["description"] = (
+        "Takes orders, and takes them through payment, stock and notification."
+    )
+    asks_for_tokens = app.extensions["shop"].settings.auth == "jwt"
+    if asks_for_tokens:
+        description["components"]["securitySchemes"] = {_TOKEN: _BEARER}
+    operations = {}
+    for rule in app.url_map.iter_rules():
+        declared = getattr(app.view_functions[rule.endpoint], "declared", None)
+        if declared is None or rule.endpoint == _ASSETS:
+            continue
+        path = description["paths"][api.flask_plugin.flaskpath2openapi(rule.rule)]
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            operation = path[method.lower()]
+            if asks_for_tokens and declared.scope is not OPEN:
+                operation["security"] = [{_TOKEN: [declared.scope]}]
+            _complete(operation, declared, rule.endpoint)
+            operations[operation["operationId"]] = operation
+    link(operations)
+    for name, condition in _CONDITIONS.items():
+        description["components"]["schemas"][name].update(condition)
+    description["paths"] = dict(_named_as_outside(*described) for described in description["paths"].items())
+    # flask-smorest brings some of its own that nothing here refers to.
+    del description["components"]["responses"]
+    del description["components"]["schemas"]["PaginationMetadata"]
+    return orjson.dumps(description)
+
+
+def _names_of_pairs(self: Any, field: Any, **_: Any) -> dict[str, Any]:
+    """What apispec does not take from a field's metadata."""
+    return {"propertyNames": field.metadata["propertyNames"]} if isinstance(field, Pairs) else {}
+
+
+def _named_as_outside(path: str, item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    for parameter in item.get("parameters", ()):
+        inside, outside = parameter["name"], _PATH_PARAMETERS[parameter["name"]]
+        path = path.replace(f"{{{inside}}}", f"{{{outside}}}")
+        parameter["name"] = outside
+    return path, item
+
+
+def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
+    operation["operationId"] = endpoint.partition(".")[2]
+    parameters = operation.setdefault("parameters", [])
+    codes = list(_ALWAYS + declared.problems)
+    if "requestBody" in operation:
+        operation["requestBody"]["required"] = True
+        codes += _TAKING_JSON
+    if any(parameter["in"] == "query" for parameter in parameters):
+        codes += _TAKING_A_QUERY
+    if "security" in operation:
+        codes += _ASKING_FOR_A_TOKEN
+    if not endpoint.startswith("service."):
+        codes += _SPEAKING_JSON
+    for name in (*declared.headers, "X-Request-ID"):
+        parameters.append({"in": "header", "name": name, "required": False, **_IN[name]})
+    responses = operation["responses"]
+    if "If-None-Match" in declared.headers:
+        responses["304"] = {**_NOT_MODIFIED, "headers": dict(responses["200"]["headers"])}
+    for code in PROBLEMS:
+        if code in codes:
+            _add_problem(responses, code)
+    told = {"X-Request-ID": _REQUEST_ID} | ({} if endpoint.startswith("service.") else _LIMITS)
+    for response in responses.values():
+        response.setdefault("headers", {}).update(told)
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _add_problem(responses: dict[str, Any], code: str) -> None:
+    kind = PROBLEMS[code]
+    described = responses.get(str(kind.status), {})
+    if "content" not in described:
+        schema = {"$ref": "#/components/schemas/Problem"}
+        described = {
+            "description": "",
+            "content": {"application/problem+json": {"schema": schema, "examples": {}}},
+        }
+        if kind.status in (429, 503):
+            seconds = {"type": "integer", "examples": [RETRY_AFTER_SECONDS]}
+            described["headers"] = {"Retry-After": {"schema": seconds}}
+        if kind.status in (401, 403):
+            challenge = {"type": "string", "examples": ['Bearer realm="orders"']}
+            described["headers"] = {"WWW-Authenticate": {"schema": challenge}}
+        responses[str(kind.status)] = described
+    described["description"] = " / ".join(filter(None, (described["description"], kind.title)))
+    described["content"]["application/problem+json"]["examples"][code] = {"value": _example(code)}
+
+
+def _example(code: str) -> dict[str, Any]:
+    kind = PROBLEMS[code]
+    example: dict[str, Any] = {
+        "type": TYPE + code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": f"{kind.title}.",
+        "instance": "/orders",
+        "code": code,
+        "requestId": "6f1c2d0e9b7a4c35a1e2f3d4c5b6a798",
+    }
+    if code in _UNREAD:
+        del example["instance"]
+    if code == "invalid_input":
+        example["errors"] = [{"pointer": "/products/0/quantity", "detail": "must be from 1 to 1000000"}]
+    if code == "illegal_transition":
+        example["allowed"] = ["shipped", "cancelled"]
+    return example

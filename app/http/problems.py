@@ -1,0 +1,218 @@
+"""Every answer of 400 and above is a problem (RFC 9457), whoever raised it: a rule, the framework or a bug.
+
+`PROBLEMS` is the one list of their codes. A code is stable, and so is the `type` made of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import orjson
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from app import errors
+from app.errors import Fault
+from app.http.answers import answer
+from app.money import to_text
+
+TYPE = "urn:problem:order-service:"
+RETRY_AFTER_SECONDS = 2
+MOST_FAULTS = 100
+# A problem is small, however much the request had in it that could be repeated.
+_MOST_FAULT_BYTES = 16 * 1024
+_LONGEST_POINTER = 256
+_LONGEST_INSTANCE = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class Kind(NamedTuple):
+    """What every problem of a code has in common."""
+
+    status: int
+    title: str
+
+
+PROBLEMS = {
+    "malformed_json": Kind(400, "The body is not JSON"),
+    "bad_request": Kind(400, "The request cannot be understood"),
+    "bad_cursor": Kind(400, "The cursor is not one of this listing's"),
+    "bad_header": Kind(400, "A header cannot be understood"),
+    "bad_signature": Kind(400, "The event does not prove where it comes from"),
+    "idempotency_key_required": Kind(400, "An idempotency key is required"),
+    "unauthorized": Kind(401, "The call needs a token"),
+    "forbidden": Kind(403, "The caller may not do that"),
+    "not_found": Kind(404, "There is no such thing"),
+    "method_not_allowed": Kind(405, "The method is not allowed here"),
+    "not_acceptable": Kind(406, "The answer cannot be had in that form"),
+    "request_timeout": Kind(408, "The request did not come in time"),
+    "illegal_transition": Kind(409, "The order's status forbids the change"),
+    "order_in_transit": Kind(409, "The order is on its way"),
+    "insufficient_stock": Kind(409, "The stock does not suffice"),
+    "not_refundable": Kind(409, "There is nothing to refund"),
+    "refund_too_large": Kind(409, "More is asked back than was captured"),
+    "refund_not_failed": Kind(409, "The refund has not failed"),
+    "too_many_refunds": Kind(409, "The order has too many refunds"),
+    "too_many_retries": Kind(409, "The refund was retried too often"),
+    "history_full": Kind(409, "The order has too many events"),
+    "too_many_endpoints": Kind(409, "There are too many webhook endpoints"),
+    "endpoint_disabled": Kind(409, "The webhook endpoint is disabled"),
+    "stale_version": Kind(412, "The version is not the present one"),
+    "content_too_large": Kind(413, "The body is too large"),
+    "uri_too_long": Kind(414, "URI Too Long"),
+    "unsupported_media_type": Kind(415, "The body's form is not supported"),
+    "invalid_input": Kind(422, "The input is not valid"),
+    "idempotency_key_reused": Kind(422, "The idempotency key belongs to another body"),
+    "if_match_required": Kind(428, "If-Match is required"),
+    "too_many_requests": Kind(429, "There were too many requests"),
+    "too_many_test_events": Kind(429, "There were too many test events"),
+    "request_header_fields_too_large": Kind(431, "Request Header Fields Too Large"),
+    "internal_error": Kind(500, "Something went wrong here"),
+    "order_unreadable": Kind(500, "The order cannot be read"),
+    "issuer_unavailable": Kind(503, "Tokens cannot be verified now"),
+    "database_unavailable": Kind(503, "The database cannot be reached"),
+    "stock_busy": Kind(503, "The stock is being changed"),
+    "unavailable": Kind(503, "The service is busy"),
+    "not_ready": Kind(503, "The service cannot take orders now"),
+}
+
+CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
+    errors.InvalidInput: "invalid_input",
+    errors.NotSignedIn: "unauthorized",
+    errors.NotAllowed: "forbidden",
+    errors.IssuerUnavailable: "issuer_unavailable",
+    errors.NotFound: "not_found",
+    errors.IllegalTransition: "illegal_transition",
+    errors.OrderInTransit: "order_in_transit",
+    errors.StaleVersion: "stale_version",
+    errors.IdempotencyKeyReused: "idempotency_key_reused",
+    errors.InsufficientStock: "insufficient_stock",
+    errors.NotRefundable: "not_refundable",
+    errors.RefundTooLarge: "refund_too_large",
+    errors.RefundNotFailed: "refund_not_failed",
+    errors.TooManyRefunds: "too_many_refunds",
+    errors.TooManyRetries: "too_many_retries",
+    errors.HistoryFull: "history_full",
+    errors.TooManyEndpoints: "too_many_endpoints",
+    errors.TooManyTestEvents: "too_many_test_events",
+    errors.EndpointDisabled: "endpoint_disabled",
+    errors.OrderUnreadable: "order_unreadable",
+    errors.DatabaseUnavailable: "database_unavailable",
+    errors.StockBusy: "stock_busy",
+}
+_OF_STATUS = {
+    status: next(code for code, kind in PROBLEMS.items() if kind.status == status)
+    for status in (404, 405, 406, 413, 415, 500)
+} | {400: "bad_request"}
+
+
+class Problem(Exception):
+    """A refusal that the HTTP edge itself has to make."""
+
+    def __init__(self, code: str, detail: str, *faults: Fault, **extensions: Any) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.faults = faults
+        self.extensions = extensions
+
+
+def problem(
+    code: str,
+    detail: str,
+    *,
+    faults: Sequence[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+    **extensions: Any,
+) -> Response:
+    """The answer that tells of a problem; `extensions` are further members of it."""
+    kind = PROBLEMS[code]
+    body = {
+        "type": TYPE + code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": quote((request.script_root + request.path)[:_LONGEST_INSTANCE]),
+        "code": code,
+        "requestId": g.request_id,
+        **extensions,
+    }
+    if faults:
+        shown = list(_shown(faults))
+        body["errors"] = shown
+        if omitted := len(faults) - len(shown):
+            body["omittedErrors"] = omitted
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(headers or {})}
+    return answer(body, kind.status, headers, media_type="application/problem+json")
+
+
+def _shown(faults: Sequence[Fault]) -> Iterator[dict[str, str]]:
+    """The first faults, as many as a problem has room for."""
+    room = _MOST_FAULT_BYTES
+    for fault in faults[:MOST_FAULTS]:
+        pointer = fault.pointer
+        if len(pointer) > _LONGEST_POINTER:
+            pointer = f"{pointer[:_LONGEST_POINTER]}…"
+        room -= len(orjson.dumps(pointer)) + len(fault.detail)
+        if room < 0:
+            return
+        yield {"pointer": pointer, "detail": fault.detail}
+
+
+def init_app(app: Flask) -> None:
+    """Gives every kind of exception its problem."""
+    app.register_error_handler(Problem, _own)
+    app.register_error_handler(errors.OrderServiceError, _expected)
+    app.register_error_handler(HTTPException, _of_framework)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _own(refusal: Problem) -> Response:
+    return problem(refusal.code, str(refusal), faults=refusal.faults, **refusal.extensions)
+
+
+def _expected(error: errors.OrderServiceError) -> Response:
+    code = CODES_OF_ERRORS[type(error)]
+    match error:
+        case errors.InvalidInput(faults=faults):
+            return problem(code, f"Faults found: {len(faults)}.", faults=faults)
+        case errors.IllegalTransition(allowed=allowed):
+            return problem(code, str(error), allowed=allowed)
+        case errors.InsufficientStock(on_hand=on_hand):
+            return problem(code, str(error), onHand=on_hand)
+        case errors.RefundTooLarge(left=left, currency=currency):
+            return problem(code, str(error), refundable=orjson.Fragment(to_text(left, currency)))
+        case errors.NotSignedIn(fault=fault):
+            told = f', error="invalid_token", error_description="{fault}"' if fault else ""
+            return problem(code, str(error), headers=_challenge(told))
+        case errors.NotAllowed(scope=scope):
+            told = f', error="insufficient_scope", scope="{scope}"'
+            return problem(code, str(error), headers=_challenge(told))
+        case errors.TooManyTestEvents(wait=wait):
+            return problem(code, str(error), headers={"Retry-After": str(wait)})
+        case errors.StockBusy():
+            log.warning("stock busy")
+        case errors.DatabaseUnavailable():
+            log.warning("database unavailable", exc_info=error)
+    return problem(code, str(error))
+
+
+def _challenge(told: str) -> dict[str, str]:
+    """What RFC 6750 has a refusal say; without a token, not why."""
+    return {"WWW-Authenticate": f'Bearer realm="orders"{told}'}
+
+
+def _of_framework(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return problem(_OF_STATUS.get(status, "bad_request"), error.description or "", headers=headers)
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unhandled exception", exc_info=error)
+    return problem("internal_error", "The fault is on our side and has been noted.")

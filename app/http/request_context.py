@@ -1,0 +1,58 @@
+"""Who calls, and the shop that serves them."""
+
+from typing import cast
+
+from flask import g
+
+from app.errors import Fault, InvalidInput, NotAllowed
+from app.http.access import Caller
+from app.notifications.mail.addresses import same_address
+from app.orders.model import Origin
+from app.shop import Shop
+
+
+def shop() -> Shop:
+    """The shop that handles the request, as the caller may see it."""
+    return cast("Shop", g.shop)
+
+
+def caller() -> str:
+    """The one who calls, as the order's log names him."""
+    return _who().subject
+
+
+def origin() -> Origin:
+    """What is to be known of the request wherever the order goes that it makes."""
+    told = Origin(requestId=g.request_id)
+    if g.trace.traceparent:
+        told["traceparent"] = g.trace.traceparent
+    return told
+
+
+def require_own_email(email: str | None) -> None:
+    """Raises InvalidInput where a customer names an address that the token does not vouch for.
+
+    `orders:admin` may name any: a shop's backend orders for others.
+    """
+    who = _who()
+    if email is None or not shop().settings.email_from_token or who.owner("orders:write") is None:
+        return
+    if who.email is None:
+        raise InvalidInput(Fault("/email", "cannot be given: your token has no verified email"))
+    if not same_address(email, who.email):
+        raise InvalidInput(Fault("/email", "must be the email of your token"))
+
+
+def require(scope: str) -> None:
+    """Raises NotAllowed where the caller lacks a scope, be it the route's own or a further one."""
+    if not may(scope):
+        raise NotAllowed(scope)
+
+
+def may(scope: str) -> bool:
+    """Whether the caller has the scope."""
+    return scope in _who().scopes
+
+
+def _who() -> Caller:
+    return cast("Caller", g.caller)

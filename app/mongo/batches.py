@@ -1,0 +1,111 @@
+"""Updates of many documents, in which one that is locked or refused neither delays nor spoils the rest."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pymongo
+from pymongo import UpdateOne
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+
+from app.errors import StockBusy
+from app.mongo.database import PASSING, WRITE_CONFLICT, Document, reachable, transact
+
+# Seconds. An update outside a transaction waits for a document that a transaction has locked, and may for so
+# long. Then the documents are updated in transactions, which meet a lock at once.
+_PROMPT = 1.0
+
+
+@dataclass
+class Updated:
+    """How many documents were found, and the positions of the updates that were not made: the document is
+    locked by a transaction, or the database refused the update."""
+
+    found: int = 0
+    locked: list[int] = field(default_factory=list)
+    refused: dict[int, PyMongoError] = field(default_factory=dict)
+
+
+def update_each(
+    collection: Collection[Document], updates: Sequence[UpdateOne], seconds: float = _PROMPT
+) -> Updated:
+    """Makes the updates in one round trip, if that takes no longer than so many seconds.
+
+    The ones for locked documents may be made twice. Raises DatabaseUnavailable.
+    """
+    if not updates:
+        return Updated()
+    with reachable():
+        try:
+            with pymongo.timeout(seconds):
+                return Updated(collection.bulk_write(list(updates), ordered=False).matched_count)
+        except BulkWriteError as error:
+            if not error.timeout:
+                return Updated(error.details["nMatched"], refused=_refusals(error))
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+    return update_unlocked(collection, updates)
+
+
+def update_unlocked(collection: Collection[Document], updates: Sequence[UpdateOne]) -> Updated:
+    """Makes the updates without waiting for any lock, in transactions. Raises DatabaseUnavailable.
+
+    A process that dies meanwhile leaves locks behind itself, so this is for where locks are known to be.
+    """
+    result = Updated()
+    _update(collection, updates, range(len(updates)), result)
+    return result
+
+
+def locked(collection: Collection[Document], keys: Iterable[Any], touch: Document) -> set[Any]:
+    """The keys of the documents that a transaction holds now. `touch` is an update that is not kept.
+
+    Raises DatabaseUnavailable.
+    """
+    found: set[Any] = set()
+    with reachable(), collection.database.client.start_session() as session:
+        for key in keys:
+            # One transaction for each, so that it holds a lock itself for as short as possible.
+            session.start_transaction()
+            try:
+                collection.update_one({"_id": key}, touch, session=session)
+            except OperationFailure as error:
+                if error.code != WRITE_CONFLICT:
+                    raise
+                found.add(key)
+            finally:
+                session.abort_transaction()
+    return found
+
+
+def _update(
+    collection: Collection[Document], updates: Sequence[UpdateOne], positions: Sequence[int], result: Updated
+) -> None:
+    """Makes the updates at these positions, halving them until the one that fails is alone."""
+    if not positions:
+        return
+    chosen = [updates[position] for position in positions]
+    try:
+        result.found += transact(
+            collection.database,
+            lambda session: collection.bulk_write(chosen, ordered=False, session=session).matched_count,
+            patience=0,
+        )
+    except (StockBusy, BulkWriteError) as error:
+        if len(positions) > 1:
+            middle = len(positions) // 2
+            _update(collection, updates, positions[:middle], result)
+            _update(collection, updates, positions[middle:], result)
+        elif isinstance(error, StockBusy):
+            result.locked.append(positions[0])
+        else:
+            result.refused[positions[0]] = error
+
+
+def _refusals(error: BulkWriteError) -> dict[int, PyMongoError]:
+    faults = error.details["writeErrors"]
+    if any(fault["code"] in PASSING for fault in faults):
+        raise error
+    return {fault["index"]: OperationFailure(fault.get("errmsg", ""), fault["code"]) for fault in faults}

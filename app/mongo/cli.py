@@ -1,0 +1,38 @@
+"""`flask --app wsgi db`: brings the database up to date, and says whether it is."""
+
+import click
+
+from app.clock import to_text
+from app.console import OperatorGroup, echo_columns, opened_database, plain, progress_bar, shop
+from app.mongo.database import require_replica_set
+from app.mongo.migrations import applied, pending
+from app.mongo.migrations import upgrade as run_pending
+
+db = OperatorGroup("db", help="Migrations of the database.")
+
+
+@db.command()
+def upgrade() -> None:
+    """Run all pending migrations; safe to run twice, and by several processes at once."""
+    with opened_database() as database:
+        require_replica_set(database)
+        for migration in run_pending(database, shop().settings, progress_bar, on_wait=_say_waiting):
+            click.echo(f"{migration.name} applied in {migration.seconds:.1f} s")
+            for note in migration.notes:
+                click.echo(f"  {plain(note)}")
+    click.echo("The database is up to date.")
+
+
+@db.command()
+@click.pass_context
+def status(ctx: click.Context) -> None:
+    """List the migrations; exit with 1 if any is pending."""
+    with opened_database() as database:
+        done, missing = applied(database), pending(database)
+    rows = [(one.name, f"applied {to_text(one.at)} in {one.seconds:.1f} s") for one in done]
+    echo_columns([*rows, *((name, "pending") for name in missing)])
+    ctx.exit(1 if missing else 0)
+
+
+def _say_waiting() -> None:
+    click.echo("Another process is migrating; waiting for it.", err=True)

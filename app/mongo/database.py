@@ -1,0 +1,179 @@
+"""The connection to MongoDB, its guarantees, and the one place where its failures become a plain fact."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, TypeVar
+
+import pymongo
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from app.errors import DatabaseUnavailable, OrderServiceError, StockBusy
+from app.mongo.heartbeats import Heartbeats, heartbeats_of, is_standalone
+
+Document = dict[str, Any]
+Transaction = ClientSession
+OrderDatabase = Database[Document]
+
+T = TypeVar("T")
+
+_OUTAGES = (ConnectionFailure, WriteConcernError, ExecutionTimeout)
+# What a server says that is becoming or ceasing to be the primary, or has just been: another will answer.
+PASSING = frozenset(
+    (
+        6,  # HostUnreachable
+        7,  # HostNotFound
+        43,  # CursorNotFound
+        89,  # NetworkTimeout
+        91,  # ShutdownInProgress
+        133,  # FailedToSatisfyReadPreference
+        134,  # ReadConcernMajorityNotAvailableYet
+        175,  # QueryPlanKilled
+        189,  # PrimarySteppedDown
+        237,  # CursorKilled
+        262,  # ExceededTimeLimit
+        9001,  # SocketException
+        10107,  # NotWritablePrimary
+        11600,  # InterruptedAtShutdown
+        11601,  # Interrupted
+        11602,  # InterruptedDueToReplStateChange
+        13435,  # NotPrimaryNoSecondaryOk
+        13436,  # NotPrimaryOrSecondary
+    )
+)
+
+# Seconds: how soon a server that says nothing is missed, together with the time to connect, how long a
+# transaction may take with all of its repetitions, and how long it is repeated because of write conflicts.
+_HEARTBEAT = 2.0
+_TRANSACTION = 15.0
+_PATIENCE = 5.0
+WRITE_CONFLICT = 112
+
+DEFAULT_DATABASE = "orders"
+
+
+class NotAReplicaSet(OrderServiceError):
+    """The database is a standalone server, which can neither do transactions nor say what changes."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"The MongoDB at {address} is a standalone server, and the service needs a replica set: start "
+            "mongod with --replSet rs0, run rs.initiate() once, and add ?replicaSet=rs0 to MONGO_URI."
+        )
+
+
+def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
+    """The database that the URI names (`orders` if it names none). Connects on first use.
+
+    A write is acknowledged when a majority has it in the journal; a read sees only what a majority has.
+    So nothing acknowledged is lost in a failover, and no worker acts on an order that may be rolled back. A
+    server that is connected and says nothing for `patience` seconds counts as gone, and a majority that has
+    not got the write after half of them as one that may never get it; None waits for ever, as the building of
+    an index may need. A server that does not answer heartbeats either is given up sooner.
+    """
+    client: MongoClient[Document] = MongoClient(
+        uri,
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        tz_aware=True,
+        serverSelectionTimeoutMS=3_000,
+        connectTimeoutMS=3_000,
+        heartbeatFrequencyMS=int(_HEARTBEAT * 1000),
+        socketTimeoutMS=int(patience * 1000) if patience else None,
+        wTimeoutMS=int(patience * 500) if patience else 0,
+        connect=False,
+        appname="order-service",
+        event_listeners=[Heartbeats()],
+    )
+    return client.get_default_database(DEFAULT_DATABASE)
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turns a database that cannot be reached, or cannot confirm a write, into DatabaseUnavailable.
+
+    Inside a transaction a passing fault goes up as it is, to make the transaction start again.
+    """
+    try:
+        yield
+    except PyMongoError as error:
+        if not error.has_error_label("TransientTransactionError") and _is_outage(error):
+            raise DatabaseUnavailable("The database cannot be reached.") from error
+        raise
+
+
+def transact(
+    database: Database[Document], work: Callable[[Transaction], T], patience: float = _PATIENCE
+) -> T:
+    """Runs the work in one transaction, from the start again after a write conflict or a new primary.
+
+    After `patience` seconds a further write conflict raises StockBusy: a process that died may hold a lock
+    for as long as MongoDB lets a transaction live. With 0 the work runs once.
+    """
+    began = monotonic()
+
+    def attempt(transaction: Transaction) -> T:
+        try:
+            return work(transaction)
+        except OperationFailure as error:
+            if error.code == WRITE_CONFLICT and monotonic() - began >= patience:
+                raise StockBusy("Another transaction holds the stock.") from error
+            raise
+
+    try:
+        with pymongo.timeout(_TRANSACTION), database.client.start_session() as session:
+            return session.with_transaction(
+                attempt, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+            )
+    except PyMongoError as error:
+        if error.has_error_label("TransientTransactionError") or _is_outage(error):
+            raise DatabaseUnavailable("The database cannot be reached.") from error
+        raise
+
+
+def _is_outage(error: PyMongoError) -> bool:
+    if isinstance(error, BulkWriteError):
+        return all(fault["code"] in PASSING for fault in error.details.get("writeErrors", ()))
+    if isinstance(error, OperationFailure) and error.code in PASSING:
+        return True
+    return isinstance(error, _OUTAGES) or error.has_error_label("RetryableWriteError")
+
+
+def require_replica_set(database: Database[Document]) -> None:
+    """Does nothing if the database can do transactions and change streams, as a replica set or a cluster can.
+
+    Raises NotAReplicaSet, DatabaseUnavailable.
+    """
+    try:
+        with reachable():
+            hello = database.client.admin.command("hello")
+    except DatabaseUnavailable:
+        if address := heartbeats_of(database).standalone:
+            raise NotAReplicaSet(address) from None
+        raise
+    if is_standalone(hello):
+        raise NotAReplicaSet("{}:{}".format(*(database.client.address or ("", ""))))
+
+
+def fault_of(database: Database[Document]) -> str | None:
+    """Why the database cannot be used now; None where a primary of a set answers."""
+    try:
+        require_replica_set(database)
+    except NotAReplicaSet as fact:
+        return str(fact)
+    except (DatabaseUnavailable, PyMongoError):
+        return "unreachable"
+    return None

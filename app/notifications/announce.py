@@ -1,0 +1,197 @@
+"""Announces every public event once per channel: recorded under a unique key first, then delivered."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+
+from app.apart import apart
+from app.backoff import backoff
+from app.errors import OrderUnreadable
+from app.notifications.model import Channel, Delivery, Notification
+from app.observability.tracing import about
+from app.orders.history import as_of
+from app.orders.log import Event
+from app.orders.model import PUBLIC, Order
+from app.orders.saving import set_aside, try_later
+from app.orders.steps import ANNOUNCE
+from app.shop import Shop
+from app.webhooks.delivery import record_deliveries
+
+log = structlog.get_logger()
+
+# After it the claim of a dead worker is free again. It is renewed between two mails, when so much is left.
+CLAIM = timedelta(seconds=30)
+_LEFT = timedelta(seconds=25)
+# With waits that double from 5 s up to an hour, the last attempt comes after about a day.
+_MOST_ATTEMPTS = 34
+
+
+class Announced(NamedTuple):
+    """What is to be delivered now: ids of notifications, and of endpoints that have webhooks due."""
+
+    notifications: list[str]
+    endpoints: list[str]
+
+
+class _News(NamedTuple):
+    """An order with the public events that are not announced yet, and what is to be recorded of them."""
+
+    order: Order
+    events: list[Event]
+    wanted: list[Notification]
+
+
+def announce(shop: Shop, order_ids: Sequence[str]) -> Announced:
+    """Records the notifications and webhooks of all public events of these orders not announced yet.
+
+    An order that makes this fail is set aside. Raises DatabaseUnavailable.
+    """
+    orders, give_up = shop.orders.load_with_logs(order_ids), partial(set_aside, shop, ANNOUNCE)
+    news = apart(orders, partial(_news, shop), give_up)
+    announced = apart(news, partial(_announce, shop), lambda one, error: give_up(one.order, error))
+    return Announced(
+        [notification for part in announced for notification in part.notifications],
+        sorted({endpoint for part in announced for endpoint in part.endpoints}),
+    )
+
+
+def _news(shop: Shop, orders: Sequence[Order]) -> list[_News]:
+    news = []
+    for order in orders:
+        announced = order.get("announced", 0)
+        if announced < order["publicVersion"]:
+            public = [event for event in order["events"] if event["type"] in PUBLIC]
+            events = [event for event in public if event["sequence"] > announced]
+            wanted = [one for event in events for one in _wanted(shop, order, event)]
+            news.append(_News(order, events, wanted))
+    return news
+
+
+def _wanted(shop: Shop, order: Order, event: Event) -> list[Notification]:
+    return [
+        Notification(
+            id=f"{order['id']}:{event['sequence']}:{channel.name}",
+            orderId=order["id"],
+            sequence=event["sequence"],
+            type=event["type"],
+            channel=channel.name,
+            at=event["at"],
+            attempts=0,
+        )
+        for channel in _channels(shop, order, event["type"])
+    ]
+
+
+def _announce(shop: Shop, news: Sequence[_News]) -> list[Announced]:
+    by_id = {one.order["id"]: one.order for one in news}
+    instant = {channel.name: channel for channel in shop.channels if channel.instant}
+    with shop.tracer.orders(ANNOUNCE, list(by_id.values())):
+        made, refused = shop.notifications.record([each for one in news for each in one.wanted], sent=instant)
+        # At once, since recorded again they count as sent.
+        for name, channel in instant.items():
+            told = [(each, by_id[each["orderId"]]) for each in made if each["channel"] == name]
+            for delivery in channel.deliver(told):
+                shop.metrics.count("deliveries_total", name, delivery.status)
+        left = _without_refused(shop, news, refused)
+        endpoints = record_deliveries(shop, [(one.order, event) for one in left for event in one.events])
+        shop.duties.mark_announced([one.order for one in left])
+    return [Announced([each["id"] for each in made if each["channel"] not in instant], endpoints)]
+
+
+def _without_refused(shop: Shop, news: Sequence[_News], refused: Sequence[Notification]) -> list[_News]:
+    if not refused:
+        return list(news)
+    order_ids = {notification["orderId"] for notification in refused}
+    log.error("notifications are refused by the database", order_ids=sorted(order_ids))
+    try_later(shop, ANNOUNCE, [one.order for one in news if one.order["id"] in order_ids])
+    return [one for one in news if one.order["id"] not in order_ids]
+
+
+def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
+    """Delivers those of the notifications that are due; what fails for now is tried again later."""
+    claims = _Claims(shop, shop.clock(), notification_ids)
+    claimed = claims.claimed
+    orders = {order["id"]: order for order in shop.orders.load_with_logs({n["orderId"] for n in claimed})}
+    left = {n["id"]: Delivery("failed", "the order or the channel is gone") for n in claimed}
+    past = {}
+    for notification in claimed:
+        try:
+            if order := orders.get(notification["orderId"]):
+                past[notification["id"]] = as_of(order, notification["sequence"])
+        except OrderUnreadable:
+            left[notification["id"]] = Delivery("try_again", "the order cannot be read")
+    for channel in shop.channels:
+        batch = [(n, past[n["id"]]) for n in claimed if n["channel"] == channel.name and n["id"] in past]
+        if batch:
+            with shop.tracer.orders(channel.name, [order for _, order in batch], outward=True):
+                _deliver(shop, channel, batch, claims)
+            for notification, _ in batch:
+                del left[notification["id"]]
+    for notification in claimed:
+        if notification["id"] in left:
+            _note(shop, notification, left[notification["id"]], {"order_id": notification["orderId"]})
+
+
+class _Claims:
+    """Those of this worker, from one moment on."""
+
+    def __init__(self, shop: Shop, now: datetime, ids: Sequence[str]) -> None:
+        self._shop = shop
+        self._until = now + CLAIM
+        self._held = {claimed["id"]: claimed for claimed in shop.notifications.claim(ids, now, self._until)}
+        self.claimed = list(self._held.values())
+
+    def hold(self) -> bool:
+        """Renews them where that is due; False where they have run out, so that another may have them."""
+        now = self._shop.clock()
+        if now < self._until - _LEFT:
+            return True
+        held, self._until = self._until, now + CLAIM
+        return now < held and self._shop.notifications.renew(self._held, held, self._until)
+
+    def end(self, notification_id: str) -> None:
+        """That one is dealt with."""
+        del self._held[notification_id]
+
+
+def _deliver(shop: Shop, channel: Channel, batch: list[tuple[Notification, Order]], claims: _Claims) -> None:
+    """Delivers and notes one after the other, so that a death in between doubles one mail at most."""
+    with closing(channel.deliver(batch)) as outcomes:
+        for number, (notification, order) in enumerate(batch):
+            if not claims.hold():
+                log.warning("notifications are left to another worker", number=len(batch) - number)
+                return
+            _note(shop, notification, next(outcomes), about(order))
+            claims.end(notification["id"])
+
+
+def _channels(shop: Shop, order: Order, event_type: str) -> list[Channel]:
+    """The channels that tell of the event; the instant ones only where no other does."""
+    wanting = [channel for channel in shop.channels if channel.wants(order, event_type)]
+    return [channel for channel in wanting if not channel.instant] or wanting
+
+
+def _note(shop: Shop, notification: Notification, delivery: Delivery, told: dict[str, str]) -> None:
+    now = shop.clock()
+    told = {"notification": notification["id"], "type": notification["type"], **told}
+    if delivery.detail:
+        told["detail"] = delivery.detail
+    if delivery.status == "try_again" and notification["attempts"] < _MOST_ATTEMPTS:
+        wait = backoff(notification["attempts"], base=5, longest=3600)
+        shop.notifications.postpone(notification["id"], now + wait, delivery.detail)
+        shop.metrics.count("deliveries_total", notification["channel"], "try_again")
+        log.warning("notification will be tried again", **told)
+        return
+    status = "failed" if delivery.status == "try_again" else delivery.status
+    shop.notifications.close(notification["id"], status, now, delivery.detail)
+    shop.metrics.count("deliveries_total", notification["channel"], status)
+    if status == "failed":
+        log.error("notification failed", **told)
+    elif status == "withheld":
+        log.warning("notification withheld", **told)
+    else:
+        log.info("notification sent", **told)

@@ -1,0 +1,187 @@
+"""The channel that tells customers by mail what happened to their order, over SMTP."""
+
+import contextlib
+import re
+from collections.abc import Callable, Generator, Sequence
+from email import policy
+from email.headerregistry import Address
+from email.message import EmailMessage
+from typing import Any
+
+import structlog
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from app.money import to_text
+from app.notifications.mail.smtp import SmtpServer, SmtpSession
+from app.notifications.mail.text import harmless, web_link
+from app.notifications.model import Delivery, Notification
+from app.orders.model import Order
+
+log = structlog.get_logger(__name__)
+
+# What is mailed: the subject of each event, with a place for the order's id. Each has two templates.
+# A subject shows no text of a client's.
+SUBJECTS = {
+    "order.confirmed": "Order {} is confirmed",
+    "order.shipped": "Order {} is on its way",
+    "order.delivered": "Order {} has been delivered",
+    "order.cancelled": "Order {} has been cancelled",
+}
+
+REASONS = {
+    "requested": "It was cancelled on request.",
+    "payment_declined": "The payment was declined.",
+    "out_of_stock": "We are sorry: we do not have enough in stock to send everything you ordered.",
+    "expired": "We are sorry: we could not complete it in time.",
+}
+
+BANKS_ARE_SLOW = "your bank may take a few days to show it"
+
+# What happens to the money of a cancelled order, by its payment status when it was cancelled. A capture may
+# be under way at that moment, so that of an authorized payment nothing more may be said than that it returns.
+MONEY = {
+    "pending": "You have not been charged. If your bank shows an amount held for it, that will be released.",
+    "authorized": f"The {{total}} held for this order is being given back; {BANKS_ARE_SLOW}.",
+    "captured": f"We are refunding {{owed}}; {BANKS_ARE_SLOW}.",
+    "partially_refunded": f"We are refunding the remaining {{owed}}; {BANKS_ARE_SLOW}.",
+    "refunded": "Your payment has been refunded in full.",
+    "declined": "You have not been charged.",
+    "voided": "You have not been charged; the amount held for this order has been released.",
+}
+NOTHING_TO_PAY = "There was nothing to pay, so nothing is owed to you."
+
+_PART = r"[^\s\"(),:;<>@\[\]\\\x00-\x1f\x7f-\x9f]+"
+_ADDRESS = re.compile(f"({_PART})@({_PART})")
+_LONGEST_NOTE = 200
+
+# Says why a mail must not be sent now, or nothing.
+Withhold = Callable[[Notification, Order], str]
+
+
+class MailChannel:
+    """Mails a text and an HTML version of the events that a customer wants to hear of.
+
+    `smtp_url` is an SMTP_URL, as docs/settings.md has it. `mail_from` is an address, with or without a name.
+    `withhold` is asked about all mails of a batch before the first of them is sent. Raises ValueError, which
+    shows no secret, where the URL or the sender is malformed.
+    """
+
+    name = "mail"
+    instant = False
+
+    def __init__(self, smtp_url: str, mail_from: str, withhold: Withhold = lambda *_: "") -> None:
+        self._withhold = withhold
+        self._server = SmtpServer.at(smtp_url)
+        self._sender = _sender(mail_from)
+        self._templates = Environment(
+            loader=PackageLoader("app.notifications.mail"),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def wants(self, order: Order, event_type: str) -> bool:
+        """The events with a subject, of orders with a mail address."""
+        return event_type in SUBJECTS and "email" in order.get("personal", {})
+
+    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
+        """One outcome for each, in order, as soon as it is sent.
+
+        A doubled mail has the same Message-ID and the same Date.
+        """
+        ready = [self._refusal(*each) for each in notifications]
+        with contextlib.closing(SmtpSession(self._server)) as session:
+            for refusal, each in zip(ready, notifications, strict=True):
+                yield refusal or self._deliver_one(session, *each)
+
+    def _refusal(self, notification: Notification, order: Order) -> Delivery | None:
+        """Why the mail is not sent at all; None where nothing is in its way."""
+        try:
+            usable = _ADDRESS.fullmatch(order.get("personal", {}).get("email", ""))
+        except (AttributeError, TypeError):
+            usable = None
+        if not usable:
+            return Delivery("failed", "no usable mail address")
+        reason = self._withhold(notification, order)
+        return Delivery("withheld", reason) if reason else None
+
+    def _deliver_one(self, session: SmtpSession, notification: Notification, order: Order) -> Delivery:
+        email = order["personal"]["email"]
+        try:
+            letter = self._letter(notification, order, email)
+        except Exception as fault:
+            # Our own fault, yet one order's: the others of the batch go out. The exception's text may quote
+            # the customer, so its name must do.
+            log.error("mail not composed", notification=notification["id"], error=type(fault).__name__)
+            return Delivery("failed", f"not composed: {type(fault).__name__}")
+        return session.send(letter, self._sender.addr_spec, email)
+
+    def _letter(self, notification: Notification, order: Order, email: str) -> EmailMessage:
+        told = _told(order)
+        subject = SUBJECTS[notification["type"]].format(order["id"])
+        local_part, _, domain = email.rpartition("@")
+        letter = EmailMessage(policy.SMTP)
+        letter["From"] = self._sender
+        letter["To"] = Address("", local_part, domain)
+        letter["Subject"] = subject
+        letter["Date"] = notification["at"]
+        letter["Message-ID"] = f"<{notification['id'].replace(':', '.')}@{self._sender.domain}>"
+        letter["Auto-Submitted"] = "auto-generated"
+        for kind, add in (("txt", letter.set_content), ("html", letter.add_alternative)):
+            template = self._templates.get_template(f"{notification['type'].partition('.')[2]}.{kind}")
+            # Not every server on the way takes 8-bit bodies.
+            add(
+                template.render(told, subject=subject),
+                subtype="plain" if kind == "txt" else kind,
+                cte="quoted-printable",
+            )
+        return letter
+
+
+def _sender(mail_from: str) -> Address:
+    if mail_from.isprintable():
+        addresses = policy.SMTP.header_factory("From", mail_from).addresses
+        if len(addresses) == 1 and _ADDRESS.fullmatch(addresses[0].addr_spec):
+            return addresses[0]
+    raise ValueError("is not one mail address, with or without a name")
+
+
+def _told(order: Order) -> dict[str, Any]:
+    """What the templates may say of the order: every text harmless, every amount with its currency.
+
+    Customers get the shop's tracking URL as a link: nobody but `orders:admin` can set it.
+    """
+    currency = order["currency"]
+
+    def amount(minor: int) -> str:
+        return f"{to_text(minor, currency)} {currency}"
+
+    total = amount(order["totalAmount"])
+    payment = order["payment"]
+    owed = amount(payment["capturedAmount"] - payment["refundedAmount"])
+    money = MONEY[payment["status"]].format(total=total, owed=owed)
+    cancellation = order.get("cancellation", {})
+    reason = cancellation.get("reason", "requested")
+    given = order.get("tracking", {})
+    tracking = {key: harmless(given.get(key, "")) for key in ("carrier", "number")}
+    tracking["url"] = web_link(given.get("url", ""))
+    return {
+        "name": harmless(order.get("personal", {}).get("shippingAddress", {}).get("name", "")),
+        "reference": harmless(order.get("reference", "")),
+        "order_id": order["id"],
+        "lines": [
+            {
+                "product": harmless(line["productId"]),
+                "quantity": line["quantity"],
+                "price": amount(line["unitPrice"]) if "unitPrice" in line else None,
+            }
+            for line in order["products"]
+        ],
+        "total": total,
+        "tracking": tracking if any(tracking.values()) else None,
+        "reason": REASONS[reason],
+        # Of the other reasons the detail is the service's own, in words not meant for a customer.
+        "note": harmless(cancellation.get("detail", ""), _LONGEST_NOTE) if reason == "requested" else "",
+        "money": money if order["totalAmount"] else NOTHING_TO_PAY,
+    }

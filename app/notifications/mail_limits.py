@@ -1,0 +1,35 @@
+"""Bounds the mails to one address and those for one caller, so that nobody uses the shop to flood others.
+
+A caller counts by the `userId` of the order. With tokens, a customer cannot order for another user. A shop's
+backend orders for many, and each of them counts alone.
+"""
+
+from app.clock import Clock
+from app.config import Settings
+from app.notifications.mail.addresses import mailbox
+from app.notifications.mail_counts_store import MailCounts
+from app.notifications.model import Notification
+from app.orders.model import Order
+
+OF_CALLER = "too many mails for this caller within an hour"
+TO_ADDRESS = "too many mails to this address within an hour"
+
+
+class MailLimits:
+    """Answers why a mail must not be sent now, or with nothing."""
+
+    def __init__(self, counts: MailCounts, clock: Clock, settings: Settings) -> None:
+        self._counts = counts
+        self._clock = clock
+        self._per_caller = settings.mails_per_caller
+        self._per_address = settings.mails_per_address
+
+    def __call__(self, notification: Notification, order: Order) -> str:
+        """Counts the mail once. The caller comes first, so a caller cannot use up the mails of an address."""
+        now, mail = self._clock(), notification["id"]
+        if not self._counts.admit(f"caller {order['userId']}", mail, self._per_caller, now):
+            return OF_CALLER
+        address = mailbox(order["personal"]["email"])
+        if not self._counts.admit(f"address {address}", mail, self._per_address, now):
+            return TO_ADDRESS
+        return ""

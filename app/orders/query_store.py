@@ -1,0 +1,82 @@
+"""What a list of orders can be asked by, and what that is in MongoDB's words."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from bson import ObjectId
+
+from app.clock import id_at
+from app.mongo.database import Document
+
+# Every list index is partial on this.
+LIVE: Document = {"visible": True}
+
+# The sum of the refunds that have failed.
+_FAILED: Document = {
+    "$sum": {
+        "$map": {
+            "input": {"$cond": [{"$isArray": "$refunds"}, "$refunds", []]},
+            "in": {"$cond": [{"$eq": ["$$this.status", "failed"]}, "$$this.amount", 0]},
+        }
+    }
+}
+# A cancelled order has given back all its money. Any other has given back as much as failed, by retries or by
+# other refunds.
+OWES_NO_MONEY: Document = {
+    "$expr": {
+        "$gte": [
+            "$payment.refundedAmount",
+            {
+                "$cond": [
+                    {"$eq": ["$status", "cancelled"]},
+                    "$payment.capturedAmount",
+                    {"$min": ["$payment.capturedAmount", _FAILED]},
+                ]
+            },
+        ]
+    }
+}
+
+
+class OrderQuery(NamedTuple):
+    """What a page of orders is asked by; the filters combine with and. `after` is the last id seen."""
+
+    limit: int = 25
+    descending: bool = True
+    after: str | None = None
+    user_id: str | None = None
+    statuses: tuple[str, ...] = ()
+    payment_status: str | None = None
+    product_id: str | None = None
+    reference: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+def conditions(query: OrderQuery) -> Document:
+    """The same in MongoDB's words; the times become bounds of the ids, which sort by time."""
+    bounds: Document = {}
+    if query.created_from:
+        bounds["$gte"] = ObjectId(id_at(query.created_from))
+    if query.created_to:
+        bounds["$lt"] = ObjectId(id_at(query.created_to))
+    if query.after:
+        passed = ObjectId(query.after)
+        if query.descending:
+            bounds["$lt"] = min(passed, bounds.get("$lt", passed))
+        else:
+            # Beyond the last one seen is stricter than from created_from on.
+            bounds.pop("$gte", None)
+            bounds["$gt"] = passed
+    exact = {
+        "userId": query.user_id,
+        "payment.status": query.payment_status,
+        "products.productId": query.product_id,
+        "reference": query.reference,
+    }
+    conditions: Document = {**LIVE, **{field: value for field, value in exact.items() if value is not None}}
+    if query.statuses:
+        conditions["status"] = {"$in": list(query.statuses)} if len(query.statuses) > 1 else query.statuses[0]
+    if bounds:
+        conditions["_id"] = bounds
+    return conditions

@@ -1,0 +1,225 @@
+"""The routes of orders."""
+
+from typing import Any
+
+import orjson
+import structlog
+from flask import Response, g, request
+
+from app.errors import OrderUnreadable
+from app.http import examples, headers
+from app.http.answers import answer, empty, entity_tag
+from app.http.authentication import require_json_accepted
+from app.http.json_body import digest
+from app.http.paging import LIKE_AN_ORDER, after, fitting, listing
+from app.http.parsing import Blueprint
+from app.http.request_context import caller, origin, require, require_own_email, shop
+from app.http.route_metadata import declares
+from app.http.shares import waiting
+from app.orders import answer_schemas
+from app.orders import public as representation
+from app.orders import service as ordering
+from app.orders.model import Order
+from app.orders.query_store import OrderQuery
+from app.orders.reading import reading
+from app.orders.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
+
+ETAG = {"ETag": {"schema": {"type": "string", "pattern": '^"v[0-9]+"$'}, "description": "The version."}}
+CREATED = ETAG | {
+    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The new order."},
+    "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "This answer was given before."},
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
+}
+NEXT = {"Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`.'}}
+# What customers do not say of their own orders.
+OF_THE_SHOP = ("shipped", "delivered")
+
+blueprint = Blueprint("orders", __name__, description="Orders and everything that happened to them.")
+blueprint.before_request(require_json_accepted)
+
+
+@blueprint.post("/orders")
+@blueprint.arguments(OrderIn(), example=examples.NEW_ORDER)
+@blueprint.response(201, answer_schemas.OrderAnswer, headers=CREATED, example=examples.CREATED)
+@declares(
+    "orders:write",
+    "bad_header",
+    "idempotency_key_required",
+    "idempotency_key_reused",
+    "order_unreadable",
+    headers=("Idempotency-Key", "Prefer"),
+)
+def place(draft: Any) -> Response:
+    """Place an order
+
+    Accepted as soon as it is durable; payment and stock follow. `Prefer: wait` waits for them.
+    """
+    key = headers.idempotency_key(required=shop().settings.require_idempotency_key)
+    require_own_email(draft.get("email"))
+    with waiting(headers.wait()) as seconds:
+        placed = ordering.place_order(
+            shop(),
+            draft,
+            actor=caller(),
+            key=key,
+            digest=digest(g.body) if key else "",
+            waits=seconds is not None,
+            origin=origin(),
+        )
+        structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
+        order = ordering.first_answer(shop(), placed, seconds)
+    told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
+    if placed.replayed:
+        told["Idempotent-Replayed"] = "true"
+    if seconds is not None:
+        told["Preference-Applied"] = f"wait={seconds}"
+    return _changed("Order created successfully", order, 201, told)
+
+
+@blueprint.get("/orders")
+@blueprint.arguments(OrdersQuery(), location="query")
+@blueprint.response(200, answer_schemas.Orders, headers=NEXT, example=examples.PAGE)
+@declares("orders:read", "bad_cursor")
+def list_all(query: dict[str, Any]) -> Response:
+    """List orders, newest first
+
+    A page ends at 1 MiB, whatever `limit` says. `unreadable` names orders of the page that cannot be shown.
+    """
+    found = ordering.list_orders(
+        shop(),
+        OrderQuery(
+            limit=query["limit"],
+            descending=query["sort"] == "-createdAt",
+            after=after(query.get("cursor"), LIKE_AN_ORDER),
+            user_id=query.get("userId"),
+            statuses=tuple(sorted(set(query.get("status", ())))),
+            payment_status=query.get("paymentStatus"),
+            product_id=query.get("productId"),
+            reference=query.get("reference"),
+            created_from=query.get("createdFrom"),
+            created_to=query.get("createdTo"),
+        ),
+    )
+    page, has_more = fitting(((order["id"], _text(order)) for order in found), query["limit"])
+    unreadable = [order_id for order_id, text in page if not text]
+    return listing(
+        "orders",
+        [orjson.Fragment(text) for _, text in page if text],
+        page[-1][0] if has_more else None,
+        **({"unreadable": unreadable} if unreadable else {}),
+    )
+
+
+@blueprint.get("/orders/<order_id>")
+@blueprint.arguments(VersionQuery(), location="query")
+@blueprint.response(200, answer_schemas.Order, headers=ETAG, example=examples.ORDER)
+@declares("orders:read", "not_found", "order_unreadable", headers=("If-None-Match",))
+def show(query: dict[str, Any], order_id: str) -> Response:
+    """Show an order, as it is or as it was at a version"""
+    if "version" in query:
+        order = ordering.order_at_version(shop(), order_id, int(query["version"]))
+    else:
+        order = ordering.get_order(shop(), order_id)
+    with reading(order["id"]):
+        version = order["version"]
+    tag = {"ETag": entity_tag(version)}
+    if headers.is_known(version):
+        return empty(304, tag)
+    return answer(representation.order(order), headers=tag)
+
+
+@blueprint.put("/orders/<order_id>")
+@blueprint.arguments(StatusChange(), example=examples.SHIPMENT)
+@blueprint.response(200, answer_schemas.OrderAnswer, headers=ETAG, example=examples.UPDATED)
+@declares(
+    "orders:write",
+    "bad_header",
+    "not_found",
+    "illegal_transition",
+    "history_full",
+    "stale_version",
+    "if_match_required",
+    "order_unreadable",
+    headers=("If-Match",),
+)
+def change(wanted: dict[str, Any], order_id: str) -> Response:
+    """Ship, deliver or cancel an order
+
+    Asking for the status that the order has changes nothing. Cancelling gives back money and stock.
+    Shipping and delivering need the scope `orders:admin`.
+    """
+    if wanted["status"] in OF_THE_SHOP:
+        require("orders:admin")
+    order = ordering.change_status(
+        shop(),
+        order_id,
+        wanted["status"],
+        actor=caller(),
+        tracking=wanted.get("tracking"),
+        detail=wanted.get("reason"),
+        if_match=_version_to_match(order_id),
+    )
+    return _changed("Order updated successfully", order)
+
+
+@blueprint.delete("/orders/<order_id>")
+@blueprint.response(204)
+@declares(
+    "orders:write",
+    "bad_header",
+    "not_found",
+    "order_in_transit",
+    "history_full",
+    "stale_version",
+    "if_match_required",
+    "order_unreadable",
+    headers=("If-Match",),
+)
+def delete(order_id: str) -> Response:
+    """Delete an order, cancelled first where it was not over"""
+    ordering.delete_order(shop(), order_id, actor=caller(), if_match=_version_to_match(order_id))
+    return empty(204)
+
+
+@blueprint.get("/orders/<order_id>/events")
+@blueprint.response(200, answer_schemas.Events, example=examples.EVENTS)
+@declares("orders:read", "not_found", "order_unreadable")
+def events(order_id: str) -> Response:
+    """Show every change that an order went through"""
+    order = ordering.history(shop(), order_id)
+    with reading(order_id):
+        shown = [representation.event(event, order) for event in order["events"]]
+        return answer({"events": shown})
+
+
+@blueprint.get("/orders/<order_id>/events/verify")
+@blueprint.response(200, answer_schemas.Verification, example=examples.VERIFICATION)
+@declares("orders:read", "not_found", "order_unreadable")
+def verify(order_id: str) -> Response:
+    """Say whether an order's events are as they were written"""
+    bad = ordering.verify(shop(), order_id)
+    return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
+
+
+def _text(order: Order) -> bytes:
+    """The order as JSON; empty where it cannot be read."""
+    try:
+        return representation.order_text(order)
+    except OrderUnreadable:
+        return b""
+
+
+def _changed(message: str, order: Order, status: int = 200, told: dict[str, str] | None = None) -> Response:
+    body = {"message": message, "order": representation.order(order)}
+    return answer(body, status, {"ETag": entity_tag(order["version"]), **(told or {})})
+
+
+def _version_to_match(order_id: str) -> int | None:
+    versions = headers.if_match(required=shop().settings.require_if_match)
+    if versions is None:
+        return None
+    if len(versions) == 1:
+        return next(iter(versions))
+    # Of several versions that would do, only the present one can; of none at all, none.
+    present = ordering.get_order(shop(), order_id)["version"]
+    return present if present in versions else 0

@@ -1,0 +1,46 @@
+"""The route by which payment providers tell of payments. Its signature is its access."""
+
+from http import HTTPStatus
+
+from flask import Response, request
+from marshmallow import fields
+
+from app.http import examples
+from app.http.answers import answer
+from app.http.authentication import require_json_accepted
+from app.http.json_body import read_bytes
+from app.http.parsing import Blueprint
+from app.http.problems import Problem
+from app.http.request_context import shop
+from app.http.route_metadata import OPEN, declares
+from app.orders.answer_schemas import Answer
+from app.payments.events import receive
+from app.payments.model import BadSignature
+
+_BODY = {"content": {"application/json": {"schema": {"type": "object"}, "example": examples.PAYMENT_EVENT}}}
+
+blueprint = Blueprint("payment_events", __name__, description="What payment providers tell of payments.")
+blueprint.before_request(require_json_accepted)
+
+
+class Received(Answer):
+    """That the event is stored."""
+
+    received = fields.Boolean(required=True)
+
+
+@blueprint.post("/payment-events/<provider>")
+@blueprint.doc(requestBody=_BODY)
+@blueprint.response(202, Received, example={"received": True})
+@declares(OPEN, "bad_signature", "not_found")
+def take_in_payment_event(provider: str) -> Response:
+    """Take in an event of the payment provider
+
+    Signed as the provider signs; the sandbox does it as Standard Webhooks 1.0 says. Stored once by the
+    provider's id for it, and worked on after the answer.
+    """
+    try:
+        receive(shop(), provider, dict(request.headers), read_bytes(request))
+    except BadSignature as error:
+        raise Problem("bad_signature", "The signature is missing, wrong, or too old.") from error
+    return answer({"received": True}, HTTPStatus.ACCEPTED)

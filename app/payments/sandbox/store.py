@@ -1,0 +1,125 @@
+"""The books of the sandbox payment provider, kept apart from the orders as the outside world they play."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from pymongo import UpdateOne
+from pymongo.database import Database
+
+from app.mongo.database import Document, reachable
+from app.payments.model import Charge, ProviderPayment, Repayment
+
+
+class SandboxBooks:
+    """One document per order, keyed by the order's id; every change is atomic and happens once."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._collection = database["sandbox_payments"]
+
+    def open(self, charges: Sequence[tuple[Charge, str]], at: datetime) -> dict[str, Document]:
+        """Opens a payment for each charge in the given status, unless there is one; counts the calls."""
+        return self._write(
+            [charge for charge, _ in charges],
+            (
+                UpdateOne(
+                    {"_id": charge.order_id},
+                    {"$setOnInsert": _opened(charge, status, at), "$inc": {"calls": 1}},
+                    upsert=True,
+                )
+                for charge, status in charges
+            ),
+        )
+
+    def capture(self, charges: Sequence[Charge]) -> dict[str, Document]:
+        """Captures those that are authorized."""
+        return self._write(
+            charges,
+            (
+                UpdateOne(
+                    {"_id": charge.order_id, "status": "authorized"},
+                    {"$set": {"status": "captured", "captured": charge.amount}},
+                )
+                for charge in charges
+            ),
+        )
+
+    def void(self, charges: Sequence[Charge], at: datetime) -> dict[str, Document]:
+        """Voids those that are authorized, and closes those never opened so that they cannot be any more."""
+        unopened = (
+            UpdateOne({"_id": charge.order_id}, {"$setOnInsert": _opened(charge, "voided", at)}, upsert=True)
+            for charge in charges
+        )
+        authorized = (
+            UpdateOne({"_id": charge.order_id, "status": "authorized"}, {"$set": {"status": "voided"}})
+            for charge in charges
+        )
+        return self._write(
+            charges, (write for pair in zip(unopened, authorized, strict=True) for write in pair)
+        )
+
+    def refund(self, repayments: Sequence[Repayment]) -> dict[str, Document]:
+        """Gives back each repayment once, as far as captured money is left for it."""
+        return self._write([repayment.charge for repayment in repayments], map(_repaid, repayments))
+
+    def find(self, order_id: str) -> ProviderPayment | None:
+        """One payment."""
+        with reachable():
+            document = self._collection.find_one({"_id": order_id})
+        return _payment(document) if document else None
+
+    def since(self, moment: datetime) -> Iterator[ProviderPayment]:
+        """All payments opened since the moment, oldest first."""
+        with reachable():
+            for document in self._collection.find({"at": {"$gte": moment}}, batch_size=1_000).sort("at"):
+                yield _payment(document)
+
+    def _write(self, charges: Sequence[Charge], writes: Iterable[UpdateOne]) -> dict[str, Document]:
+        with reachable():
+            self._collection.bulk_write(list(writes))
+            found = self._collection.find({"_id": {"$in": [charge.order_id for charge in charges]}})
+            return {document["_id"]: document for document in found}
+
+
+def _opened(charge: Charge, status: str, at: datetime) -> Document:
+    return {
+        "status": status,
+        "amount": charge.amount,
+        "currency": charge.currency,
+        "captured": 0,
+        "refunded": 0,
+        "at": at,
+    }
+
+
+def _repaid(repayment: Repayment) -> UpdateOne:
+    total = {"$add": ["$refunded", repayment.amount]}
+    return UpdateOne(
+        {
+            "_id": repayment.charge.order_id,
+            "status": "captured",
+            "refunds.id": {"$ne": repayment.refund_id},
+            "$expr": {"$lte": [total, "$captured"]},
+        },
+        [
+            {
+                "$set": {
+                    "status": {"$cond": [{"$eq": [total, "$captured"]}, "refunded", "$status"]},
+                    "refunded": total,
+                    "refunds": {
+                        "$concatArrays": [
+                            {"$ifNull": ["$refunds", []]},
+                            [{"id": repayment.refund_id, "amount": repayment.amount}],
+                        ]
+                    },
+                }
+            }
+        ],
+    )
+
+
+def _payment(document: Document) -> ProviderPayment:
+    return ProviderPayment(
+        order_id=document["_id"],
+        reference=f"sandbox_{document['_id']}",
+        **{field: document[field] for field in ProviderPayment._fields[2:]},
+    )

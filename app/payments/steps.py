@@ -1,0 +1,171 @@
+"""The steps that move money: what each asks of the provider, and what each outcome changes."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE
+from app.orders.model import Change, Order
+from app.orders.refunds import is_pending, next_id
+from app.orders.saving import save, try_later
+from app.orders.service import cancellation
+from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID, Step
+from app.payments.model import Charge, Outcome, Outcomes, Repayment
+from app.shop import Shop
+
+# The changes that an outcome makes of an order; none where it says nothing new.
+Changes = Callable[[Order, Outcome], list[Change]]
+
+
+def authorize(shop: Shop, due: list[Order]) -> list[str]:
+    """Reserves the money."""
+    return _settle(shop, AUTHORIZE, due, shop.payments.authorize(_charges(due)), _AUTHORIZATION)
+
+
+def capture(shop: Shop, due: list[Order]) -> list[str]:
+    """Takes the money."""
+    return _settle(shop, CAPTURE, due, shop.payments.capture(_charges(due)), _CAPTURE)
+
+
+def void(shop: Shop, due: list[Order]) -> list[str]:
+    """Lets the money go that was reserved for an order that has ended."""
+    return _settle(shop, VOID, due, shop.payments.void(_charges(due)), _VOID)
+
+
+def refund(shop: Shop, due: list[Order]) -> list[str]:
+    """Gives back what refunds ask for, all those of an order that come to their end together in one write."""
+    asked = {
+        refund["id"]: (order, Repayment(charge(order), refund["id"], refund["attempt"], refund["amount"]))
+        for order in due
+        for refund in order.get("refunds", ())
+        if is_pending(refund)
+    }
+    moved: list[str] = []
+    for outcomes in shop.payments.refund([repayment for _, repayment in asked.values()]):
+        ended: dict[str, list[tuple[Repayment, Outcome]]] = defaultdict(list)
+        unknown: dict[str, Order] = {}
+        for refund_id, outcome in outcomes.items():
+            order, repayment = asked[refund_id]
+            if outcome.status in ("refunded", "failed"):
+                ended[order["id"]].append((repayment, outcome))
+            else:
+                unknown[order["id"]] = order
+        orders = {order["id"]: order for order in due if order["id"] in ended}
+        moved += save(shop, {key: repaid(orders[key], ends) for key, ends in ended.items()}, orders)
+        try_later(shop, REFUND.name, list(unknown.values()))
+    return moved
+
+
+def repaid(order: Order, ends: Sequence[tuple[Repayment, Outcome]]) -> list[Change]:
+    """What the ends of an order's refunds change: each refund, and once for all of them the payment."""
+    changes, given_back = [], order["payment"]["refundedAmount"]
+    for repayment, outcome in ends:
+        told = {"refundId": repayment.refund_id}
+        if outcome.status == "failed":
+            changes.append(Change("refund.failed", {**told, "failure": _failure(outcome)}))
+        else:
+            changes.append(Change("refund.succeeded", told))
+            given_back += repayment.amount
+    if any(outcome.status == "refunded" for _, outcome in ends):
+        whole = given_back == order["payment"]["capturedAmount"]
+        kind = "payment.refunded" if whole else "payment.partially_refunded"
+        changes.append(Change(kind, {"refundedAmount": given_back}))
+    return changes
+
+
+def charge(order: Order) -> Charge:
+    """What the provider is told of an order."""
+    payment = order["payment"]
+    return Charge(
+        order["id"],
+        order["totalAmount"],
+        order["currency"],
+        payment.get("method"),
+        order["createdAt"],
+        payment.get("reference"),
+    )
+
+
+def _charges(orders: Sequence[Order]) -> list[Charge]:
+    return [charge(order) for order in orders]
+
+
+def _settle(
+    shop: Shop, step: Step, due: list[Order], groups: Outcomes, table: dict[str, Changes]
+) -> list[str]:
+    """Turns each outcome into the changes that the table names for it; what is not in it is tried again."""
+    orders = {order["id"]: order for order in due}
+    moved: list[str] = []
+    for outcomes in groups:
+        changes = {
+            order_id: table[outcome.status](orders[order_id], outcome)
+            for order_id, outcome in outcomes.items()
+            if outcome.status in table
+        }
+        try_later(shop, step.name, [orders[order_id] for order_id in outcomes if not changes.get(order_id)])
+        moved += save(shop, {order_id: made for order_id, made in changes.items() if made}, orders)
+    return moved
+
+
+def _failure(outcome: Outcome) -> dict[str, str]:
+    """What the order says of a failure, whose words are the provider's and may be many."""
+    return {"code": outcome.code[:LONGEST_CODE], "message": outcome.message[:LONGEST_MESSAGE]}
+
+
+def _authorized(order: Order, outcome: Outcome) -> list[Change]:
+    return [Change("payment.authorized", {"reference": outcome.reference})]
+
+
+def _action_required(order: Order, outcome: Outcome) -> list[Change]:
+    """The customer is told once what he has to do; until he has, the provider is asked again and again."""
+    if "action" in order["payment"]:
+        return []
+    action = {"type": outcome.code, "clientSecret": outcome.client_secret}
+    return [Change("payment.action_required", {"reference": outcome.reference, "action": action})]
+
+
+def _declined(order: Order, outcome: Outcome) -> list[Change]:
+    told: dict[str, object] = {"failure": _failure(outcome)}
+    if outcome.reference:
+        told["reference"] = outcome.reference
+    return [Change("payment.declined", told), *cancellation(order, "payment_declined")]
+
+
+def _captured(order: Order, outcome: Outcome) -> list[Change]:
+    return [
+        Change("payment.captured", {"capturedAmount": order["totalAmount"]}),
+        Change("order.confirmed"),
+    ]
+
+
+def _authorization_lost(order: Order, outcome: Outcome) -> list[Change]:
+    failure = {"failure": {"code": "authorization_lost", "message": "The authorization is no longer valid."}}
+    return [Change("payment.voided", failure), *cancellation(order, "payment_declined")]
+
+
+def _voided(order: Order, outcome: Outcome) -> list[Change]:
+    return [Change("payment.voided")]
+
+
+def _captured_before(order: Order, outcome: Outcome) -> list[Change]:
+    """The money had been taken when the order ended, before our own record of it; it goes back."""
+    total, refund_id = order["totalAmount"], next_id(order["id"], order.get("refunds", ()))
+    authorized = Change("payment.authorized", {"reference": outcome.reference})
+    return [
+        *([authorized] if order["payment"]["status"] == "pending" else []),
+        Change("payment.captured", {"capturedAmount": total}),
+        Change("refund.requested", {"refundId": refund_id, "amount": total}),
+    ]
+
+
+_AUTHORIZATION: dict[str, Changes] = {
+    "authorized": _authorized,
+    "requires_action": _action_required,
+    "declined": _declined,
+    "voided": _authorization_lost,
+}
+_CAPTURE: dict[str, Changes] = {
+    "captured": _captured,
+    "voided": _authorization_lost,
+    "declined": _authorization_lost,
+}
+_VOID: dict[str, Changes] = {"voided": _voided, "declined": _voided, "captured": _captured_before}

@@ -1,0 +1,118 @@
+"""What Stripe's answers and events say in the terms of the service; plain data in, plain data out."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from app.money import DECIMALS
+from app.payments.model import TRY_AGAIN, Outcome, ProviderEvent, ProviderPayment
+
+# A PaymentIntent as Stripe tells it, its latest charge included where it was asked for.
+Intent = Mapping[str, Any]
+
+STATUSES = {
+    "requires_capture": "authorized",
+    "requires_action": "requires_action",
+    "requires_payment_method": "declined",
+    "canceled": "voided",
+    "succeeded": "captured",
+}
+REFUSED = "The payment provider refused the request."
+# Where Stripe counts in other units than those of ISO 4217.
+_DECIMALS = {"ISK": 2, "UGX": 2, "MGA": 0}
+
+
+def outcome(intent: Intent) -> Outcome:
+    """How the payment stands. An intent that was declined stays so when it is closed afterwards."""
+    status, reference = STATUSES.get(intent["status"], "try_again"), intent["id"]
+    failure = intent.get("last_payment_error")
+    if status == "declined" or (status == "voided" and failure):
+        return Outcome("declined", reference, *declined(failure or {}))
+    if status == "requires_action":
+        action = (intent.get("next_action") or {}).get("type", "")
+        return Outcome(status, reference, action, client_secret=intent["client_secret"])
+    return TRY_AGAIN if status == "try_again" else Outcome(status, reference)
+
+
+def refund_outcome(refund: Mapping[str, Any]) -> Outcome:
+    """How a refund stands; the bank may take days for one that is pending."""
+    if refund["status"] in ("failed", "canceled"):
+        code = refund.get("failure_reason") or refund["status"]
+        return Outcome("failed", code=code, message="The refund did not reach the customer.")
+    return Outcome("refunded") if refund["status"] == "succeeded" else TRY_AGAIN
+
+
+def declined(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and message for the customer, of a card that was declined: the bank's own code if there is one."""
+    code = error.get("decline_code") or error.get("code") or "payment_declined"
+    return code, error.get("message") or "The payment was declined."
+
+
+def refused(body: object) -> tuple[str, str]:
+    """Code and message for the customer, of an answer with an error. Stripe's own message is meant for him
+    only where it is about his card."""
+    match body:
+        case {"error": {"type": "card_error"} as error}:
+            return declined(error)
+        case {"error": {"code": str(code)}}:
+            return code, REFUSED
+    return "provider_refused", REFUSED
+
+
+def payment(intent: Intent) -> ProviderPayment:
+    """A payment on Stripe's books."""
+    status, currency = outcome(intent).status, intent["currency"].upper()
+    captured = to_minor(intent.get("amount_received") or 0, currency)
+    # A hold that is let go counts as refunded, on its charge.
+    charge = (intent.get("latest_charge") or {}) if captured else {}
+    refunded = to_minor(charge.get("amount_refunded", 0), currency)
+    return ProviderPayment(
+        order_id=order_id(intent),
+        reference=intent["id"],
+        status="refunded" if 0 < captured <= refunded else status,
+        amount=to_minor(intent["amount"], currency),
+        currency=currency,
+        captured=captured,
+        refunded=refunded,
+        at=datetime.fromtimestamp(intent["created"], UTC),
+    )
+
+
+def order_id(about: Mapping[str, Any]) -> str:
+    """The order that an object of Stripe's was made for; empty if for none."""
+    return str((about.get("metadata") or {}).get("order_id") or "")
+
+
+def event(body: str) -> ProviderEvent:
+    """What an event is about: an intent, or anything that names one, such as a charge or a refund.
+
+    Raises ValueError where it is no event.
+    """
+    match json.loads(body):
+        case {"id": str(event_id), "type": str(kind), "data": {"object": dict(about)}}:
+            is_intent = about.get("object") == "payment_intent"
+            reference = about.get("id" if is_intent else "payment_intent")
+            return ProviderEvent(event_id, kind, order_id(about) or None, reference or None)
+        case {"id": str(event_id), "type": str(kind)}:
+            return ProviderEvent(event_id, kind, None, None)
+    raise ValueError("The event has no id or no type.")
+
+
+def to_units(amount: int, currency: str) -> int:
+    """Minor units as Stripe counts them. Raises ValueError where it cannot."""
+    units, rest = divmod(amount * 10 ** _decimals(currency), 10 ** DECIMALS[currency])
+    if rest:
+        raise ValueError(f"The payment provider takes no fractions of {currency}.")
+    return units
+
+
+def to_minor(units: int, currency: str) -> int:
+    """Minor units of ISO 4217; those of a currency that we do not know are left as they are."""
+    if currency not in _DECIMALS:
+        return units
+    return units * 10 ** DECIMALS[currency] // 10 ** _DECIMALS[currency]
+
+
+def _decimals(currency: str) -> int:
+    return _DECIMALS.get(currency, DECIMALS[currency])

@@ -1,0 +1,207 @@
+"""Stripe as payment provider, by its own SDK: manual-capture PaymentIntents of cards, one for each order.
+
+An intent is created unconfirmed, and confirmed by a second call. So closing an order that we never heard the
+reference of is creating too, under the same idempotency key, and then cancelling: whichever call comes first
+makes the one intent, and a confirmation still on its way finds it closed.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import datetime
+from typing import TypeVar
+
+import stripe
+import structlog
+
+from app.clock import Clock
+from app.payments.model import (
+    TRY_AGAIN,
+    BadSignature,
+    Charge,
+    Outcome,
+    Outcomes,
+    ProviderEvent,
+    ProviderPayment,
+    ProviderUnavailable,
+    Repayment,
+)
+from app.payments.stripe import answers
+from app.payments.stripe.calls import StripeCalls, Timeouts, fault, is_refused
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+METHOD = re.compile(r"pm_\w{1,120}", re.ASCII)
+TOLERANCE = 300  # seconds
+CONCURRENCY = 16
+# An answer that is there waits this many seconds for others, to be written together with them.
+GATHERING = 0.1
+
+
+class StripeProvider:
+    """Implements the payment provider interface; may be used by any number of threads.
+
+    A charge of nothing, which Stripe does not know, goes through without a call.
+    """
+
+    name = "stripe"
+
+    def __init__(
+        self,
+        api_key: str,
+        clock: Clock,
+        *,
+        api_base: str = stripe.DEFAULT_API_BASE,
+        secret: str | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._calls = StripeCalls(api_key, api_base, clock, timeouts or Timeouts())
+        self._secret = secret
+        self._threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="stripe")
+
+    def accepts(self, method: str | None) -> bool:
+        """Knows the ids of payment methods, `pm_…`; there is no default."""
+        return method is not None and METHOD.fullmatch(method) is not None
+
+    def authorize(self, charges: Sequence[Charge]) -> Outcomes:
+        """Declined with the bank's own code where Stripe tells it. A request that Stripe refuses is declined
+        too, so that an order with a token of no use comes to its end."""
+        return self._each(self._authorize, {charge.order_id: charge for charge in charges})
+
+    def capture(self, charges: Sequence[Charge]) -> Outcomes:
+        """An authorization that Stripe refuses to capture is closed, and then `voided`."""
+        return self._each(self._capture, {charge.order_id: charge for charge in charges})
+
+    def void(self, charges: Sequence[Charge]) -> Outcomes:
+        """Cancels the order's intent, and makes one to cancel where there is none. `try_again` also where
+        Stripe refuses to cancel, since money may still be held."""
+        return self._each(self._void, {charge.order_id: charge for charge in charges})
+
+    def refund(self, repayments: Sequence[Repayment]) -> Outcomes:
+        """Looks for the refund before making one, so that it is made once however late it is repeated. One
+        that the bank takes its time for is asked for again."""
+        return self._each(self._refund, {repayment.refund_id: repayment for repayment in repayments})
+
+    def find(self, charge: Charge) -> ProviderPayment | None:
+        """By the reference, or else among the intents made since the order."""
+        if not charge.reference and not charge.amount:
+            return None
+        try:
+            known = charge.reference
+            intent = self._calls.retrieve(known) if known else self._calls.listed(charge)
+        except stripe.StripeError as error:
+            if error.http_status == 404:
+                return None
+            raise ProviderUnavailable(fault(error)) from error
+        return answers.payment(intent) if intent else None
+
+    def list_since(self, moment: datetime) -> Iterator[ProviderPayment]:
+        """Newest first, as Stripe lists them; those made by somebody else too, with no order's id."""
+        try:
+            yield from map(answers.payment, self._calls.since(moment))
+        except stripe.StripeError as error:
+            raise ProviderUnavailable(fault(error)) from error
+
+    def event(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
+        """An event of Stripe's, about an intent or anything that names one: a charge, a refund, a dispute."""
+        signature = next((value for name, value in headers.items() if name.lower() == "stripe-signature"), "")
+        try:
+            text = body.decode()
+            stripe.WebhookSignature.verify_header(text, signature, self._secret, TOLERANCE)
+        except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
+            raise BadSignature("The signature is missing, wrong or too old.") from error
+        return answers.event(text)
+
+    def _each(self, work: Callable[[T], Outcome], items: Mapping[str, T]) -> Outcomes:
+        """Does the work on all at the same time, on so many as there are threads."""
+        waiting: dict[Future[Outcome], str] = {
+            self._threads.submit(_guarded, work, name, item): name for name, item in items.items()
+        }
+        try:
+            while waiting:
+                done, _ = wait(waiting, timeout=GATHERING)
+                if not done:
+                    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                yield {waiting.pop(future): future.result() for future in done}
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _authorize(self, charge: Charge) -> Outcome:
+        if charge.amount == 0:
+            return Outcome("authorized")
+        reference = ""
+        try:
+            intent = self._calls.intent(charge)
+            reference = intent["id"]
+            if intent["status"] == "requires_confirmation":
+                intent = self._calls.confirm(charge, reference)
+        except stripe.StripeError as error:
+            if not is_refused(error):
+                raise
+            log.info("authorization refused", order_id=charge.order_id, **fault(error))
+            if reference:
+                self._calls.cancel(reference)
+            return Outcome("declined", reference, *answers.refused(error.json_body))
+        except ValueError as error:
+            return Outcome("declined", "", "amount_not_supported", str(error))
+        if intent["status"] == "requires_payment_method":
+            # Nobody may go on with it by the client secret: for us the order has ended.
+            self._calls.cancel(reference)
+        return answers.outcome(intent)
+
+    def _capture(self, charge: Charge) -> Outcome:
+        if charge.amount == 0:
+            return Outcome("captured")
+        reference = charge.reference or self._calls.intent(charge)["id"]
+        try:
+            intent = self._calls.capture(reference)
+        except stripe.StripeError as error:
+            if not is_refused(error):
+                raise
+            intent = self._calls.retrieve(reference)
+            if intent["status"] == "requires_capture":
+                log.error("capture refused", order_id=charge.order_id, **fault(error))
+                intent = self._calls.cancel(reference)
+        return answers.outcome(intent)
+
+    def _void(self, charge: Charge) -> Outcome:
+        if charge.amount == 0:
+            return Outcome("voided")
+        try:
+            intent = self._calls.intent(charge)
+        except stripe.InvalidRequestError as error:
+            # What cannot be created, or is not there, cannot be authorized.
+            log.warning("nothing to be voided", order_id=charge.order_id, **fault(error))
+            return Outcome("voided", charge.reference or "")
+        except ValueError:
+            return Outcome("voided")
+        if intent["status"] not in ("canceled", "succeeded"):
+            intent = self._calls.cancel(intent["id"])
+        return Outcome(answers.STATUSES[intent["status"]], intent["id"])
+
+    def _refund(self, repayment: Repayment) -> Outcome:
+        charge = repayment.charge
+        if repayment.amount == 0:
+            return Outcome("refunded")
+        try:
+            reference = charge.reference or self._calls.intent(charge)["id"]
+            return answers.refund_outcome(self._calls.refund(reference, repayment))
+        except stripe.StripeError as error:
+            if not is_refused(error):
+                raise
+            log.warning("refund refused", order_id=charge.order_id, **fault(error))
+            return Outcome("failed", "", *answers.refused(error.json_body))
+        except ValueError as error:
+            return Outcome("failed", "", "amount_not_supported", str(error))
+
+
+def _guarded(work: Callable[[T], Outcome], name: str, item: T) -> Outcome:
+    """The outcome of the work; where Stripe fails, nobody knows it yet."""
+    try:
+        return work(item)
+    except stripe.StripeError as error:
+        write = log.error if is_refused(error) else log.warning
+        write("payment not settled", id=name, **fault(error))
+        return TRY_AGAIN

@@ -1,0 +1,229 @@
+"""The reconciliations and what they found: a record of each, and one of each difference.
+
+A record of one under way says how far it has come. Its place moves in one write that also decides: whoever
+comes second with the same stretch has lost the claim.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from secrets import token_hex
+from typing import Any, NamedTuple
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from app.mongo.database import Document, reachable
+from app.reconciliation.kinds import Difference, Noted, Report
+
+_DUPLICATE_KEY = 11000
+_HIDDEN = ("claim", "claimedUntil")
+_UNDER_WAY = dict.fromkeys((*_HIDDEN, "place"), "")
+
+
+class ClaimLost(Exception):
+    """Somebody else goes on with the reconciliation."""
+
+
+class Claimed:
+    """A reconciliation that is one's own to go on with, until the claim runs out."""
+
+    def __init__(self, report: Report, claim: str) -> None:
+        self.report = report
+        self.claim = claim
+
+
+class Progress(NamedTuple):
+    """How far a reconciliation has come: its stage and its place there.
+
+    `checked` counts what was looked at since the last time. `too_early` has a moment for each order that was
+    not judged, after which it can be.
+    """
+
+    stage: str
+    place: Any
+    checked: Counter[str]
+    too_early: Sequence[datetime] = ()
+
+
+class Reconciliations:
+    """A difference is a suspicion until it stands a second look (`stands`); only then it is shown."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._reports = database["reconciliations"]
+        self._differences = database["reconciliation_differences"]
+
+    def begin(self, report: Report) -> bool:
+        """Records a new reconciliation; False where one of this id has begun already."""
+        document: Any = {"_id": ObjectId(report["id"]), **report, "claimedUntil": report["startedAt"]}
+        del document["id"]
+        try:
+            with reachable():
+                self._reports.insert_one(document)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def get(self, report_id: str) -> Report | None:
+        """The report; None where there is none."""
+        if not ObjectId.is_valid(report_id):
+            return None
+        with reachable():
+            document = self._reports.find_one({"_id": ObjectId(report_id)})
+        return _report(document) if document else None
+
+    def page(self, after: str | None, limit: int) -> list[Report]:
+        """Up to `limit + 1` reports, newest first."""
+        condition: Document = {"_id": {"$lt": ObjectId(after)}} if after else {}
+        with reachable():
+            found = self._reports.find(condition).sort("_id", -1).limit(limit + 1)
+            return [_report(document) for document in found]
+
+    def running(self) -> list[Report]:
+        """Those under way, the oldest first."""
+        with reachable():
+            return [_report(found) for found in self._reports.find({"status": "running"}).sort("_id")]
+
+    def claim(self, report_id: str, now: datetime, until: datetime) -> Claimed | None:
+        """Takes a reconciliation to go on with, alone until then; None where it has ended or is another's."""
+        claim = token_hex(8)
+        with reachable():
+            document = self._reports.find_one_and_update(
+                {"_id": ObjectId(report_id), "status": "running", "claimedUntil": {"$lte": now}},
+                {"$set": {"claim": claim, "claimedUntil": until}},
+                return_document=ReturnDocument.AFTER,
+            )
+        return Claimed(_report(document), claim) if document else None
+
+    def move(self, claimed: Claimed, progress: Progress, until: datetime) -> None:
+        """Notes how far the reconciliation has come. Raises ClaimLost."""
+        counted = {f"checked.{what}": n for what, n in progress.checked.items()}
+        update: Document = {
+            "$set": {"stage": progress.stage, "place": progress.place, "claimedUntil": until},
+            "$inc": {**counted, "unjudged": len(progress.too_early)},
+        }
+        if progress.too_early:
+            update["$max"] = {"runAgainAfter": max(progress.too_early)}
+        self._change(claimed, update)
+
+    def release(self, claimed: Claimed, moment: datetime) -> None:
+        """Lets another go on with it from then on, and notes what stands so far. Raises ClaimLost."""
+        self._change(claimed, {"$set": {**self._counts(claimed), "claimedUntil": moment}})
+
+    def end(self, claimed: Claimed, at: datetime) -> None:
+        """Ends it well. Raises ClaimLost."""
+        ended = {"status": "finished", "endedAt": at, **self._counts(claimed)}
+        self._change(claimed, {"$set": ended, "$unset": _UNDER_WAY})
+
+    def fail(self, report_id: str, at: datetime, detail: str) -> None:
+        """Ends it before its time, whoever goes on with it."""
+        failed = {"status": "failed", "endedAt": at, "detail": detail}
+        with reachable():
+            self._reports.update_one(
+                {"_id": ObjectId(report_id), "status": "running"}, {"$set": failed, "$unset": _UNDER_WAY}
+            )
+
+    def suspect(self, report_id: str, differences: Iterable[Difference], at: datetime) -> None:
+        """Records what is to be looked at again; what is recorded already stays as it is."""
+        documents = [
+            {
+                "_id": _key(report_id, one),
+                "kind": one.kind,
+                "ids": dict(one.ids),
+                "expected": one.expected,
+                "found": one.found,
+                "version": one.version,
+                "at": at,
+                "stands": False,
+                "repaired": False,
+            }
+            for one in differences
+        ]
+        if not documents:
+            return
+        try:
+            with reachable():
+                self._differences.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+                raise
+
+    def suspected(self, report_id: str, limit: int) -> list[Noted]:
+        """Some of what is to be looked at again."""
+        with reachable():
+            found = self._differences.find({**_of(report_id), "stands": False}).sort("_id").limit(limit)
+            return [_noted(document) for document in found]
+
+    def acquit(self, difference_ids: Sequence[str]) -> None:
+        """Forgets suspicions that did not stand."""
+        with reachable():
+            self._differences.delete_many({"_id": {"$in": list(difference_ids)}})
+
+    def convict(self, difference_id: str, standing: Difference) -> None:
+        """Notes that the difference stands, as it does now."""
+        stands = {"stands": True, "expected": standing.expected, "found": standing.found}
+        with reachable():
+            self._differences.update_one({"_id": difference_id}, {"$set": stands})
+
+    def note_repair(self, difference_id: str) -> None:
+        """Notes that the difference is made good."""
+        with reachable():
+            self._differences.update_one({"_id": difference_id}, {"$set": {"repaired": True}})
+
+    def differences(self, report_id: str, after: str | None, limit: int) -> list[Noted]:
+        """Up to `limit + 1` differences that stand, by kind."""
+        condition = _of(report_id)
+        if after is not None:
+            condition["_id"]["$gt"] = after
+        with reachable():
+            found = self._differences.find({**condition, "stands": True}).sort("_id").limit(limit + 1)
+            return [_noted(document) for document in found]
+
+    def forget_before(self, moment: datetime) -> None:
+        """Removes the reports that ended before the moment, with all they found."""
+        with reachable():
+            for report in self._reports.find({"endedAt": {"$lt": moment}}, {"_id": 1}):
+                self._differences.delete_many(_of(str(report["_id"])))
+                self._reports.delete_one({"_id": report["_id"]})
+
+    def _counts(self, claimed: Claimed) -> Document:
+        counted = self._differences.aggregate(
+            [
+                {"$match": {**_of(claimed.report["id"]), "stands": True}},
+                {"$group": {"_id": "$kind", "n": {"$sum": 1}, "repaired": {"$sum": {"$toInt": "$repaired"}}}},
+            ]
+        )
+        kinds = list(counted)
+        return {
+            "found": {kind["_id"]: kind["n"] for kind in kinds},
+            "repaired": sum(kind["repaired"] for kind in kinds),
+        }
+
+    def _change(self, claimed: Claimed, update: Document) -> None:
+        mine = {"_id": ObjectId(claimed.report["id"]), "claim": claimed.claim, "status": "running"}
+        with reachable():
+            document = self._reports.find_one_and_update(mine, update, return_document=ReturnDocument.AFTER)
+        if document is None:
+            raise ClaimLost
+        claimed.report = _report(document)
+
+
+def _key(report_id: str, one: Difference) -> str:
+    """The same for the same difference, so that a stretch done twice reports it once."""
+    return ":".join((report_id, one.kind, *map(str, one.ids.values())))
+
+
+def _of(report_id: str) -> Document:
+    return {"_id": {"$gt": f"{report_id}:", "$lt": f"{report_id};"}}
+
+
+def _report(document: Document) -> Report:
+    document["id"] = str(document.pop("_id"))
+    return {key: value for key, value in document.items() if key not in _HIDDEN}  # type: ignore[return-value]
+
+
+def _noted(document: Document) -> Noted:
+    document["id"] = document.pop("_id")
+    return document  # type: ignore[return-value]

@@ -1,0 +1,44 @@
+"""`flask --app wsgi refunds`: money that is owed to a customer, by an order that may be deleted."""
+
+import click
+
+from app import money
+from app.console import OperatorGroup, plain, shop
+from app.errors import NotFound, OrderServiceError, RefundNotFailed
+from app.refunds.service import failed_refunds, retry_refund
+
+# How the log of an order names the one at the terminal.
+ACTOR = "operator"
+
+refunds = OperatorGroup("refunds", help="Refunds that have failed.")
+
+
+@refunds.command()
+@click.argument("order_id", metavar="ORDER")
+@click.argument("refund_id", metavar="[REFUND]", required=False)
+@click.pass_context
+def retry(ctx: click.Context, order_id: str, refund_id: str | None) -> None:
+    """Retry a failed refund or all of an order, a deleted one too; exit with 1 if one is refused."""
+    if refund_id is not None:
+        _retry(order_id, refund_id)
+        return
+    try:
+        failed = failed_refunds(shop(), order_id)
+    except NotFound:
+        raise NotFound(f"There is no order {plain(order_id)}.") from None
+    if not failed:
+        raise RefundNotFailed("No refund of the order has failed.")
+    refused = 0
+    for refund in failed:
+        try:
+            _retry(order_id, refund["id"])
+        except OrderServiceError as fact:
+            refused += 1
+            click.echo(f"{refund['id']}  not retried: {fact}", err=True)
+    ctx.exit(1 if refused else 0)
+
+
+def _retry(order_id: str, refund_id: str) -> None:
+    asked = retry_refund(shop(), order_id, refund_id, actor=ACTOR)
+    amount = money.to_text(asked.refund["amount"], asked.order["currency"])
+    click.echo(f"{asked.refund['id']}  {amount} {asked.order['currency']}  attempt {asked.refund['attempt']}")

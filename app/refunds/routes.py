@@ -1,0 +1,96 @@
+"""The routes of an order's refunds."""
+
+from typing import Any
+
+from flask import Response, g, request
+
+from app.http import headers
+from app.http.answers import answer
+from app.http.authentication import require_json_accepted
+from app.http.json_body import digest
+from app.http.parsing import Blueprint
+from app.http.request_context import caller, shop
+from app.http.route_metadata import declares
+from app.orders import public as representation
+from app.orders import service as ordering
+from app.orders.reading import reading
+from app.refunds import service as refunding
+from app.refunds.schemas import NEW_REFUND, REFUND_EXAMPLE, RefundIn, RefundOut, RefundsOut
+
+ASKED = {
+    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The refund."},
+    "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "This answer was given before."},
+}
+
+blueprint = Blueprint("refunds", __name__, description="Money given back.")
+blueprint.before_request(require_json_accepted)
+
+
+@blueprint.post("/orders/<order_id>/refunds")
+@blueprint.arguments(RefundIn(), required=False, example=NEW_REFUND)
+@blueprint.response(202, RefundOut, headers=ASKED, example=REFUND_EXAMPLE)
+@declares(
+    "orders:admin",
+    "bad_header",
+    "not_found",
+    "not_refundable",
+    "refund_too_large",
+    "too_many_refunds",
+    "history_full",
+    "idempotency_key_reused",
+    "order_unreadable",
+    headers=("Idempotency-Key",),
+)
+def ask_refund(draft: Any, order_id: str) -> Response:
+    """Give captured money back, all that is left or a part
+
+    The amount is reserved at once; the money goes back in the background.
+    """
+    key = headers.idempotency_key(required=False)
+    asked = refunding.ask_refund(
+        shop(), order_id, draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
+    )
+    told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{asked.refund['id']}"}
+    if asked.replayed:
+        told["Idempotent-Replayed"] = "true"
+    return _shown(asked, 202, told)
+
+
+@blueprint.get("/orders/<order_id>/refunds")
+@blueprint.response(200, RefundsOut, example={"refunds": [REFUND_EXAMPLE]})
+@declares("orders:read", "not_found", "order_unreadable")
+def list_refunds(order_id: str) -> Response:
+    """List an order's refunds, oldest first"""
+    order = ordering.get_order(shop(), order_id)
+    with reading(order_id):
+        shown = [representation.refund(refund, order) for refund in order.get("refunds", ())]
+    return answer({"refunds": shown})
+
+
+@blueprint.get("/orders/<order_id>/refunds/<refund_id>")
+@blueprint.response(200, RefundOut, example=REFUND_EXAMPLE)
+@declares("orders:read", "not_found", "order_unreadable")
+def show_refund(order_id: str, refund_id: str) -> Response:
+    """Show a refund"""
+    return _shown(refunding.get_refund(shop(), order_id, refund_id))
+
+
+@blueprint.post("/orders/<order_id>/refunds/<refund_id>/retry")
+@blueprint.response(202, RefundOut, example=REFUND_EXAMPLE)
+@declares(
+    "orders:admin",
+    "not_found",
+    "refund_not_failed",
+    "refund_too_large",
+    "too_many_retries",
+    "history_full",
+    "invalid_input",
+    "order_unreadable",
+)
+def retry_refund(order_id: str, refund_id: str) -> Response:
+    """Try a failed refund again"""
+    return _shown(refunding.retry_refund(shop(), order_id, refund_id, actor=caller()), 202)
+
+
+def _shown(asked: refunding.Asked, status: int = 200, told: dict[str, str] | None = None) -> Response:
+    return answer(representation.refund(asked.refund, asked.order), status, told)

@@ -1,0 +1,111 @@
+"""The indexes and validators that queries and rules rely on, declared once; `db upgrade` applies them."""
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from pymongo import IndexModel
+from pymongo.database import Database
+from pymongo.errors import CollectionInvalid
+
+from app.mongo.database import Document
+from app.validators import VALIDATORS
+
+
+class Index(NamedTuple):
+    """The fields of an index, ascending, and what sets it apart. `only` makes it partial."""
+
+    fields: tuple[str, ...]
+    only: Document | None = None
+    unique: bool = False
+
+
+def _where(field: str) -> Document:
+    return {field: {"$exists": True}}
+
+
+# A list is one user's, one status's and so on, without the deleted ones, by id: ids sort by creation time.
+# What is rare (a key, a reference, a step that is owed) is indexed only where it is.
+_LISTED: Document = {"visible": True}
+
+INDEXES: dict[str, tuple[Index, ...]] = {
+    "orders": (
+        Index(("visible", "_id"), only=_LISTED),
+        Index(("userId", "_id"), only=_LISTED),
+        # With what makes it partial in front, so that orders are counted without being read.
+        Index(("visible", "status", "_id"), only=_LISTED),
+        Index(("payment.status", "_id"), only=_LISTED),
+        Index(("products.productId", "_id"), only=_LISTED),
+        Index(("reference", "_id"), only={**_LISTED, **_where("reference")}),
+        Index(("idempotency.caller", "idempotency.key"), only=_where("idempotency.key"), unique=True),
+        Index(("dueBy", "_id"), only=_where("dueBy")),
+        Index(("deletedAt",), only=_where("deletedAt")),
+    ),
+    "stock": (),
+    "stock_movements": (
+        Index(("productId", "_id")),
+        Index(("orderId", "productId", "kind", "refundId"), only=_where("orderId"), unique=True),
+    ),
+    "stock_loads": (),
+    "notifications": (Index(("dueBy",), only=_where("dueBy")),),
+    "mail_counts": (Index(("until",), only=_where("until")),),
+    "webhook_endpoints": (Index(("slot",), only=_where("slot"), unique=True),),
+    "webhook_deliveries": (
+        Index(("endpointId", "status", "_id")),
+        Index(("endpointId", "dueBy"), only=_where("dueBy")),
+        Index(("endedAt",), only=_where("endedAt")),
+        Index(("orderId",), only=_where("orderId")),
+    ),
+    "payment_events": (
+        Index(("dueBy",), only=_where("dueBy")),
+        Index(("endedAt",), only=_where("endedAt")),
+    ),
+    "sandbox_payments": (Index(("at",)),),
+    "relay": (),
+    "feed": (
+        Index(("orderId", "sequence"), unique=True),
+        # A page of each kind reads one stretch per type, and no row that it does not show.
+        Index(("userId", "_id")),
+        Index(("userId", "type", "_id")),
+        Index(("type", "_id")),
+    ),
+    "feed_cursors": (),
+    "purged_orders": (),
+    "reconciliations": (Index(("status", "_id")), Index(("endedAt",), only=_where("endedAt"))),
+    "reconciliation_differences": (),
+    "tallies": (),
+}
+
+
+def version() -> str:
+    """A name for the schema as it is declared, which changes whenever the declaration does."""
+    declared = json.dumps([INDEXES, VALIDATORS], sort_keys=True)
+    return f"schema_{hashlib.sha256(declared.encode()).hexdigest()[:12]}"
+
+
+def apply(database: Database[Document]) -> None:
+    """Makes what is missing of the collections and their indexes, and sets their validators.
+
+    Changes nothing where all is there; never drops an index.
+    """
+    for name, indexes in INDEXES.items():
+        _validate(database, name, VALIDATORS.get(name, {}))
+        if indexes:
+            database[name].create_indexes([_model(index) for index in indexes])
+
+
+def _validate(database: Database[Document], name: str, validator: Document) -> None:
+    rules: dict[str, Any] = {"validator": validator, "validationLevel": "strict", "validationAction": "error"}
+    try:
+        database.create_collection(name, **rules)
+    except CollectionInvalid:
+        database.command("collMod", name, **rules)
+
+
+def _model(index: Index) -> IndexModel:
+    options: dict[str, Any] = {}
+    if index.only:
+        options["partialFilterExpression"] = index.only
+    if index.unique:
+        options["unique"] = True
+    return IndexModel(list(index.fields), **options)

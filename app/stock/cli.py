@@ -1,0 +1,29 @@
+"""`flask --app wsgi stock`: the stock of many products at once."""
+
+from pathlib import Path
+
+import click
+
+from app.console import OperatorGroup, plain, progress_bar, shop
+from app.stock.file import read_stock
+from app.stock.load import load_levels
+
+stock = OperatorGroup("stock", help="Stock levels.")
+
+
+@stock.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def load(file: Path) -> None:
+    """Set the levels that a CSV FILE names (productId,onHand): all of them, or none if a line is bad."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            read = read_stock(lines)
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}") from None
+    for fault in read.faults:
+        click.echo(f"{file}: {plain(fault)}", err=True)
+    if read.faults:
+        raise click.ClickException(f"{file}: {len(read.faults)} bad lines, nothing loaded")
+    with progress_bar("stock") as progress:
+        load_levels(shop(), read.levels, progress)
+    click.echo(f"{len(read.levels)} levels loaded")

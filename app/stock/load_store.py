@@ -1,0 +1,54 @@
+"""Loads of stock that are too large for one transaction, kept until the last of their parts is in force."""
+
+import json
+import zlib
+from collections.abc import Iterable
+from datetime import datetime
+
+from bson import ObjectId
+from pymongo.database import Database
+from pymongo.errors import DocumentTooLarge
+
+from app.errors import OrderServiceError
+from app.mongo.database import Document, Transaction, reachable
+
+
+class LoadTooLarge(OrderServiceError):
+    """The levels do not fit into one document, even compressed."""
+
+
+class StockLoads:
+    """One document per load: the write of it decides that all of the load comes into force."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._collection = database["stock_loads"]
+
+    def begin(self, parts: Iterable[dict[str, int]], at: datetime) -> str:
+        """Records a load, each part a set of levels by product. Raises LoadTooLarge."""
+        packed = [zlib.compress(json.dumps(part).encode()) for part in parts]
+        document: Document = {"_id": ObjectId(), "at": at, "parts": packed}
+        try:
+            with reachable():
+                self._collection.insert_one(document)
+        except DocumentTooLarge as error:
+            raise LoadTooLarge("These are too many levels at once; split the file.") from error
+        return str(document["_id"])
+
+    def unfinished(self) -> list[str]:
+        """The ids of the loads that are not wholly in force, oldest first."""
+        with reachable():
+            return [str(document["_id"]) for document in self._collection.find({}, {"_id": 1}).sort("_id")]
+
+    def take(self, load_id: str, transaction: Transaction) -> dict[str, int] | None:
+        """Takes the next part off a load, for the same transaction to put into force; None after the last."""
+        found = self._collection.find_one_and_update(
+            {"_id": ObjectId(load_id), "parts.0": {"$exists": True}},
+            {"$pop": {"parts": -1}},
+            projection={"parts": {"$slice": 1}},
+            session=transaction,
+        )
+        if found is None:
+            self._collection.delete_one({"_id": ObjectId(load_id)}, session=transaction)
+            return None
+        part: dict[str, int] = json.loads(zlib.decompress(found["parts"][0]))
+        return part

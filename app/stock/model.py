@@ -1,0 +1,70 @@
+"""Who gets what when several orders want the same stock: each order takes all of its lines or none."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+from app.orders.model import Order, quantities
+
+
+class Level(TypedDict):
+    """How much of a product is on hand; never negative, and always the sum of the product's movements."""
+
+    productId: str
+    onHand: int
+    version: int
+    updatedAt: datetime
+
+
+class Movement(TypedDict):
+    """One row of the ledger. `kind` is `decrement`, `restock` or `adjustment`; `quantity` is signed."""
+
+    id: str
+    productId: str
+    quantity: int
+    kind: str
+    at: datetime
+    orderId: NotRequired[str]
+    refundId: NotRequired[str]
+    reason: NotRequired[str]
+
+
+class Allocation(NamedTuple):
+    """`taken`: what each satisfied order takes of each tracked product. `short`: what the others lack."""
+
+    taken: dict[str, dict[str, int]]
+    short: dict[str, list[dict[str, Any]]]
+
+
+def allocate(orders: Sequence[Order], on_hand: Mapping[str, int], *, strict: bool) -> Allocation:
+    """Gives the orders their lines, the earliest order first, out of what is on hand.
+
+    A product that `on_hand` does not know is not tracked and never runs out; `strict` makes it always out.
+    """
+    left = dict(on_hand)
+    allocation = Allocation({}, {})
+    for order in sorted(orders, key=lambda order: order["id"]):
+        needed = quantities(order)
+        if not strict:
+            needed = {product: quantity for product, quantity in needed.items() if product in left}
+        shortages = [
+            {"productId": product, "requested": quantity, "available": left.get(product, 0)}
+            for product, quantity in needed.items()
+            if quantity > left.get(product, 0)
+        ]
+        if shortages:
+            allocation.short[order["id"]] = shortages
+            continue
+        for product, quantity in needed.items():
+            left[product] -= quantity
+        allocation.taken[order["id"]] = needed
+    return allocation
+
+
+def totals(rows: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum per product, in product order, so that all transactions touch products in the same order."""
+    summed: dict[str, int] = {}
+    for row in rows:
+        for product, quantity in row.items():
+            summed[product] = summed.get(product, 0) + quantity
+    return dict(sorted(summed.items()))

@@ -1,0 +1,84 @@
+"""The routes of the stock.
+
+A product's id may hold a slash, sent as `%2F`; servers decode it before they route, hence `path:`.
+"""
+
+from typing import Any
+
+from flask import Response
+from werkzeug.routing import PathConverter
+
+from app.http import examples
+from app.http.answers import answer
+from app.http.authentication import require_json_accepted
+from app.http.paging import LIKE_A_PRODUCT, LIKE_AN_ORDER, after, listing
+from app.http.parsing import Blueprint
+from app.http.request_context import shop
+from app.http.route_metadata import declares
+from app.orders import answer_schemas
+from app.orders import public as representation
+from app.orders.routes import NEXT
+from app.orders.schemas import AdjustmentIn, LevelIn, PageQuery, require_product_id
+from app.stock import service as stocking
+
+blueprint = Blueprint("stock", __name__, description="Stock levels and the ledger of their movements.")
+blueprint.before_request(require_json_accepted)
+
+
+class ProductConverter(PathConverter):
+    """The id of a product at the end of a path: not what is meant for one of the routes below it."""
+
+    regex = r"(?!.+/(?:adjustments|movements)/?$)" + PathConverter.regex
+
+
+@blueprint.get("/stock")
+@blueprint.arguments(PageQuery(), location="query")
+@blueprint.response(200, answer_schemas.Levels, headers=NEXT, example=examples.LEVELS)
+@declares("stock:write", "bad_cursor")
+def list_levels(query: dict[str, Any]) -> Response:
+    """List stock levels by product id"""
+    page = stocking.list_levels(shop(), query["limit"], after(query.get("cursor"), LIKE_A_PRODUCT))
+    return listing("levels", [representation.level(level) for level in page.items], page.next)
+
+
+@blueprint.get("/stock/<product:product_id>")
+@blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
+@declares("stock:write", "not_found")
+def show_level(product_id: str) -> Response:
+    """Show the stock level of a product"""
+    return answer(representation.level(stocking.get_level(shop(), require_product_id(product_id))))
+
+
+@blueprint.put("/stock/<product:product_id>")
+@blueprint.arguments(LevelIn(), example=examples.NEW_LEVEL)
+@blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
+@blueprint.alt_response(201, schema=answer_schemas.Level, example=examples.LEVEL | {"version": 1})
+@declares("stock:write", "not_found", "stock_busy")
+def set_level(wanted: dict[str, Any], product_id: str) -> Response:
+    """Set the stock level of a product, and track it from now on"""
+    level, created = stocking.set_level(shop(), require_product_id(product_id), wanted["onHand"])
+    return answer(representation.level(level), 201 if created else 200)
+
+
+@blueprint.post("/stock/<path:product_id>/adjustments")
+@blueprint.arguments(AdjustmentIn(), example=examples.NEW_ADJUSTMENT)
+@blueprint.response(201, answer_schemas.Adjustment, example=examples.ADJUSTMENT)
+@declares("stock:write", "not_found", "insufficient_stock", "stock_busy")
+def adjust(wanted: dict[str, Any], product_id: str) -> Response:
+    """Move the stock level of a product up or down"""
+    level, movement = stocking.adjust(
+        shop(), require_product_id(product_id), wanted["quantity"], wanted["reason"]
+    )
+    return answer({**representation.level(level), "movement": representation.movement(movement)}, 201)
+
+
+@blueprint.get("/stock/<path:product_id>/movements")
+@blueprint.arguments(PageQuery(), location="query")
+@blueprint.response(200, answer_schemas.Movements, headers=NEXT, example=examples.MOVEMENTS)
+@declares("stock:write", "bad_cursor", "not_found")
+def list_movements(query: dict[str, Any], product_id: str) -> Response:
+    """List the movements of a product, newest first"""
+    page = stocking.list_movements(
+        shop(), require_product_id(product_id), query["limit"], after(query.get("cursor"), LIKE_AN_ORDER)
+    )
+    return listing("movements", [representation.movement(movement) for movement in page.items], page.next)

@@ -1,0 +1,134 @@
+"""The stock levels and the ledger of their movements, changed together in one transaction or not at all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import UpdateOne
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+
+from app.mongo.batches import locked
+from app.mongo.database import Document, Transaction, reachable
+from app.stock.model import Level, Movement
+
+_DUPLICATE_KEY = 11000
+
+
+class LevelTooLow(Exception):
+    """A level would fall below zero, or the product is not tracked; the transaction must not go on."""
+
+
+class AlreadyMoved(Exception):
+    """The ledger has a movement of this order, product and kind; the transaction must not go on."""
+
+
+class Stock:
+    """Reads levels and movements; every write belongs to a transaction of the caller's."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._levels = database["stock"]
+        self._movements = database["stock_movements"]
+
+    def level(self, product_id: str, transaction: Transaction | None = None) -> Level | None:
+        """The level of a product; None where it is not tracked."""
+        with reachable():
+            document = self._levels.find_one({"_id": product_id}, session=transaction)
+        return _level(document) if document else None
+
+    def levels(self, after: str | None, limit: int) -> list[Level]:
+        """Up to `limit + 1` levels by product id."""
+        condition = {"_id": {"$gt": after}} if after is not None else {}
+        with reachable():
+            return [_level(found) for found in self._levels.find(condition).sort("_id").limit(limit + 1)]
+
+    def on_hand(self, product_ids: Iterable[str], transaction: Transaction) -> dict[str, int]:
+        """What is on hand of those of the products that are tracked."""
+        found = self._levels.find({"_id": {"$in": sorted(product_ids)}}, {"onHand": 1}, session=transaction)
+        return {document["_id"]: document["onHand"] for document in found}
+
+    def levels_of(self, product_ids: Iterable[str], transaction: Transaction) -> list[Level]:
+        """The levels of those of the products that are tracked, by product id."""
+        found = self._levels.find({"_id": {"$in": sorted(product_ids)}}, session=transaction).sort("_id")
+        return [_level(document) for document in found]
+
+    def create(self, levels: Sequence[Level], transaction: Transaction) -> None:
+        """Begins to track products."""
+        if levels:
+            self._levels.insert_many([_fresh(level) for level in levels], session=transaction)
+
+    def move(
+        self,
+        deltas: Mapping[str, int],
+        movements: Sequence[Movement],
+        at: datetime,
+        transaction: Transaction,
+    ) -> None:
+        """Moves the levels by the deltas and writes the rows. Raises LevelTooLow, AlreadyMoved."""
+        if not deltas:
+            return
+        writes = [
+            UpdateOne(
+                {"_id": product, "onHand": {"$gte": -delta}},
+                {"$inc": {"onHand": delta, "version": 1}, "$set": {"updatedAt": at}},
+            )
+            for product, delta in deltas.items()
+        ]
+        if self._levels.bulk_write(writes, session=transaction).matched_count != len(writes):
+            raise LevelTooLow
+        if not movements:
+            return
+        try:
+            self._movements.insert_many([_row(movement) for movement in movements], session=transaction)
+        except BulkWriteError as error:
+            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+                raise
+            raise AlreadyMoved from error
+
+    def locked(self, product_ids: Iterable[str]) -> set[str]:
+        """Which of the products another transaction holds now."""
+        return locked(self._levels, product_ids, {"$inc": {"version": 1}})
+
+    def held_by(self, order_ids: Sequence[str], transaction: Transaction) -> dict[str, dict[str, int]]:
+        """What these orders hold of each product: taken, and not yet put back."""
+        held: dict[str, dict[str, int]] = {}
+        for row in self._movements.find({"orderId": {"$in": list(order_ids)}}, session=transaction):
+            lines = held.setdefault(row["orderId"], {})
+            lines[row["productId"]] = lines.get(row["productId"], 0) - row["quantity"]
+        return held
+
+    def movements(self, product_id: str, after: str | None, limit: int) -> list[Movement]:
+        """Up to `limit + 1` movements of a product, newest first."""
+        condition: Document = {"productId": product_id}
+        if after is not None:
+            condition["_id"] = {"$lt": ObjectId(after)}
+        with reachable():
+            found = self._movements.find(condition).sort("_id", -1).limit(limit + 1)
+            return [_movement(document) for document in found]
+
+
+def _fresh(level: Level) -> Document:
+    document: Any = {"_id": level["productId"], **level}
+    del document["productId"]
+    return document
+
+
+def _level(document: Document) -> Level:
+    return Level(
+        productId=document["_id"],
+        onHand=document["onHand"],
+        version=document["version"],
+        updatedAt=document["updatedAt"],
+    )
+
+
+def _row(movement: Movement) -> Document:
+    row: Any = {"_id": ObjectId(movement["id"]), **movement}
+    del row["id"]
+    return row
+
+
+def _movement(row: Document) -> Movement:
+    row["id"] = str(row.pop("_id"))
+    return row  # type: ignore[return-value]

@@ -1,0 +1,137 @@
+"""What clients may send about webhook endpoints, and what answers about them hold."""
+# ruff: noqa: N815 - the names are those of the API
+
+from typing import Any
+
+from marshmallow import fields, post_load
+
+from app.http.fields import Choice, Flag, ListOf, Text
+from app.orders.answer_schemas import Answer
+from app.orders.schemas import Input, PageQuery
+from app.webhooks.delivery_store import STATUSES
+from app.webhooks.model import PATTERNS, PAYLOADS, TEST, URL_PATTERN
+
+_URL = (URL_PATTERN, "must be a URL such as https://example.com/hooks, without user, password or fragment")
+_MOMENT = {"examples": ["2024-10-04T10:00:00.000Z"]}
+_ID = {"pattern": "^[0-9a-f]{24}$"}
+_DELIVERY_ID = {"pattern": "^[0-9a-f]{32}$", "description": "The `webhook-id` of every attempt."}
+
+ENDPOINT = {
+    "id": "66ffbd20a1b2c3d4e5f60718",
+    "url": "https://shop.example/hooks",
+    "events": ["order.*"],
+    "enabled": True,
+    "payload": "full",
+    "createdAt": "2024-10-04T10:00:00.000Z",
+    "updatedAt": "2024-10-04T10:00:00.000Z",
+}
+NEW_ENDPOINT = {"url": "https://shop.example/hooks", "events": ["order.*"]}
+WITH_SECRET = ENDPOINT | {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="}
+DELIVERY = {
+    "id": "01925698a8802b52f2f0d9e1c7a3b4f5",
+    "endpointId": "66ffbd20a1b2c3d4e5f60718",
+    "type": "order.shipped",
+    "orderId": "66ffbd20a1b2c3d4e5f60719",
+    "sequence": 6,
+    "at": "2024-10-04T10:00:00.000Z",
+    "status": "pending",
+    "attempts": [{"at": "2024-10-04T10:00:00.100Z", "milliseconds": 87, "statusCode": 503}],
+    "nextAttemptAt": "2024-10-04T10:00:05.400Z",
+}
+ENDPOINTS = {"endpoints": [ENDPOINT]}
+DELIVERIES = {"deliveries": [DELIVERY]}
+
+
+class EndpointChange(Input):
+    """What to change of an endpoint."""
+
+    url = Text(2000, form=_URL)
+    events = ListOf(Choice(PATTERNS, kind="an event, a kind such as order.*, or *"), 1, len(PATTERNS))
+    enabled = Flag()
+
+
+class EndpointIn(Input):
+    """A new endpoint; without `events` it gets all of them. `payload` is `full` or `ids`, and stays as it is.
+
+    Without the scope `webhooks:write` it is `ids`, and otherwise `full` where it is missing.
+    """
+
+    url = Text(2000, form=_URL, required=True)
+    events = ListOf(Choice(PATTERNS, kind="an event, a kind such as order.*, or *"), 1, len(PATTERNS))
+    payload = Choice(PAYLOADS)
+
+    @post_load
+    def everything_by_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """All events, where none are named."""
+        return {"events": ["*"], **data}
+
+
+class DeliveriesQuery(PageQuery):
+    """Which deliveries to list."""
+
+    status = Choice(STATUSES)
+
+
+class EndpointOut(Answer):
+    """Where webhooks go."""
+
+    id = fields.String(required=True, metadata=_ID)
+    url = fields.String(required=True)
+    events = fields.List(fields.String(metadata={"enum": list(PATTERNS)}), required=True)
+    enabled = fields.Boolean(required=True)
+    disabledReason = fields.String(
+        metadata={"enum": ["requested", "gone"], "description": "`gone`: the receiver answered with 410."}
+    )
+    payload = fields.String(
+        required=True,
+        metadata={
+            "enum": list(PAYLOADS),
+            "description": "`full`: orders as the API shows them; `ids`: their ids.",
+        },
+    )
+    createdAt = fields.DateTime(required=True, metadata=_MOMENT)
+    updatedAt = fields.DateTime(required=True, metadata=_MOMENT)
+
+
+class EndpointWithSecret(EndpointOut):
+    """An endpoint and the secret that signs for it, which no other answer shows."""
+
+    secret = fields.String(required=True, metadata={"pattern": "^whsec_[A-Za-z0-9+/]+=*$"})
+
+
+class EndpointsOut(Answer):
+    """A page of endpoints, newest first."""
+
+    endpoints = fields.List(fields.Nested(EndpointOut), required=True)
+    nextCursor = fields.String(metadata={"description": "Only while there is more."})
+
+
+class AttemptOut(Answer):
+    """One try to deliver."""
+
+    at = fields.DateTime(required=True, metadata=_MOMENT)
+    milliseconds = fields.Integer(required=True, metadata={"minimum": 0})
+    statusCode = fields.Integer(metadata={"description": "What the receiver answered with."})
+    error = fields.String(metadata={"description": "Why there is no answer.", "examples": ["timeout"]})
+
+
+class DeliveryOut(Answer):
+    """One event, told to one endpoint."""
+
+    id = fields.String(required=True, metadata=_DELIVERY_ID)
+    endpointId = fields.String(required=True, metadata=_ID)
+    type = fields.String(required=True, metadata={"description": f"A public event, or `{TEST}`."})
+    orderId = fields.String(metadata=_ID)
+    sequence = fields.Integer(metadata={"minimum": 1})
+    at = fields.DateTime(required=True, metadata=_MOMENT)
+    status = fields.String(required=True, metadata={"enum": list(STATUSES)})
+    reason = fields.String(metadata={"description": "Why it failed for good."})
+    attempts = fields.List(fields.Nested(AttemptOut), required=True)
+    nextAttemptAt = fields.DateTime(metadata={**_MOMENT, "description": "Only while it is pending."})
+
+
+class DeliveriesOut(Answer):
+    """A page of what went to an endpoint, newest first."""
+
+    deliveries = fields.List(fields.Nested(DeliveryOut), required=True)
+    nextCursor = fields.String(metadata={"description": "Only while there is more."})
