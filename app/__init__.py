@@ -8,19 +8,19 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.config import Settings
-    from app.shop import Shop
+    from app.services import Services
 
 
-def create_app(settings: Settings | None = None, shop: Shop | None = None) -> Flask:
+def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
     """The web application over a shop; by default the one that the environment's settings describe."""
     # The workers import `app`, too, and are not to carry the web framework.
     from app.application import application  # noqa: PLC0415
-    from app.bootstrap import open_shop, rates, who_calls  # noqa: PLC0415
-    from app.cli import register_commands  # noqa: PLC0415
+    from app.commands import register_commands  # noqa: PLC0415
     from app.config import Settings  # noqa: PLC0415
+    from app.services import open_services, rates, who_calls  # noqa: PLC0415
 
-    if shop is None:
-        shop = open_shop(settings or Settings.from_env())
-    app = application(shop, who_calls(shop.settings), rates(shop.settings))
+    if services is None:
+        services = open_services(settings or Settings.from_env())
+    app = application(services, who_calls(services.settings), rates(services.settings))
     register_commands(app)
     return app

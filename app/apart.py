@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from app.errors import DatabaseUnavailable
-from app.payments.model import ProviderUnavailable
+from app.errors import DatabaseUnavailable, ProviderUnavailable
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -14,13 +14,13 @@ from app.orders import routes as orders
 from app.payments import routes as payment_events
 from app.reconciliation import routes as reconciliations
 from app.refunds import routes as refunds
-from app.shop import Shop
+from app.services import Services
 from app.stock import routes as stock
 from app.webhooks import routes as webhooks
 
 
 def application(
-    shop: Shop, who_calls: Callable[[str], Caller] | None, count: limits.Count | None = None
+    services: Services, who_calls: Callable[[str], Caller] | None, count: limits.Count | None = None
 ) -> Flask:
     """The web application over a shop.
 
@@ -31,10 +31,10 @@ def application(
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.converters["product"] = stock.ProductConverter
-    app.extensions["shop"] = shop
-    app.extensions["vitals"] = Vitals(shop)
+    app.extensions["services"] = services
+    app.extensions["vitals"] = Vitals(services)
 
-    if proxies := shop.settings.trusted_proxies:
+    if proxies := services.settings.trusted_proxies:
         app.wsgi_app = believing(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]
     authentication.init_app(app, who_calls)
     if count:
@@ -43,7 +43,7 @@ def application(
     security_headers.init_app(app)
     api = openapi.begin(app)
     problems.init_app(app)
-    prefix = shop.settings.api_prefix
+    prefix = services.settings.api_prefix
     for blueprint in (
         orders.blueprint,
         refunds.blueprint,

@@ -11,7 +11,7 @@ from flask.cli import AppGroup
 
 from app.errors import OrderServiceError
 from app.mongo.database import connect
-from app.shop import Shop
+from app.services import Services
 
 Progress = Callable[[int, int], None]
 
@@ -54,16 +54,16 @@ class OperatorCommand(_Operators):
             raise _misused(mistake) from None
 
 
-def shop() -> Shop:
+def services() -> Services:
     """The service's collaborators, as the app holds them."""
-    held: Shop = current_app.extensions["shop"]
+    held: Services = current_app.extensions["services"]
     return held
 
 
 @contextmanager
 def opened_database() -> Iterator[Any]:
     """The database by a connection of the command's own, which waits for as long as a command takes."""
-    database = connect(shop().settings.mongo_uri, patience=None)
+    database = connect(services().settings.mongo_uri, patience=None)
     with database.client:
         yield database
 

@@ -142,3 +142,7 @@ class DatabaseUnavailable(OrderServiceError):
 
 class StockBusy(DatabaseUnavailable):
     """Another transaction holds the stock that this one needs. Nothing is half-done."""
+
+
+class ProviderUnavailable(Exception):
+    """The provider cannot be asked now."""

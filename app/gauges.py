@@ -11,7 +11,7 @@ from app.http.readiness import readiness
 from app.observability.metrics import Values
 from app.orders.counts_store import Tally
 from app.reconciliation.kinds import KINDS
-from app.shop import Shop
+from app.services import Services
 
 log = structlog.get_logger()
 
@@ -27,8 +27,8 @@ State = dict[str, Values]
 class Vitals:
     """Asks at most once in a few seconds, whoever wants to know."""
 
-    def __init__(self, shop: Shop) -> None:
-        self._shop = shop
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._asking = threading.Lock()
         self._state: State = {}
         self._good_until = 0.0
@@ -37,39 +37,39 @@ class Vitals:
         """Every gauge that can be told now; without the database, not many."""
         with self._asking:
             if time.monotonic() > self._good_until:
-                self._state = _state(self._shop)
+                self._state = _state(self._services)
                 self._good_until = time.monotonic() + _FRESH
             return self._state
 
 
-def count_orders(shop: Shop) -> bool:
+def count_orders(services: Services) -> bool:
     """Counts the orders by status, unless that was done a short while ago; whether it was due."""
-    last, now = shop.vitals.tally(), shop.clock()
+    last, now = services.counts.tally(), services.clock()
     if last and now < last.at + max(COUNT_EVERY, timedelta(seconds=last.seconds * _SHARE)):
         return False
     began = time.monotonic()
-    counted = shop.vitals.count_orders()
-    shop.vitals.keep(Tally(counted, now, round(time.monotonic() - began, 3)))
+    counted = services.counts.count_orders()
+    services.counts.keep(Tally(counted, now, round(time.monotonic() - began, 3)))
     return True
 
 
-def _state(shop: Shop) -> State:
-    parts = readiness(shop)
+def _state(services: Services) -> State:
+    parts = readiness(services)
     state: State = {
         "part_ready": {(part,): float(said == "ok") for part, said in parts.items()},
-        "queue_messages": {(queue,): n for queue, n in shop.broker.waiting().items()},
-        "lease_held": {(role,): n for role, n in shop.broker.leases().items()},
+        "queue_messages": {(queue,): n for queue, n in services.broker.waiting().items()},
+        "lease_held": {(role,): n for role, n in services.broker.leases().items()},
     }
     if parts["database"] == "ok":
         try:
-            state |= _of_database(shop)
+            state |= _of_database(services)
         except DatabaseUnavailable:
             log.warning("the state cannot be read, the database is unavailable")
     return state
 
 
-def _of_database(shop: Shop) -> State:
-    vitals, now = shop.vitals, shop.clock()
+def _of_database(services: Services) -> State:
+    vitals, now = services.counts, services.clock()
     state: State = {
         "oldest_pending_order_seconds": {(): _since(vitals.oldest_pending(), now)},
         "oldest_overdue_step_seconds": {(): _since(vitals.oldest_due(), now)},

@@ -53,5 +53,5 @@ def guards(stage: Stage, plan: Plan) -> Iterator[Figure]:
 
 def _token() -> str:
     now = int(time.time())
-    claims = {"sub": "shop", "scope": "orders:admin", "iss": ISSUER, "aud": AUDIENCE}
+    claims = {"sub": "services", "scope": "orders:admin", "iss": ISSUER, "aud": AUDIENCE}
     return mint(SECRET, {**claims, "iat": now, "exp": now + 3_600})

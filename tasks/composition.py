@@ -2,9 +2,8 @@
 
 from functools import cache
 
-from app.bootstrap import open_shop
 from app.config import Settings
-from app.shop import Shop
+from app.services import Services, open_services
 
 
 @cache
@@ -14,6 +13,6 @@ def settings() -> Settings:
 
 
 @cache
-def shop() -> Shop:
+def services() -> Services:
     """This process's shop. A worker asks for it in the processes that it has forked, never before."""
-    return open_shop(settings())
+    return open_services(settings())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from app.orders.changes_store import Changed
-    from app.shop import Shop
+    from app.services import Services
 
 # Seconds: how long changes are gathered, and how long the end waits for the last of them.
 _GATHERING = 0.1
@@ -39,8 +39,8 @@ class Feeder:
     A fault ends it, and is raised to whoever gives it more. `catches_up` has it go through all orders first.
     """
 
-    def __init__(self, shop: Shop, *, catches_up: bool) -> None:
-        self._shop = shop
+    def __init__(self, services: Services, *, catches_up: bool) -> None:
+        self._services = services
         self._catches_up = catches_up
         self._given: queue.SimpleQueue[Sequence[Changed] | _Place | None] = queue.SimpleQueue()
         self._taken = self._fed = 0
@@ -86,7 +86,7 @@ class Feeder:
 
     def _work(self) -> None:
         try:
-            if self._catches_up and not feeding.catch_up(self._shop, self._ending.is_set):
+            if self._catches_up and not feeding.catch_up(self._services.feed, self._ending.is_set):
                 return
             while self._feed_some():
                 pass
@@ -105,12 +105,12 @@ class Feeder:
         self._waiting_since = next((change.at for change in changes if change.at), None)
         entries = list(_entries(changes))
         for start in range(0, len(entries), _MOST_AT_ONCE):
-            self._shop.feed.append(entries[start : start + _MOST_AT_ONCE])
+            self._services.feed.store.append(entries[start : start + _MOST_AT_ONCE])
         self._fed += len(changes)
         self._waiting_since = None
         places = [some for some in given if isinstance(some, _Place)]
         if places:
-            self._shop.changes.remember(places[-1].token)
+            self._services.changes.remember(places[-1].token)
         return None not in given
 
 

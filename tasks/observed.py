@@ -18,8 +18,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.errors import DatabaseUnavailable
 from app.observability.metrics import FOLDER, shared_registry
-from app.shop import Shop
-from tasks.composition import shop
+from app.services import Services
+from tasks.composition import services
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class ObservedTask(Task):
         """Runs it. What a server that is away has interrupted will come again, and is no fault."""
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
-        own, began = shop(), time.perf_counter()
+        own, began = services(), time.perf_counter()
         clear_contextvars()
         bind_contextvars(task=self.name, task_id=self.request.id)
         try:
@@ -53,7 +53,7 @@ class ObservedTask(Task):
         finally:
             self._tell(own, sum(map(len, args)), time.perf_counter() - began)
 
-    def _tell(self, own: Shop, ids: int, seconds: float) -> None:
+    def _tell(self, own: Services, ids: int, seconds: float) -> None:
         own.metrics.time("task_duration_seconds", self.name, seconds=seconds)
         if ids:
             own.metrics.count("task_ids_total", self.name, by=ids)
@@ -65,7 +65,7 @@ class ObservedTask(Task):
 def publishing(task: str, ids: list[str]) -> Iterator[dict[str, Any]]:
     """The options of a message by which it is found again: in a line with its ids, and in a trace."""
     options = {"task_id": uuid()}
-    with shop().tracer.publishing(task) as headers:
+    with services().tracer.publishing(task) as headers:
         yield {**options, "headers": headers}
     for start in range(0, len(ids), _MOST_IDS):
         log.info("published", task=task, **options, ids=ids[start : start + _MOST_IDS])

@@ -23,9 +23,9 @@ from app.errors import DatabaseUnavailable
 from app.observability.logging import configure
 from app.orders.changes_store import Changed, PlaceLost
 from app.orders.sweeping import all_owed_steps
-from app.shop import Shop
+from app.services import Services
 from tasks.backlog import Backlog
-from tasks.composition import settings, shop
+from tasks.composition import services, settings
 from tasks.feeder import Feeder
 from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
@@ -62,12 +62,12 @@ def main() -> None:
             continue
         log.info("relay works")
         try:
-            relay(shop(), lease, stopping)
+            relay(services(), lease, stopping)
         except (DatabaseUnavailable, OperationalError) as error:
             log.warning("relay interrupted, will go on", reason=str(error))
             stopping.wait(_PAUSE)
     lease.release()
-    shop().tracer.close()
+    services().tracer.close()
     log.info("relay ends")
 
 
@@ -79,29 +79,29 @@ def _stand_by(lease: Lease, stopping: Event) -> None:
             log.info("relay stands by", holder=holder)
 
 
-def relay(shop: Shop, lease: Lease, stopping: Event) -> None:
+def relay(services: Services, lease: Lease, stopping: Event) -> None:
     """Publishes what every change sets in motion, and feeds its events, until told to stop, or the lease or
     the place is lost.
 
     Raises DatabaseUnavailable, or OperationalError where the broker cannot be reached.
     """
     try:
-        _follow(shop, lease, stopping)
+        _follow(services, lease, stopping)
     except PlaceLost as error:
         log.warning("the change stream cannot be taken up at the last place", reason=str(error))
-        shop.changes.forget()
+        services.changes.forget()
 
 
-def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
-    remembered = shop.changes.place()
-    place = remembered or _publish_all(shop, lease)
+def _follow(services: Services, lease: Lease, stopping: Event) -> None:
+    remembered = services.changes.place()
+    place = remembered or _publish_all(services, lease)
     backlog, settled = Backlog(place), time.monotonic()
 
     def publish(name: str, ids: list[str]) -> None:
         send(name, ids)
-        shop.metrics.count("relay_messages_total", name)
+        services.metrics.count("relay_messages_total", name)
 
-    with Feeder(shop, catches_up=not remembered) as feeder, shop.changes.follow(place) as follower:
+    with Feeder(services, catches_up=not remembered) as feeder, services.changes.follow(place) as follower:
         if not remembered:
             feeder.remember(place)
         while not stopping.is_set():
@@ -111,11 +111,11 @@ def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
                 changes = follower.take(_BUSY if backlog else _SILENCE)
                 backlog.add(changes)
                 feeder.feed(changes)
-                _count(shop, changes)
+                _count(services, changes)
             else:
                 stopping.wait(_BUSY)
-            shop.metrics.show("relay_lag_seconds", _seconds_since(backlog.waiting_since(), shop))
-            shop.metrics.show("relay_feed_lag_seconds", _seconds_since(feeder.waiting_since(), shop))
+            services.metrics.show("relay_lag_seconds", _seconds_since(backlog.waiting_since(), services))
+            services.metrics.show("relay_feed_lag_seconds", _seconds_since(feeder.waiting_since(), services))
             if backlog:
                 backlog.publish(free_tasks(), publish)
             if time.monotonic() - settled > _REMEMBERING:
@@ -124,13 +124,13 @@ def _follow(shop: Shop, lease: Lease, stopping: Event) -> None:
         _settle(backlog, feeder)
 
 
-def _count(shop: Shop, changes: Iterable[Changed]) -> None:
+def _count(services: Services, changes: Iterable[Changed]) -> None:
     for kind, number in Counter(kind for change in changes for kind in change.event_types).items():
-        shop.metrics.count("order_events_total", kind, by=number)
+        services.metrics.count("order_events_total", kind, by=number)
 
 
-def _seconds_since(moment: datetime | None, shop: Shop) -> float:
-    return max(0.0, (shop.clock() - moment).total_seconds()) if moment else 0.0
+def _seconds_since(moment: datetime | None, services: Services) -> float:
+    return max(0.0, (services.clock() - moment).total_seconds()) if moment else 0.0
 
 
 def _settle(backlog: Backlog, feeder: Feeder) -> None:
@@ -140,13 +140,13 @@ def _settle(backlog: Backlog, feeder: Feeder) -> None:
         feeder.remember(backlog.settled)
 
 
-def _publish_all(shop: Shop, lease: Lease) -> Any:
+def _publish_all(services: Services, lease: Lease) -> Any:
     """Publishes everything owed, from the index of it; the place in the stream from which to follow then."""
-    place = shop.changes.present_place()
+    place = services.changes.present_place()
     after = None
     while True:
         lease.hold()
-        owed, after = all_owed_steps(shop, after)
+        owed, after = all_owed_steps(services.orders, after)
         send_all(owed)
         if after is None:
             return place

@@ -10,7 +10,7 @@ from app.orders import steps
 from app.orders.processing import perform
 from app.orders.sweeping import BATCH
 from tasks.celery import app, queue_of
-from tasks.composition import shop
+from tasks.composition import services
 from tasks.observed import publishing
 from tasks.webhooks import send_webhooks
 
@@ -53,7 +53,7 @@ def send_all(owed: Mapping[str, Sequence[str]]) -> None:
 def _make_task(step: steps.Step) -> None:
     @app.task(name=step.name)
     def perform_step(order_ids: list[str]) -> None:
-        perform(shop(), step, order_ids)
+        perform(services().orders, step, order_ids)
 
 
 for _step in steps.STEPS:
@@ -63,11 +63,11 @@ for _step in steps.STEPS:
 @app.task(name=steps.ANNOUNCE)
 def announce_events(order_ids: list[str]) -> None:
     """Records the notifications and webhooks of these orders' events and sends for their delivery."""
-    announced = announce(shop(), order_ids)
+    announced = announce(services().notifications, order_ids)
     send_all({deliver_notifications.name: announced.notifications, send_webhooks.name: announced.endpoints})
 
 
 @app.task(name="notifications.deliver")
 def deliver_notifications(notification_ids: list[str]) -> None:
     """Delivers these notifications."""
-    deliver(shop(), notification_ids)
+    deliver(services().notifications, notification_ids)

@@ -6,7 +6,7 @@ from celery.signals import worker_process_shutdown
 
 from app.webhooks.delivery import deliver_next
 from tasks.celery import app
-from tasks.composition import shop
+from tasks.composition import services
 from tasks.lanes import Lanes
 
 _LAST_SECONDS = 1.0
@@ -15,7 +15,7 @@ _LAST_SECONDS = 1.0
 @cache
 def lanes() -> Lanes:
     """This process's, begun at first use, which is after the worker has forked."""
-    return Lanes(partial(deliver_next, shop()))
+    return Lanes(partial(deliver_next, services().webhooks))
 
 
 @worker_process_shutdown.connect
@@ -26,8 +26,8 @@ def end_lanes(**_: object) -> None:
     """
     if lanes.cache_info().currsize:
         lanes().close(_LAST_SECONDS)
-    if shop.cache_info().currsize:
-        shop().tracer.close()
+    if services.cache_info().currsize:
+        services().tracer.close()
 
 
 @app.task(name="notifications.send_webhooks")

@@ -5,7 +5,7 @@ import sys
 import click
 from flask.cli import with_appcontext
 
-from app.console import OperatorCommand, echo_columns, plain, shop
+from app.console import OperatorCommand, echo_columns, plain, services
 from app.erasure import service as erasing
 
 
@@ -17,7 +17,7 @@ def erase_customer(user_id: str, yes: bool) -> None:
     """Erase mail address, postal address and metadata from all orders of USER_ID, for good."""
     if not yes:
         _ask(user_id)
-    erased = erasing.erase_customer(shop(), user_id)
+    erased = erasing.erase_customer(services().erasure, user_id)
     echo_columns(
         [
             ("orders erased", str(erased.orders)),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from app.shop import Shop
+from app.erasure import ErasureServices
 
 _BATCH = 500
 
@@ -14,14 +14,14 @@ class Erased(NamedTuple):
     rejected: int
 
 
-def erase_customer(shop: Shop, user_id: str) -> Erased:
+def erase_customer(services: ErasureServices, user_id: str) -> Erased:
     """Erases mail address, postal address and metadata from everything that is stored of the customer's.
 
     Events, past versions, the feed and webhooks are made of the order when they are asked for, so they are
     without them too. Safe to repeat and to cut off. An order that comes in meanwhile may keep its own.
     """
-    at = shop.clock()
+    at = services.clock()
     return Erased(
-        shop.personal_data.erase_from_orders(user_id, at, _BATCH),
-        shop.personal_data.erase_from_rejects(user_id, at),
+        services.store.erase_from_orders(user_id, at, _BATCH),
+        services.store.erase_from_rejects(user_id, at),
     )

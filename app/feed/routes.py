@@ -15,7 +15,7 @@ from app.http.answers import answer
 from app.http.authentication import require_json_accepted
 from app.http.paging import fitting
 from app.http.parsing import Blueprint
-from app.http.request_context import shop
+from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.orders import public as representation
 
@@ -35,8 +35,8 @@ def feed(query: dict[str, Any]) -> Response:
     """
     wanted = [kind for asked in query.get("types", ()) for kind in asked.split(",")]
     types = frozenset[str]().union(*(KINDS[kind] for kind in wanted))
-    sealing = shop().feed_cursors.sealing()
-    part = feeding.read(shop(), position_of(query.get("after"), sealing), query["limit"], types)
+    sealing = services().feed.cursors.sealing()
+    part = feeding.read(services().feed, position_of(query.get("after"), sealing), query["limit"], types)
     page, is_cut = fitting(((event.position, _text(event)) for event in part.events), query["limit"])
     position = page[-1][0] if is_cut else part.position
     return answer(

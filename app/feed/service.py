@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from app.clock import moment_of
 from app.errors import OrderUnreadable
+from app.feed import FeedServices
 from app.feed.store import Entry
 from app.orders.history import as_of
 from app.orders.model import Order
-from app.shop import Shop
 
 _BATCH = 1_000
 # Orders with their logs that are read at once: few at first, since they may be large.
@@ -35,31 +35,31 @@ class Stretch(NamedTuple):
     has_more: bool
 
 
-def read(shop: Shop, after: int, limit: int, types: Collection[str] | None) -> Stretch:
+def read(services: FeedServices, after: int, limit: int, types: Collection[str] | None) -> Stretch:
     """Up to `limit` events of the feed behind a position, of these types or of all.
 
     The orders are read while the events are taken, a few at a time. What is purged by then is left out.
     """
-    page = shop.feed.page(after, limit, types)
+    page = services.store.page(after, limit, types)
     position = page.entries[-1][0] if page.entries else after
-    return Stretch(_events(shop, page.entries), position, page.has_more)
+    return Stretch(_events(services, page.entries), position, page.has_more)
 
 
-def catch_up(shop: Shop, is_over: Callable[[], bool]) -> bool:
+def catch_up(services: FeedServices, is_over: Callable[[], bool]) -> bool:
     """Feeds whatever is missing of all orders; False where it was over before the end was reached."""
     after = None
     while not is_over():
-        entries, after = shop.feed.unfed(after, _BATCH)
-        shop.feed.append(entries)
+        entries, after = services.store.unfed(after, _BATCH)
+        services.store.append(entries)
         if after is None:
             return True
     return False
 
 
-def _events(shop: Shop, entries: Sequence[tuple[int, Entry]]) -> Iterator[Fed]:
+def _events(services: FeedServices, entries: Sequence[tuple[int, Entry]]) -> Iterator[Fed]:
     start, size = 0, _FIRST_AT_ONCE
     while batch := entries[start : start + size]:
-        found = shop.orders.load_with_logs({entry.order_id for _, entry in batch})
+        found = services.orders.store.load_with_logs({entry.order_id for _, entry in batch})
         orders = {order["id"]: order for order in found}
         for position, entry in batch:
             if entry.order_id in orders:

@@ -18,7 +18,7 @@ from app.http.request_context import require
 from app.http.route_metadata import OPEN, Declared
 
 if TYPE_CHECKING:
-    from app.shop import Shop
+    from app.services import Services
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asked for every few seconds by machines, so not worth a line each.
@@ -32,12 +32,12 @@ log = structlog.get_logger()
 
 def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
     """Hooks into every request of the application; `who_calls` is None where everyone may call everything."""
-    shop: Shop = app.extensions["shop"]
-    metrics_port = str(shop.settings.metrics_port or "")
+    services: Services = app.extensions["services"]
+    metrics_port = str(services.settings.metrics_port or "")
 
     def arrive() -> None:
         g.began = time.perf_counter()
-        g.request_id, g.trace = _request_id(), shop.tracer.arrive(request.environ)
+        g.request_id, g.trace = _request_id(), services.tracer.arrive(request.environ)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id, **_trace())
 
@@ -50,20 +50,20 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
         declared: Declared | None = getattr(app.view_functions[request.endpoint], "declared", None)
         if declared is None:
             raise NotFound("There is nothing here.")
-        g.shop, g.caller = shop, ANYONE
+        g.services, g.caller = services, ANYONE
         if who_calls is None or declared.scope is OPEN:
             return
         g.caller = who_calls(_token())
         require(declared.scope)
         owner = g.caller.owner(declared.scope)
         if owner is not None:
-            g.shop = shop.of(owner)
+            g.services = services.of(owner)
 
     def leave(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.request_id
         took = time.perf_counter() - g.began
         route = request.url_rule.rule if request.url_rule else "unmatched"
-        shop.metrics.answered(request.method, route, response.status_code, took)
+        services.metrics.answered(request.method, route, response.status_code, took)
         g.trace.leave(request.method, route, response.status_code)
         if request.endpoint not in _UNLOGGED:
             log.info(

@@ -6,7 +6,7 @@ from datetime import timedelta
 import click
 from flask.cli import with_appcontext
 
-from app.console import OperatorCommand, shop
+from app.console import OperatorCommand, services
 from app.http.access import caller_of
 from app.setting_parsers import duration
 
@@ -25,7 +25,7 @@ def _expiry(_context: click.Context, _option: click.Parameter, text: str) -> tim
 @with_appcontext
 def token(sub: str, scope: str, expires: timedelta) -> None:
     """Make a token, where the tokens' secret is set (JWT_SECRET)."""
-    settings = shop().settings
+    settings = services().settings
     if settings.jwt_jwks_url or settings.jwt_public_key:
         raise click.ClickException("Tokens are verified by a public key, so their issuer alone makes them.")
     if not (settings.jwt_secret and settings.jwt_issuer and settings.jwt_audience):

@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.errors import Fault
 from app.http import pointers
 from app.http.problems import Problem
-from app.http.request_context import shop
+from app.http.request_context import services
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -85,7 +85,7 @@ def _raw(request: Request) -> bytes:
         raise RequestEntityTooLarge
     try:
         # A client that sends drop by drop is not to keep what it has sent in memory for ever.
-        with Timeout(shop().settings.body_timeout.total_seconds(), _TooSlow):
+        with Timeout(services().settings.body_timeout.total_seconds(), _TooSlow):
             raw: bytes = stream.read(length)
     except Problem:
         raise

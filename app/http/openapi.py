@@ -126,7 +126,7 @@ def finish(app: Flask, api: Api) -> bytes:
     description["info"]["description"] = (
         "Takes orders, and takes them through payment, stock and notification."
     )
-    asks_for_tokens = app.extensions["shop"].settings.auth == "jwt"
+    asks_for_tokens = app.extensions["services"].settings.auth == "jwt"
     if asks_for_tokens:
         description["components"]["securitySchemes"] = {_TOKEN: _BEARER}
     operations = {}

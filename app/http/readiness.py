@@ -1,14 +1,14 @@
 """Whether the service can take orders."""
 
-from app.shop import Shop
+from app.services import Services
 
 # The broker being down delays processing and refuses nobody.
 REQUIRED = ("database", "migrations")
 
 
-def readiness(shop: Shop) -> dict[str, str]:
+def readiness(services: Services) -> dict[str, str]:
     """Each part's state: `ok`, or what is wrong with it."""
-    return {name: probe() for name, probe in shop.probes.items()}
+    return {name: probe() for name, probe in services.probes.items()}
 
 
 def is_ready(states: dict[str, str]) -> bool:

@@ -8,12 +8,12 @@ from app.errors import Fault, InvalidInput, NotAllowed
 from app.http.access import Caller
 from app.notifications.mail.addresses import same_address
 from app.orders.model import Origin
-from app.shop import Shop
+from app.services import Services
 
 
-def shop() -> Shop:
+def services() -> Services:
     """The shop that handles the request, as the caller may see it."""
-    return cast("Shop", g.shop)
+    return cast("Services", g.services)
 
 
 def caller() -> str:
@@ -35,7 +35,7 @@ def require_own_email(email: str | None) -> None:
     `orders:admin` may name any: a shop's backend orders for others.
     """
     who = _who()
-    if email is None or not shop().settings.email_from_token or who.owner("orders:write") is None:
+    if email is None or not services().settings.email_from_token or who.owner("orders:write") is None:
         return
     if who.email is None:
         raise InvalidInput(Fault("/email", "cannot be given: your token has no verified email"))

@@ -13,7 +13,7 @@ from app.http.answers import answer
 from app.http.parsing import Blueprint
 from app.http.problems import problem
 from app.http.readiness import is_ready, readiness
-from app.http.request_context import shop
+from app.http.request_context import services
 from app.http.route_metadata import OPEN, declares
 from app.http.security_headers import page_policy
 from app.orders import answer_schemas
@@ -39,7 +39,7 @@ def readyz() -> Response:
 
     The broker is reported; without it orders are taken all the same.
     """
-    checks = readiness(shop())
+    checks = readiness(services())
     if is_ready(checks):
         return answer({"status": "ready", "checks": checks})
     return problem("not_ready", "A part that orders need is not ready.", checks=checks)
@@ -50,7 +50,7 @@ def readyz() -> Response:
 @declares(OPEN)
 def metrics() -> Response:
     """Tell Prometheus what was measured, across the worker processes"""
-    counted, state = shop().metrics, current_app.extensions["vitals"].state()
+    counted, state = services().metrics, current_app.extensions["vitals"].state()
     return Response(counted.text(state), HTTPStatus.OK, content_type=counted.content_type)
 
 

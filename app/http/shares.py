@@ -47,7 +47,7 @@ class Shares:
 def init_app(app: Flask) -> None:
     """Refuses large answers to callers that have too many unread ones already."""
     unread = Shares(UNREAD_BYTES)
-    app.extensions["waits"] = Shares(app.extensions["shop"].settings.waits_per_caller, ALL_WAITS)
+    app.extensions["waits"] = Shares(app.extensions["services"].settings.waits_per_caller, ALL_WAITS)
 
     def limit(response: Response) -> Response:
         size = response.content_length or 0

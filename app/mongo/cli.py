@@ -3,7 +3,7 @@
 import click
 
 from app.clock import to_text
-from app.console import OperatorGroup, echo_columns, opened_database, plain, progress_bar, shop
+from app.console import OperatorGroup, echo_columns, opened_database, plain, progress_bar, services
 from app.mongo.database import require_replica_set
 from app.mongo.migrations import applied, pending
 from app.mongo.migrations import upgrade as run_pending
@@ -16,7 +16,7 @@ def upgrade() -> None:
     """Run all pending migrations; safe to run twice, and by several processes at once."""
     with opened_database() as database:
         require_replica_set(database)
-        for migration in run_pending(database, shop().settings, progress_bar, on_wait=_say_waiting):
+        for migration in run_pending(database, services().settings, progress_bar, on_wait=_say_waiting):
             click.echo(f"{migration.name} applied in {migration.seconds:.1f} s")
             for note in migration.notes:
                 click.echo(f"  {plain(note)}")

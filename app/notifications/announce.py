@@ -11,6 +11,7 @@ import structlog
 from app.apart import apart
 from app.backoff import backoff
 from app.errors import OrderUnreadable
+from app.notifications import NotificationServices
 from app.notifications.model import Channel, Delivery, Notification
 from app.observability.tracing import about
 from app.orders.history import as_of
@@ -18,7 +19,6 @@ from app.orders.log import Event
 from app.orders.model import PUBLIC, Order
 from app.orders.saving import set_aside, try_later
 from app.orders.steps import ANNOUNCE
-from app.shop import Shop
 from app.webhooks.delivery import record_deliveries
 
 log = structlog.get_logger()
@@ -26,6 +26,7 @@ log = structlog.get_logger()
 # After it the claim of a dead worker is free again. It is renewed between two mails, when so much is left.
 CLAIM = timedelta(seconds=30)
 _LEFT = timedelta(seconds=25)
+_BATCH = 500
 # With waits that double from 5 s up to an hour, the last attempt comes after about a day.
 _MOST_ATTEMPTS = 34
 
@@ -45,33 +46,36 @@ class _News(NamedTuple):
     wanted: list[Notification]
 
 
-def announce(shop: Shop, order_ids: Sequence[str]) -> Announced:
+def announce(services: NotificationServices, order_ids: Sequence[str]) -> Announced:
     """Records the notifications and webhooks of all public events of these orders not announced yet.
 
     An order that makes this fail is set aside. Raises DatabaseUnavailable.
     """
-    orders, give_up = shop.orders.load_with_logs(order_ids), partial(set_aside, shop, ANNOUNCE)
-    news = apart(orders, partial(_news, shop), give_up)
-    announced = apart(news, partial(_announce, shop), lambda one, error: give_up(one.order, error))
+    orders, give_up = (
+        services.orders.store.load_with_logs(order_ids),
+        partial(set_aside, services.orders, ANNOUNCE),
+    )
+    news = apart(orders, partial(_news, services), give_up)
+    announced = apart(news, partial(_announce, services), lambda one, error: give_up(one.order, error))
     return Announced(
         [notification for part in announced for notification in part.notifications],
         sorted({endpoint for part in announced for endpoint in part.endpoints}),
     )
 
 
-def _news(shop: Shop, orders: Sequence[Order]) -> list[_News]:
+def _news(services: NotificationServices, orders: Sequence[Order]) -> list[_News]:
     news = []
     for order in orders:
         announced = order.get("announced", 0)
         if announced < order["publicVersion"]:
             public = [event for event in order["events"] if event["type"] in PUBLIC]
             events = [event for event in public if event["sequence"] > announced]
-            wanted = [one for event in events for one in _wanted(shop, order, event)]
+            wanted = [one for event in events for one in _wanted(services, order, event)]
             news.append(_News(order, events, wanted))
     return news
 
 
-def _wanted(shop: Shop, order: Order, event: Event) -> list[Notification]:
+def _wanted(services: NotificationServices, order: Order, event: Event) -> list[Notification]:
     return [
         Notification(
             id=f"{order['id']}:{event['sequence']}:{channel.name}",
@@ -82,40 +86,46 @@ def _wanted(shop: Shop, order: Order, event: Event) -> list[Notification]:
             at=event["at"],
             attempts=0,
         )
-        for channel in _channels(shop, order, event["type"])
+        for channel in _channels(services, order, event["type"])
     ]
 
 
-def _announce(shop: Shop, news: Sequence[_News]) -> list[Announced]:
+def _announce(services: NotificationServices, news: Sequence[_News]) -> list[Announced]:
     by_id = {one.order["id"]: one.order for one in news}
-    instant = {channel.name: channel for channel in shop.channels if channel.instant}
-    with shop.tracer.orders(ANNOUNCE, list(by_id.values())):
-        made, refused = shop.notifications.record([each for one in news for each in one.wanted], sent=instant)
+    instant = {channel.name: channel for channel in services.channels if channel.instant}
+    with services.tracer.orders(ANNOUNCE, list(by_id.values())):
+        made, refused = services.store.record([each for one in news for each in one.wanted], sent=instant)
         # At once, since recorded again they count as sent.
         for name, channel in instant.items():
             told = [(each, by_id[each["orderId"]]) for each in made if each["channel"] == name]
             for delivery in channel.deliver(told):
-                shop.metrics.count("deliveries_total", name, delivery.status)
-        left = _without_refused(shop, news, refused)
-        endpoints = record_deliveries(shop, [(one.order, event) for one in left for event in one.events])
-        shop.duties.mark_announced([one.order for one in left])
+                services.metrics.count("deliveries_total", name, delivery.status)
+        left = _without_refused(services, news, refused)
+        endpoints = record_deliveries(
+            services.webhooks, [(one.order, event) for one in left for event in one.events]
+        )
+        services.orders.due_work.mark_announced([one.order for one in left])
     return [Announced([each["id"] for each in made if each["channel"] not in instant], endpoints)]
 
 
-def _without_refused(shop: Shop, news: Sequence[_News], refused: Sequence[Notification]) -> list[_News]:
+def _without_refused(
+    services: NotificationServices, news: Sequence[_News], refused: Sequence[Notification]
+) -> list[_News]:
     if not refused:
         return list(news)
     order_ids = {notification["orderId"] for notification in refused}
     log.error("notifications are refused by the database", order_ids=sorted(order_ids))
-    try_later(shop, ANNOUNCE, [one.order for one in news if one.order["id"] in order_ids])
+    try_later(services.orders, ANNOUNCE, [one.order for one in news if one.order["id"] in order_ids])
     return [one for one in news if one.order["id"] not in order_ids]
 
 
-def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
+def deliver(services: NotificationServices, notification_ids: Sequence[str]) -> None:
     """Delivers those of the notifications that are due; what fails for now is tried again later."""
-    claims = _Claims(shop, shop.clock(), notification_ids)
+    claims = _Claims(services, services.clock(), notification_ids)
     claimed = claims.claimed
-    orders = {order["id"]: order for order in shop.orders.load_with_logs({n["orderId"] for n in claimed})}
+    orders = {
+        order["id"]: order for order in services.orders.store.load_with_logs({n["orderId"] for n in claimed})
+    }
     left = {n["id"]: Delivery("failed", "the order or the channel is gone") for n in claimed}
     past = {}
     for notification in claimed:
@@ -124,71 +134,85 @@ def deliver(shop: Shop, notification_ids: Sequence[str]) -> None:
                 past[notification["id"]] = as_of(order, notification["sequence"])
         except OrderUnreadable:
             left[notification["id"]] = Delivery("try_again", "the order cannot be read")
-    for channel in shop.channels:
+    for channel in services.channels:
         batch = [(n, past[n["id"]]) for n in claimed if n["channel"] == channel.name and n["id"] in past]
         if batch:
-            with shop.tracer.orders(channel.name, [order for _, order in batch], outward=True):
-                _deliver(shop, channel, batch, claims)
+            with services.tracer.orders(channel.name, [order for _, order in batch], outward=True):
+                _deliver(services, channel, batch, claims)
             for notification, _ in batch:
                 del left[notification["id"]]
     for notification in claimed:
         if notification["id"] in left:
-            _note(shop, notification, left[notification["id"]], {"order_id": notification["orderId"]})
+            _note(services, notification, left[notification["id"]], {"order_id": notification["orderId"]})
 
 
 class _Claims:
     """Those of this worker, from one moment on."""
 
-    def __init__(self, shop: Shop, now: datetime, ids: Sequence[str]) -> None:
-        self._shop = shop
+    def __init__(self, services: NotificationServices, now: datetime, ids: Sequence[str]) -> None:
+        self._services = services
         self._until = now + CLAIM
-        self._held = {claimed["id"]: claimed for claimed in shop.notifications.claim(ids, now, self._until)}
+        self._held = {claimed["id"]: claimed for claimed in services.store.claim(ids, now, self._until)}
         self.claimed = list(self._held.values())
 
     def hold(self) -> bool:
         """Renews them where that is due; False where they have run out, so that another may have them."""
-        now = self._shop.clock()
+        now = self._services.clock()
         if now < self._until - _LEFT:
             return True
         held, self._until = self._until, now + CLAIM
-        return now < held and self._shop.notifications.renew(self._held, held, self._until)
+        return now < held and self._services.store.renew(self._held, held, self._until)
 
     def end(self, notification_id: str) -> None:
         """That one is dealt with."""
         del self._held[notification_id]
 
 
-def _deliver(shop: Shop, channel: Channel, batch: list[tuple[Notification, Order]], claims: _Claims) -> None:
+def _deliver(
+    services: NotificationServices, channel: Channel, batch: list[tuple[Notification, Order]], claims: _Claims
+) -> None:
     """Delivers and notes one after the other, so that a death in between doubles one mail at most."""
     with closing(channel.deliver(batch)) as outcomes:
         for number, (notification, order) in enumerate(batch):
             if not claims.hold():
                 log.warning("notifications are left to another worker", number=len(batch) - number)
                 return
-            _note(shop, notification, next(outcomes), about(order))
+            _note(services, notification, next(outcomes), about(order))
             claims.end(notification["id"])
 
 
-def _channels(shop: Shop, order: Order, event_type: str) -> list[Channel]:
+def forget_mail_counts(services: NotificationServices) -> None:
+    """Removes the counts of mails in hours that are over."""
+    services.mail_counts.forget(services.clock())
+
+
+def overdue_notifications(services: NotificationServices) -> list[str]:
+    """The ids of notifications whose next attempt is due."""
+    return services.store.overdue(services.clock(), _BATCH)
+
+
+def _channels(services: NotificationServices, order: Order, event_type: str) -> list[Channel]:
     """The channels that tell of the event; the instant ones only where no other does."""
-    wanting = [channel for channel in shop.channels if channel.wants(order, event_type)]
+    wanting = [channel for channel in services.channels if channel.wants(order, event_type)]
     return [channel for channel in wanting if not channel.instant] or wanting
 
 
-def _note(shop: Shop, notification: Notification, delivery: Delivery, told: dict[str, str]) -> None:
-    now = shop.clock()
+def _note(
+    services: NotificationServices, notification: Notification, delivery: Delivery, told: dict[str, str]
+) -> None:
+    now = services.clock()
     told = {"notification": notification["id"], "type": notification["type"], **told}
     if delivery.detail:
         told["detail"] = delivery.detail
     if delivery.status == "try_again" and notification["attempts"] < _MOST_ATTEMPTS:
         wait = backoff(notification["attempts"], base=5, longest=3600)
-        shop.notifications.postpone(notification["id"], now + wait, delivery.detail)
-        shop.metrics.count("deliveries_total", notification["channel"], "try_again")
+        services.store.postpone(notification["id"], now + wait, delivery.detail)
+        services.metrics.count("deliveries_total", notification["channel"], "try_again")
         log.warning("notification will be tried again", **told)
         return
     status = "failed" if delivery.status == "try_again" else delivery.status
-    shop.notifications.close(notification["id"], status, now, delivery.detail)
-    shop.metrics.count("deliveries_total", notification["channel"], status)
+    services.store.close(notification["id"], status, now, delivery.detail)
+    services.metrics.count("deliveries_total", notification["channel"], status)
     if status == "failed":
         log.error("notification failed", **told)
     elif status == "withheld":

@@ -8,7 +8,7 @@ import click
 
 from app import money
 from app.clock import to_text
-from app.console import OperatorGroup, echo_columns, plain, shop
+from app.console import OperatorGroup, echo_columns, plain, services
 from app.errors import NotFound
 from app.orders import steps
 from app.orders.log import Event, first_bad_sequence
@@ -42,13 +42,13 @@ def show(ctx: click.Context, order_id: str) -> None:
 @click.argument("order_id", metavar="ID")
 def redrive(order_id: str) -> None:
     """Make every step that an order owes due at once; the next sweep sends it again."""
-    owed = make_due(shop(), _load(order_id)["id"])
+    owed = make_due(services().orders, _load(order_id)["id"])
     click.echo(f"due again: {', '.join(owed)}" if owed else "The order owes nothing.")
 
 
 def _load(order_id: str) -> Order:
     wanted = order_id.lower()
-    found = shop().orders.load_with_logs([wanted]) if re.fullmatch("[0-9a-f]{24}", wanted) else []
+    found = services().orders.store.load_with_logs([wanted]) if re.fullmatch("[0-9a-f]{24}", wanted) else []
     if not found:
         raise NotFound(f"There is no order {plain(order_id)}.")
     return found[0]

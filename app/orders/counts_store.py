@@ -31,7 +31,7 @@ class Tally(NamedTuple):
     seconds: float
 
 
-class Vitals:
+class OrderCounts:
     """Asks; and keeps the one figure that takes a while."""
 
     def __init__(self, database: Database[Document]) -> None:

@@ -5,19 +5,17 @@ die between any two lines: doing the step again repairs it. Effects on the outsi
 key made of order and step; stock moves in the same transaction as the order that takes it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
 import structlog
 
 from app.apart import apart
+from app.orders import OrderServices
 from app.orders.model import Order
 from app.orders.saving import set_aside
-from app.orders.steps import AUTHORIZE, CAPTURE, DECREMENT, REFUND, RESTOCK, RESTOCK_REFUNDED, VOID, Step
-from app.payments import steps as payment_steps
-from app.shop import Shop
-from app.stock import steps as stock_steps
+from app.orders.steps import Step
 
 log = structlog.get_logger()
 
@@ -27,17 +25,17 @@ _ROUNDS = 8
 _LONGEST = 1.0
 
 
-def perform(shop: Shop, step: Step, order_ids: Sequence[str]) -> None:
+def perform(services: OrderServices, step: Step, order_ids: Sequence[str]) -> None:
     """Does the step for the orders that it is due for.
 
     An order that makes the step fail by a fault of ours is set aside, logged and tried again later: it
     spoils nothing for the others. Raises DatabaseUnavailable.
     """
     left, until = list(order_ids), monotonic() + _LONGEST
-    give_up = partial(set_aside, shop, step.name)
+    give_up = partial(set_aside, services, step.name)
     for _ in range(_ROUNDS):
-        due = apart(shop.orders.load(left), lambda orders: filter(step.is_due, orders), give_up)
-        left = apart(due, partial(_do, shop, step), give_up)
+        due = apart(services.store.load(left), lambda orders: filter(step.is_due, orders), give_up)
+        left = apart(due, partial(_do, services, step), give_up)
         if not left:
             return
         if monotonic() > until:
@@ -45,18 +43,7 @@ def perform(shop: Shop, step: Step, order_ids: Sequence[str]) -> None:
     log.warning("step left to the sweep", step=step.name, order_ids=left)
 
 
-def _do(shop: Shop, step: Step, due: Sequence[Order]) -> list[str]:
+def _do(services: OrderServices, step: Step, due: Sequence[Order]) -> list[str]:
     """The ids of the orders that are not written, to be looked at again."""
-    with shop.tracer.orders(step.name, due):
-        return _EFFECTS[step](shop, list(due))
-
-
-_EFFECTS: dict[Step, Callable[[Shop, list[Order]], list[str]]] = {
-    AUTHORIZE: payment_steps.authorize,
-    DECREMENT: stock_steps.decrement,
-    CAPTURE: payment_steps.capture,
-    VOID: payment_steps.void,
-    REFUND: payment_steps.refund,
-    RESTOCK: stock_steps.restock,
-    RESTOCK_REFUNDED: stock_steps.restock_refunded,
-}
+    with services.tracer.orders(step.name, due):
+        return services.effects[step](list(due))

@@ -13,7 +13,7 @@ from app.http.authentication import require_json_accepted
 from app.http.json_body import digest
 from app.http.paging import LIKE_AN_ORDER, after, fitting, listing
 from app.http.parsing import Blueprint
-from app.http.request_context import caller, origin, require, require_own_email, shop
+from app.http.request_context import caller, origin, require, require_own_email, services
 from app.http.route_metadata import declares
 from app.http.shares import waiting
 from app.orders import answer_schemas
@@ -54,11 +54,11 @@ def place(draft: Any) -> Response:
 
     Accepted as soon as it is durable; payment and stock follow. `Prefer: wait` waits for them.
     """
-    key = headers.idempotency_key(required=shop().settings.require_idempotency_key)
+    key = headers.idempotency_key(required=services().settings.require_idempotency_key)
     require_own_email(draft.get("email"))
     with waiting(headers.wait()) as seconds:
         placed = ordering.place_order(
-            shop(),
+            services().orders,
             draft,
             actor=caller(),
             key=key,
@@ -67,7 +67,7 @@ def place(draft: Any) -> Response:
             origin=origin(),
         )
         structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
-        order = ordering.first_answer(shop(), placed, seconds)
+        order = ordering.first_answer(services().orders, placed, seconds)
     told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
     if placed.replayed:
         told["Idempotent-Replayed"] = "true"
@@ -86,7 +86,7 @@ def list_all(query: dict[str, Any]) -> Response:
     A page ends at 1 MiB, whatever `limit` says. `unreadable` names orders of the page that cannot be shown.
     """
     found = ordering.list_orders(
-        shop(),
+        services().orders,
         OrderQuery(
             limit=query["limit"],
             descending=query["sort"] == "-createdAt",
@@ -117,9 +117,9 @@ def list_all(query: dict[str, Any]) -> Response:
 def show(query: dict[str, Any], order_id: str) -> Response:
     """Show an order, as it is or as it was at a version"""
     if "version" in query:
-        order = ordering.order_at_version(shop(), order_id, int(query["version"]))
+        order = ordering.order_at_version(services().orders, order_id, int(query["version"]))
     else:
-        order = ordering.get_order(shop(), order_id)
+        order = ordering.get_order(services().orders, order_id)
     with reading(order["id"]):
         version = order["version"]
     tag = {"ETag": entity_tag(version)}
@@ -151,7 +151,7 @@ def change(wanted: dict[str, Any], order_id: str) -> Response:
     if wanted["status"] in OF_THE_SHOP:
         require("orders:admin")
     order = ordering.change_status(
-        shop(),
+        services().orders,
         order_id,
         wanted["status"],
         actor=caller(),
@@ -177,7 +177,7 @@ def change(wanted: dict[str, Any], order_id: str) -> Response:
 )
 def delete(order_id: str) -> Response:
     """Delete an order, cancelled first where it was not over"""
-    ordering.delete_order(shop(), order_id, actor=caller(), if_match=_version_to_match(order_id))
+    ordering.delete_order(services().orders, order_id, actor=caller(), if_match=_version_to_match(order_id))
     return empty(204)
 
 
@@ -186,7 +186,7 @@ def delete(order_id: str) -> Response:
 @declares("orders:read", "not_found", "order_unreadable")
 def events(order_id: str) -> Response:
     """Show every change that an order went through"""
-    order = ordering.history(shop(), order_id)
+    order = ordering.history(services().orders, order_id)
     with reading(order_id):
         shown = [representation.event(event, order) for event in order["events"]]
         return answer({"events": shown})
@@ -197,7 +197,7 @@ def events(order_id: str) -> Response:
 @declares("orders:read", "not_found", "order_unreadable")
 def verify(order_id: str) -> Response:
     """Say whether an order's events are as they were written"""
-    bad = ordering.verify(shop(), order_id)
+    bad = ordering.verify(services().orders, order_id)
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
 
 
@@ -215,11 +215,11 @@ def _changed(message: str, order: Order, status: int = 200, told: dict[str, str]
 
 
 def _version_to_match(order_id: str) -> int | None:
-    versions = headers.if_match(required=shop().settings.require_if_match)
+    versions = headers.if_match(required=services().settings.require_if_match)
     if versions is None:
         return None
     if len(versions) == 1:
         return next(iter(versions))
     # Of several versions that would do, only the present one can; of none at all, none.
-    present = ordering.get_order(shop(), order_id)["version"]
+    present = ordering.get_order(services().orders, order_id)["version"]
     return present if present in versions else 0

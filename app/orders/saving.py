@@ -7,8 +7,8 @@ import structlog
 from app.backoff import backoff
 from app.mongo.database import Transaction
 from app.observability.tracing import about
+from app.orders import OrderServices
 from app.orders.model import Change, Order, advance
-from app.shop import Shop
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0
 
 
 def save(
-    shop: Shop,
+    services: OrderServices,
     changes: Mapping[str, Sequence[Change]],
     orders: Mapping[str, Order],
     transaction: Transaction | None = None,
@@ -31,39 +31,39 @@ def save(
 
     `command` is for `advance`. Raises HistoryFull.
     """
-    at = shop.clock()
+    at = services.clock()
     pairs = [
         (orders[order_id], advance(orders[order_id], at, actor, made, command))
         for order_id, made in changes.items()
     ]
-    return shop.orders.append_all(pairs, shop.due_by(), transaction)
+    return services.store.append_all(pairs, services.due_by(), transaction)
 
 
-def try_later(shop: Shop, step: str, orders: Sequence[Order]) -> None:
+def try_later(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
     """Makes the step due again after a wait that grows with every attempt."""
     if orders:
-        shop.metrics.count("step_retries_total", step, by=len(orders))
-        now = shop.clock()
-        shop.duties.postpone({order["id"]: now + backoff(_attempts(order)) for order in orders})
+        services.metrics.count("step_retries_total", step, by=len(orders))
+        now = services.clock()
+        services.due_work.postpone({order["id"]: now + backoff(_attempts(order)) for order in orders})
 
 
-def wait_for_stock(shop: Shop, step: str, orders: Sequence[Order]) -> None:
+def wait_for_stock(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
     """Makes the step due again shortly, for orders whose stock another transaction holds now."""
     if orders:
         log.info("stock is busy, step waits", step=step, order_ids=[order["id"] for order in orders])
-        shop.metrics.count("step_retries_total", step, by=len(orders))
-        now, bounds = shop.clock(), {"base": _FIRST_WAIT, "longest": _LONGEST_WAIT}
+        services.metrics.count("step_retries_total", step, by=len(orders))
+        now, bounds = services.clock(), {"base": _FIRST_WAIT, "longest": _LONGEST_WAIT}
         due = {order["id"]: now + backoff(_attempts(order), **bounds) for order in orders}
-        shop.duties.postpone(due, amid_locks=True)
+        services.due_work.postpone(due, amid_locks=True)
 
 
-def set_aside(shop: Shop, step: str, order: Order, error: Exception) -> None:
+def set_aside(services: OrderServices, step: str, order: Order, error: Exception) -> None:
     """Logs what an order made fail, and makes its step due again after ever longer waits.
 
     Safe for an order in any state.
     """
     log.error("step failed", step=step, exc_info=error, **about(order))
-    try_later(shop, step, [order])
+    try_later(services, step, [order])
 
 
 def _attempts(order: Order) -> int:

@@ -178,7 +178,7 @@ def require_product_id(given: str) -> str:
 
 
 def _default_currency() -> str:
-    return current_app.extensions["shop"].settings.default_currency
+    return current_app.extensions["services"].settings.default_currency
 
 
 def _too_fine(order: dict[str, Any], lines: list[dict[str, Any]], currency: str) -> dict[Any, Any]:

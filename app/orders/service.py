@@ -18,6 +18,7 @@ from app.errors import (
     OrderUnreadable,
     StaleVersion,
 )
+from app.orders import OrderServices
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
     CAPTURED,
@@ -37,7 +38,6 @@ from app.orders.query_store import OrderQuery
 from app.orders.reading import reading
 from app.orders.refunds import next_id
 from app.orders.store import Idempotency, KeyTaken
-from app.shop import Shop
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class Page(NamedTuple):
 
 
 def place_order(
-    shop: Shop,
+    services: OrderServices,
     draft: Draft,
     *,
     actor: str,
@@ -95,26 +95,28 @@ def place_order(
     Raises InvalidInput for a payment method that the provider does not know, IdempotencyKeyReused for a key
     that came with another body, DatabaseUnavailable.
     """
-    if not shop.payments.accepts(draft.get("paymentMethod")):
+    if not services.accepts(draft.get("paymentMethod")):
         raise InvalidInput(Fault("/paymentMethod", "is not a payment method of the provider"))
     stated = {field: draft[field] for field in _STATED if field in draft}  # type: ignore[literal-required]
     answered = None if waits else 1
     while True:
-        at = shop.clock()
+        at = services.clock()
         order = create(new_id(at), at, actor, stated, _personal(draft))
         if origin:
             order["origin"] = origin
         try:
-            shop.orders.add(order, shop.due_by(), Idempotency(actor, key, digest, answered) if key else None)
+            services.store.add(
+                order, services.due_by(), Idempotency(actor, key, digest, answered) if key else None
+            )
         except KeyTaken:
             # None only where the earlier order was purged in between: then the key is free again.
-            if replay := _replay(shop, actor, key or "", digest):
+            if replay := _replay(services, actor, key or "", digest):
                 return replay
         else:
             return Placed(order, answered, keyed=key is not None)
 
 
-def first_answer(shop: Shop, placed: Placed, wait: float | None) -> Order:
+def first_answer(services: OrderServices, placed: Placed, wait: float | None) -> Order:
     """The order as the answer to its POST shows it, the same for every replay.
 
     That is version 1, or with `wait` (seconds) the order once it has left `pending` or the time is over.
@@ -123,13 +125,13 @@ def first_answer(shop: Shop, placed: Placed, wait: float | None) -> Order:
     version = placed.answered
     try:
         if version is None:
-            version = 1 if wait is None else _await_leaving_pending(shop, placed.order, wait)
+            version = 1 if wait is None else _await_leaving_pending(services, placed.order, wait)
             if placed.keyed:
-                version = shop.orders.fix_answer(order_id, version)
+                version = services.store.fix_answer(order_id, version)
         if version == placed.order["version"]:
             return placed.order
         # The order may have been deleted, or even purged, while this answer waited; it was made all the same.
-        for order in shop.orders.load_with_logs([order_id]):
+        for order in services.store.load_with_logs([order_id]):
             return _at_version(order, version)
     except OrderUnreadable:
         # A refusal would say that there is no order, and a second POST would make a second one.
@@ -137,23 +139,23 @@ def first_answer(shop: Shop, placed: Placed, wait: float | None) -> Order:
     return placed.order
 
 
-def get_order(shop: Shop, order_id: str) -> Order:
+def get_order(services: OrderServices, order_id: str) -> Order:
     """The order as it is now. Raises NotFound."""
-    return found(shop.orders.get(order_id))
+    return found(services.store.get(order_id))
 
 
-def order_at_version(shop: Shop, order_id: str, version: int) -> Order:
+def order_at_version(services: OrderServices, order_id: str, version: int) -> Order:
     """The order as it was at a version, folded from its events. Raises NotFound past either end."""
-    return _at_version(_with_log(shop, order_id), version)
+    return _at_version(_with_log(services, order_id), version)
 
 
-def list_orders(shop: Shop, query: OrderQuery) -> Iterator[Order]:
+def list_orders(services: OrderServices, query: OrderQuery) -> Iterator[Order]:
     """The orders that the query asks for, and one more if there are more; read as they are taken."""
-    return shop.orders.page(query)
+    return services.store.page(query)
 
 
 def change_status(
-    shop: Shop,
+    services: OrderServices,
     order_id: str,
     status: str,
     *,
@@ -168,7 +170,7 @@ def change_status(
     `if_match` is not the present version, IllegalTransition, HistoryFull.
     """
     while True:
-        order = found(shop.orders.with_tail(order_id))
+        order = found(services.store.with_tail(order_id))
         _require_version(order, if_match)
         if order["status"] == status:
             return order
@@ -179,42 +181,42 @@ def change_status(
             changes = cancellation(order, "requested", detail)
         else:
             changes = [Change(f"order.{status}", {"tracking": tracking} if tracking else {})]
-        after = advance(order, shop.clock(), actor, changes, _COMMANDS[status])
-        if shop.orders.append(order, after, shop.due_by()):
+        after = advance(order, services.clock(), actor, changes, _COMMANDS[status])
+        if services.store.append(order, after, services.due_by()):
             return after
 
 
-def delete_order(shop: Shop, order_id: str, *, actor: str, if_match: int | None = None) -> None:
+def delete_order(services: OrderServices, order_id: str, *, actor: str, if_match: int | None = None) -> None:
     """Takes the order out of the API, cancelled first where that is still possible.
 
     Raises NotFound, StaleVersion, OrderInTransit for a shipped one, HistoryFull.
     """
     while True:
-        order = found(shop.orders.with_tail(order_id))
+        order = found(services.store.with_tail(order_id))
         _require_version(order, if_match)
         if order["status"] == "shipped":
             raise OrderInTransit("An order on its way cannot be deleted before it is delivered.")
-        at = shop.clock()
+        at = services.clock()
         cancels = "cancelled" in STATUS[order["status"]]
         changes = [
             *(cancellation(order, "requested") if cancels else []),
             Change("order.deleted", {"deletedAt": at}),
         ]
-        if shop.orders.append(order, advance(order, at, actor, changes, "delete"), shop.due_by()):
+        if services.store.append(order, advance(order, at, actor, changes, "delete"), services.due_by()):
             return
 
 
-def history(shop: Shop, order_id: str) -> Order:
+def history(services: OrderServices, order_id: str) -> Order:
     """The order with every event it ever went through. Raises NotFound."""
-    return _with_log(shop, order_id)
+    return _with_log(services, order_id)
 
 
-def verify(shop: Shop, order_id: str) -> int | None:
+def verify(services: OrderServices, order_id: str) -> int | None:
     """The first sequence of the order's log that is not as it was written; None when all is intact.
 
     Raises NotFound.
     """
-    order = _with_log(shop, order_id)
+    order = _with_log(services, order_id)
     with reading(order_id):
         return first_bad_sequence(order_id, order["events"], order["version"])
 
@@ -259,8 +261,8 @@ def _personal(draft: Draft) -> Personal | None:
     return known
 
 
-def _replay(shop: Shop, actor: str, key: str, digest: str) -> Placed | None:
-    earlier = shop.orders.under_key(actor, key)
+def _replay(services: OrderServices, actor: str, key: str, digest: str) -> Placed | None:
+    earlier = services.store.under_key(actor, key)
     if earlier is None:
         return None
     order, posted = earlier
@@ -269,7 +271,7 @@ def _replay(shop: Shop, actor: str, key: str, digest: str) -> Placed | None:
     return Placed(_at_version(order, posted.answered or 1), posted.answered, keyed=True, replayed=True)
 
 
-def _await_leaving_pending(shop: Shop, order: Order, seconds: float) -> int:
+def _await_leaving_pending(services: OrderServices, order: Order, seconds: float) -> int:
     """The order's version once it is no longer pending, or when the time is over."""
     deadline = time.monotonic() + seconds
     pause = 0.01
@@ -277,12 +279,12 @@ def _await_leaving_pending(shop: Shop, order: Order, seconds: float) -> int:
     while present and present["status"] == "pending" and (left := deadline - time.monotonic()) > 0:
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, 0.25)
-        present = shop.orders.get(order["id"])
+        present = services.store.get(order["id"])
     return present["version"] if present else order["version"]
 
 
-def _with_log(shop: Shop, order_id: str) -> Order:
-    return found(shop.orders.with_log(order_id))
+def _with_log(services: OrderServices, order_id: str) -> Order:
+    return found(services.store.with_log(order_id))
 
 
 def _at_version(order: Order, version: int) -> Order:

@@ -9,12 +9,11 @@ import structlog
 
 from app.apart import apart
 from app.observability.tracing import about
-from app.orders import steps
+from app.orders import OrderServices, steps
 from app.orders.due_store import Place
 from app.orders.model import Order, advance
 from app.orders.saving import ACTOR, set_aside
 from app.orders.service import cancellation
-from app.shop import Shop
 
 log = structlog.get_logger()
 
@@ -26,15 +25,17 @@ MOST_SWEPT = 20_000
 Owed = dict[str, list[str]]
 
 
-def send_overdue(shop: Shop, is_free: Callable[[str], bool], send: Callable[[Owed], None]) -> None:
+def send_overdue(
+    services: OrderServices, is_free: Callable[[str], bool], send: Callable[[Owed], None]
+) -> None:
     """Sends the steps that should have been done by now and whose queue is free, up to a batch of each.
 
     An order gets its time anew when all that it owes was sent; otherwise its time stays.
     """
-    now, after, sent = shop.clock(), None, defaultdict[str, int](int)
+    now, after, sent = services.clock(), None, defaultdict[str, int](int)
     for _ in range(MOST_SWEPT // BATCH):
-        orders = shop.duties.overdue(now, BATCH, after)
-        due = _due(shop, orders)
+        orders = services.due_work.overdue(now, BATCH, after)
+        due = _due(services, orders)
         going = {
             order["id"]: [name for name in names if is_free(name) and sent[name] < BATCH]
             for order, names in due
@@ -44,82 +45,72 @@ def send_overdue(shop: Shop, is_free: Callable[[str], bool], send: Callable[[Owe
             send(owed)
         for name, order_ids in owed.items():
             sent[name] += len(order_ids)
-            shop.metrics.count("steps_sent_again_total", name, by=len(order_ids))
-        shop.duties.settle(order for order, names in due if not names)
-        shop.duties.allow_until(
+            services.metrics.count("steps_sent_again_total", name, by=len(order_ids))
+        services.due_work.settle(order for order, names in due if not names)
+        services.due_work.allow_until(
             {order["id"]: order["dueBy"] for order, names in due if names and going[order["id"]] == names},
-            shop.due_by(),
+            services.due_by(),
         )
         if len(orders) < BATCH or not any(is_free(step) and sent[step] < BATCH for step in steps.NAMES):
             return
         after = _place(orders[-1])
 
 
-def all_owed_steps(shop: Shop, after: Place | None) -> tuple[Owed, Place | None]:
+def all_owed_steps(services: OrderServices, after: Place | None) -> tuple[Owed, Place | None]:
     """A page of everything owed, overdue or not, and where the next page begins; None at the end.
 
     The relay reads it when its place in the change stream is lost.
     """
-    orders = shop.duties.owing(after, BATCH)
-    owed = _by_step({order["id"]: names for order, names in _due(shop, orders)})
+    orders = services.due_work.owing(after, BATCH)
+    owed = _by_step({order["id"]: names for order, names in _due(services, orders)})
     return owed, _place(orders[-1]) if len(orders) == BATCH else None
 
 
-def overdue_notifications(shop: Shop) -> list[str]:
-    """The ids of notifications whose next attempt is due."""
-    return shop.notifications.overdue(shop.clock(), BATCH)
-
-
-def expire_orders(shop: Shop) -> int:
+def expire_orders(services: OrderServices) -> int:
     """Cancels the orders that were not confirmed in time; says how many."""
     expired, after = 0, None
     while True:
-        now = shop.clock()
-        orders = shop.orders.pending_since_before(now - shop.settings.order_expiry, BATCH, after)
-        expired += sum(apart(orders, partial(_expire, shop, now), _cannot_expire))
+        now = services.clock()
+        orders = services.store.pending_since_before(now - services.order_expiry, BATCH, after)
+        expired += sum(apart(orders, partial(_expire, services, now), _cannot_expire))
         if len(orders) < BATCH:
             return expired
         after = orders[-1]["id"]
 
 
-def purge_deleted_orders(shop: Shop) -> int:
+def purge_deleted_orders(services: OrderServices) -> int:
     """Removes the orders deleted longer ago than the retention, with all that tells of them; says how many.
 
     An order that still owes something stays until that is done.
     """
     purged = 0
-    limit = shop.clock() - timedelta(days=shop.settings.retention_days)
+    limit = services.clock() - timedelta(days=services.retention_days)
     kept: list[str] = []
 
     def keep(order_id: str, error: Exception) -> None:
         log.error("order cannot be purged", order_id=order_id, exc_info=error)
         kept.append(order_id)
 
-    while order_ids := shop.orders.deleted_before(limit, BATCH, kept):
-        purged += sum(apart(order_ids, partial(_purge, shop), keep))
+    while order_ids := services.store.deleted_before(limit, BATCH, kept):
+        purged += sum(apart(order_ids, partial(_purge, services), keep))
     return purged
 
 
-def forget_mail_counts(shop: Shop) -> None:
-    """Removes what mails were counted in hours that are over."""
-    shop.mail_counts.forget(shop.clock())
-
-
-def redrive(shop: Shop, order_id: str) -> list[str]:
+def redrive(services: OrderServices, order_id: str) -> list[str]:
     """Makes everything that the order owes due at once; answers with the names of those steps."""
-    orders = shop.orders.load([order_id])
+    orders = services.store.load([order_id])
     owed = steps.due(orders[0]) if orders else []
     if owed:
-        shop.duties.make_due(order_id, shop.clock())
+        services.due_work.make_due(order_id, services.clock())
     return owed
 
 
-def _due(shop: Shop, orders: Sequence[Order]) -> list[tuple[Order, list[str]]]:
+def _due(services: OrderServices, orders: Sequence[Order]) -> list[tuple[Order, list[str]]]:
     """The orders with the names of the steps that they owe; an order that cannot be judged is set aside."""
     return apart(
         orders,
         lambda batch: [(order, steps.due(order)) for order in batch],
-        partial(set_aside, shop, "maintenance.sweep"),
+        partial(set_aside, services, "maintenance.sweep"),
     )
 
 
@@ -135,20 +126,19 @@ def _place(order: Order) -> Place:
     return order["dueBy"], order["id"]
 
 
-def _expire(shop: Shop, now: datetime, orders: Sequence[Order]) -> list[int]:
+def _expire(services: OrderServices, now: datetime, orders: Sequence[Order]) -> list[int]:
     """Cancels the orders; how many that were, another process being faster with the others."""
     ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
-    return [len(ended) - len(shop.orders.append_all(ended, shop.due_by()))]
+    return [len(ended) - len(services.store.append_all(ended, services.due_by()))]
 
 
 def _cannot_expire(order: Order, error: Exception) -> None:
     log.error("order cannot be expired", exc_info=error, **about(order))
 
 
-def _purge(shop: Shop, order_ids: Sequence[str]) -> list[int]:
-    shop.purged.note(order_ids, shop.clock())
-    shop.notifications.purge(order_ids)
-    shop.webhook_deliveries.purge(order_ids)
-    shop.feed.purge(order_ids)
-    shop.orders.purge(order_ids)
+def _purge(services: OrderServices, order_ids: Sequence[str]) -> list[int]:
+    services.purged.note(order_ids, services.clock())
+    for forget in services.forget:
+        forget(order_ids)
+    services.store.purge(order_ids)
     return [len(order_ids)]

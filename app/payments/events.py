@@ -14,11 +14,11 @@ import structlog
 
 from app.apart import each_apart
 from app.backoff import backoff
-from app.errors import DatabaseUnavailable, Fault, InvalidInput, NotFound
+from app.errors import DatabaseUnavailable, Fault, InvalidInput, NotFound, ProviderUnavailable
+from app.payments import PaymentServices
 from app.payments.event import ReceivedEvent, tells_of_a_payment
-from app.payments.model import Charge, ProviderUnavailable
+from app.payments.model import Charge
 from app.payments.settle import WAITING, settle
-from app.shop import Shop
 
 log = structlog.get_logger()
 
@@ -41,58 +41,58 @@ class _End(NamedTuple):
     detail: str
 
 
-def receive(shop: Shop, provider: str, headers: Mapping[str, str], body: bytes) -> None:
+def receive(services: PaymentServices, provider: str, headers: Mapping[str, str], body: bytes) -> None:
     """Stores the event that a call of the provider's webhook tells of, once, durably.
 
     Raises NotFound for another provider than ours, BadSignature, InvalidInput for a signed body that is no
     event, DatabaseUnavailable.
     """
-    if provider != shop.payments.name:
+    if provider != services.provider.name:
         raise NotFound("There is no such payment provider here.")
     try:
-        told = shop.payments.event(headers, body)
+        told = services.provider.event(headers, body)
         # Half a surrogate pair is no text that could be stored.
         "".join(filter(None, told)).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidInput(Fault("", "is no event of the provider")) from error
-    event = ReceivedEvent(id=f"{provider}:{told.id}", type=told.type, receivedAt=shop.clock(), attempts=0)
+    event = ReceivedEvent(id=f"{provider}:{told.id}", type=told.type, receivedAt=services.clock(), attempts=0)
     if told.order_id is not None:
         event["orderId"] = told.order_id
     if told.reference is not None:
         event["reference"] = told.reference
-    is_new = shop.payment_events.record(event)
-    shop.metrics.count("payment_events_total", "received" if is_new else "repeated")
+    is_new = services.events.record(event)
+    services.metrics.count("payment_events_total", "received" if is_new else "repeated")
     if is_new:
         log.info("payment event", event_id=event["id"], type=event["type"])
 
 
-def events_due(shop: Shop) -> list[str]:
+def events_due(services: PaymentServices) -> list[str]:
     """The ids of the events to be worked on now."""
-    return shop.payment_events.due(shop.clock(), BATCH)
+    return services.events.due(services.clock(), BATCH)
 
 
-def take_in(shop: Shop, event_ids: Sequence[str]) -> None:
+def take_in(services: PaymentServices, event_ids: Sequence[str]) -> None:
     """Works on those of the events that are due; what cannot be ended now is tried again later.
 
     Raises DatabaseUnavailable.
     """
-    each_apart(event_ids, partial(_take_in, shop), _failed)
+    each_apart(event_ids, partial(_take_in, services), _failed)
 
 
-def purge_events(shop: Shop) -> int:
+def purge_events(services: PaymentServices) -> int:
     """Removes the events that ended longer ago than the retention; says how many."""
     purged = 0
-    limit = shop.clock() - timedelta(days=shop.settings.retention_days)
-    while event_ids := shop.payment_events.ended_before(limit, BATCH):
-        shop.payment_events.purge(event_ids)
+    limit = services.clock() - timedelta(days=services.retention_days)
+    while event_ids := services.events.ended_before(limit, BATCH):
+        services.events.purge(event_ids)
         purged += len(event_ids)
     return purged
 
 
-def _take_in(shop: Shop, event_id: str) -> None:
-    now = shop.clock()
-    if event := shop.payment_events.claim(event_id, now, now + _CLAIM):
-        _note(shop, event, _worked_on(shop, event))
+def _take_in(services: PaymentServices, event_id: str) -> None:
+    now = services.clock()
+    if event := services.events.claim(event_id, now, now + _CLAIM):
+        _note(services, event, _worked_on(services, event))
 
 
 def _failed(event_id: str, error: Exception) -> None:
@@ -100,18 +100,18 @@ def _failed(event_id: str, error: Exception) -> None:
     log.error("payment event failed", event_id=event_id, exc_info=error)
 
 
-def _worked_on(shop: Shop, event: ReceivedEvent) -> _End:
+def _worked_on(services: PaymentServices, event: ReceivedEvent) -> _End:
     if not tells_of_a_payment(event):
         return _End("ignored", "it tells of no payment of ours")
-    late = shop.clock() - event["receivedAt"] > _PATIENCE
+    late = services.clock() - event["receivedAt"] > _PATIENCE
     try:
-        order_id = event.get("orderId") or _order_of(shop, event)
+        order_id = event.get("orderId") or _order_of(services, event)
         possible = _ORDER_ID.fullmatch(order_id) is not None
-        orders = shop.orders.load([order_id]) if possible else []
+        orders = services.orders.store.load([order_id]) if possible else []
         if not orders:
             hopeless = late or (order_id and not possible)
             return _End("orphaned" if hopeless else WAITING, "there is no such order")
-        outcome = settle(shop, orders[0], event.get("reference"))
+        outcome = settle(services, orders[0], event.get("reference"))
     except ProviderUnavailable:
         return _End(WAITING, "the provider cannot be asked now")
     except DatabaseUnavailable:
@@ -122,19 +122,19 @@ def _worked_on(shop: Shop, event: ReceivedEvent) -> _End:
     return _End(WAITING if outcome == WAITING and not late else "done", outcome)
 
 
-def _order_of(shop: Shop, event: ReceivedEvent) -> str:
+def _order_of(services: PaymentServices, event: ReceivedEvent) -> str:
     """The order's id as the provider has it on its books; empty where it has none."""
-    found = shop.payments.find(Charge("", 0, "", None, event["receivedAt"], event["reference"]))
+    found = services.provider.find(Charge("", 0, "", None, event["receivedAt"], event["reference"]))
     return found.order_id if found else ""
 
 
-def _note(shop: Shop, event: ReceivedEvent, end: _End) -> None:
-    now = shop.clock()
-    shop.metrics.count("payment_events_total", end.status)
+def _note(services: PaymentServices, event: ReceivedEvent, end: _End) -> None:
+    now = services.clock()
+    services.metrics.count("payment_events_total", end.status)
     if end.status == WAITING:
         wait = backoff(event["attempts"], longest=_LONGEST_WAIT)
-        shop.payment_events.postpone(event["id"], now + wait, end.detail)
+        services.events.postpone(event["id"], now + wait, end.detail)
         return
-    shop.payment_events.close(event["id"], end.status, now, end.detail)
+    services.events.close(event["id"], end.status, now, end.detail)
     if end.status == "orphaned":
         log.error("payment event is about no order", event_id=event["id"], order_id=event.get("orderId"))

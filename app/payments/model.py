@@ -113,7 +113,3 @@ class PaymentProvider(Protocol):
 
         Raises BadSignature, ValueError for a signed body that is no event.
         """
-
-
-class ProviderUnavailable(Exception):
-    """The provider cannot be asked now."""

@@ -11,7 +11,7 @@ from app.http.authentication import require_json_accepted
 from app.http.json_body import read_bytes
 from app.http.parsing import Blueprint
 from app.http.problems import Problem
-from app.http.request_context import shop
+from app.http.request_context import services
 from app.http.route_metadata import OPEN, declares
 from app.orders.answer_schemas import Answer
 from app.payments.events import receive
@@ -40,7 +40,7 @@ def take_in_payment_event(provider: str) -> Response:
     provider's id for it, and worked on after the answer.
     """
     try:
-        receive(shop(), provider, dict(request.headers), read_bytes(request))
+        receive(services().payments, provider, dict(request.headers), read_bytes(request))
     except BadSignature as error:
         raise Problem("bad_signature", "The signature is missing, wrong, or too old.") from error
     return answer({"received": True}, HTTPStatus.ACCEPTED)

@@ -17,9 +17,9 @@ from app.orders.refunds import next_id, reserved
 from app.orders.saving import save
 from app.orders.service import cancellation
 from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID
+from app.payments import PaymentServices
 from app.payments.model import Outcome, Outcomes, ProviderPayment, Repayment
 from app.payments.steps import charge
-from app.shop import Shop
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class _Remedy(NamedTuple):
     command: str | None = None
 
 
-def settle(shop: Shop, order: Order, reference: str | None = None) -> str:
+def settle(services: PaymentServices, order: Order, reference: str | None = None) -> str:
     """What was done about an order's payment; AGREED, WAITING or LEFT where there was nothing to do.
 
     `reference` is the provider's name for the payment, where the order does not know it yet. An order whose
@@ -60,15 +60,15 @@ def settle(shop: Shop, order: Order, reference: str | None = None) -> str:
     """
     done: list[str] = []
     for _ in range(_ROUNDS):
-        order = _owed_done(shop, order)
+        order = _owed_done(services, order)
         asked = charge(order)
-        found = shop.payments.find(asked._replace(reference=asked.reference or reference))
+        found = services.provider.find(asked._replace(reference=asked.reference or reference))
         if found is None:
             return AGREED if order["payment"]["status"] in ("pending", *_CLOSED) else LEFT
         if (found.amount, found.currency) != (order["totalAmount"], order["currency"]):
             log.error("payment is not what the order asks", reference=found.reference, **about(order))
             return LEFT
-        if order["payment"]["status"] in _CLOSED and (closing := _closing(shop, order, found)):
+        if order["payment"]["status"] in _CLOSED and (closing := _closing(services, order, found)):
             if closing in (WAITING, LEFT):
                 return closing
             log.warning("late payment undone", what=closing, **about(order))
@@ -78,42 +78,44 @@ def settle(shop: Shop, order: Order, reference: str | None = None) -> str:
         if remedy is None:
             return WAITING if _waits(order, found) else ", ".join(done) or AGREED
         try:
-            beaten = save(shop, {order["id"]: changes}, {order["id"]: order}, None, ACTOR, remedy.command)
+            beaten = save(
+                services.orders, {order["id"]: changes}, {order["id"]: order}, None, ACTOR, remedy.command
+            )
         except HistoryFull:
             log.error("history has no room for the refund", **about(order))
             return LEFT
         if not beaten:
             done.append(remedy.name)
-        order = _as_it_is_now(shop, order)
+        order = _as_it_is_now(services, order)
     return WAITING
 
 
-def _owed_done(shop: Shop, order: Order) -> Order:
+def _owed_done(services: PaymentServices, order: Order) -> Order:
     """The order after the steps that move money, as far as they are due."""
     for step in _STEPS:
         if step.is_due(order):
-            perform(shop, step, [order["id"]])
-            order = _as_it_is_now(shop, order)
+            perform(services.orders, step, [order["id"]])
+            order = _as_it_is_now(services, order)
     return order
 
 
-def _as_it_is_now(shop: Shop, order: Order) -> Order:
+def _as_it_is_now(services: PaymentServices, order: Order) -> Order:
     """An order that was purged meanwhile stays as it was: nothing can be written to it any more."""
-    return next(iter(shop.orders.load([order["id"]])), order)
+    return next(iter(services.orders.store.load([order["id"]])), order)
 
 
-def _closing(shop: Shop, order: Order, found: ProviderPayment) -> str | None:
+def _closing(services: PaymentServices, order: Order, found: ProviderPayment) -> str | None:
     """Undoes a payment that is open or taken at the provider though the order has ended without it."""
     asked = charge(order)._replace(reference=found.reference)
     if found.status in ("authorized", "requires_action"):
-        outcome = _outcome(shop.payments.void([asked]), order["id"])
+        outcome = _outcome(services.provider.void([asked]), order["id"])
         return WAITING if outcome.status == "try_again" else "voided"
     rest = found.captured - found.refunded
     if not rest:
         return None
     # Two that find the same asked back make one refund of it.
     refund_id = f"{order['id']}-late-{found.refunded}"
-    outcome = _outcome(shop.payments.refund([Repayment(asked, refund_id, 1, rest)]), refund_id)
+    outcome = _outcome(services.provider.refund([Repayment(asked, refund_id, 1, rest)]), refund_id)
     if outcome.status == "failed":
         log.error("late payment cannot be given back", code=outcome.code, **about(order))
         return LEFT

@@ -9,29 +9,29 @@ from app.orders.refunds import is_pending, next_id
 from app.orders.saving import save, try_later
 from app.orders.service import cancellation
 from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID, Step
+from app.payments import PaymentServices
 from app.payments.model import Charge, Outcome, Outcomes, Repayment
-from app.shop import Shop
 
 # The changes that an outcome makes of an order; none where it says nothing new.
 Changes = Callable[[Order, Outcome], list[Change]]
 
 
-def authorize(shop: Shop, due: list[Order]) -> list[str]:
+def authorize(services: PaymentServices, due: list[Order]) -> list[str]:
     """Reserves the money."""
-    return _settle(shop, AUTHORIZE, due, shop.payments.authorize(_charges(due)), _AUTHORIZATION)
+    return _settle(services, AUTHORIZE, due, services.provider.authorize(_charges(due)), _AUTHORIZATION)
 
 
-def capture(shop: Shop, due: list[Order]) -> list[str]:
+def capture(services: PaymentServices, due: list[Order]) -> list[str]:
     """Takes the money."""
-    return _settle(shop, CAPTURE, due, shop.payments.capture(_charges(due)), _CAPTURE)
+    return _settle(services, CAPTURE, due, services.provider.capture(_charges(due)), _CAPTURE)
 
 
-def void(shop: Shop, due: list[Order]) -> list[str]:
+def void(services: PaymentServices, due: list[Order]) -> list[str]:
     """Lets the money go that was reserved for an order that has ended."""
-    return _settle(shop, VOID, due, shop.payments.void(_charges(due)), _VOID)
+    return _settle(services, VOID, due, services.provider.void(_charges(due)), _VOID)
 
 
-def refund(shop: Shop, due: list[Order]) -> list[str]:
+def refund(services: PaymentServices, due: list[Order]) -> list[str]:
     """Gives back what refunds ask for, all those of an order that come to their end together in one write."""
     asked = {
         refund["id"]: (order, Repayment(charge(order), refund["id"], refund["attempt"], refund["amount"]))
@@ -40,7 +40,7 @@ def refund(shop: Shop, due: list[Order]) -> list[str]:
         if is_pending(refund)
     }
     moved: list[str] = []
-    for outcomes in shop.payments.refund([repayment for _, repayment in asked.values()]):
+    for outcomes in services.provider.refund([repayment for _, repayment in asked.values()]):
         ended: dict[str, list[tuple[Repayment, Outcome]]] = defaultdict(list)
         unknown: dict[str, Order] = {}
         for refund_id, outcome in outcomes.items():
@@ -50,8 +50,10 @@ def refund(shop: Shop, due: list[Order]) -> list[str]:
             else:
                 unknown[order["id"]] = order
         orders = {order["id"]: order for order in due if order["id"] in ended}
-        moved += save(shop, {key: repaid(orders[key], ends) for key, ends in ended.items()}, orders)
-        try_later(shop, REFUND.name, list(unknown.values()))
+        moved += save(
+            services.orders, {key: repaid(orders[key], ends) for key, ends in ended.items()}, orders
+        )
+        try_later(services.orders, REFUND.name, list(unknown.values()))
     return moved
 
 
@@ -90,7 +92,7 @@ def _charges(orders: Sequence[Order]) -> list[Charge]:
 
 
 def _settle(
-    shop: Shop, step: Step, due: list[Order], groups: Outcomes, table: dict[str, Changes]
+    services: PaymentServices, step: Step, due: list[Order], groups: Outcomes, table: dict[str, Changes]
 ) -> list[str]:
     """Turns each outcome into the changes that the table names for it; what is not in it is tried again."""
     orders = {order["id"]: order for order in due}
@@ -101,8 +103,12 @@ def _settle(
             for order_id, outcome in outcomes.items()
             if outcome.status in table
         }
-        try_later(shop, step.name, [orders[order_id] for order_id in outcomes if not changes.get(order_id)])
-        moved += save(shop, {order_id: made for order_id, made in changes.items() if made}, orders)
+        try_later(
+            services.orders,
+            step.name,
+            [orders[order_id] for order_id in outcomes if not changes.get(order_id)],
+        )
+        moved += save(services.orders, {order_id: made for order_id, made in changes.items() if made}, orders)
     return moved
 
 
@@ -169,3 +175,6 @@ _CAPTURE: dict[str, Changes] = {
     "declined": _authorization_lost,
 }
 _VOID: dict[str, Changes] = {"voided": _voided, "declined": _voided, "captured": _captured_before}
+
+# What each step does for the orders that it is due for.
+EFFECTS = {AUTHORIZE: authorize, CAPTURE: capture, VOID: void, REFUND: refund}

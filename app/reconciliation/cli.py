@@ -8,8 +8,8 @@ import click
 from flask.cli import with_appcontext
 
 from app.clock import to_text
-from app.console import OperatorCommand, echo_columns, plain, progress_bar, shop
-from app.payments.model import ProviderUnavailable
+from app.console import OperatorCommand, echo_columns, plain, progress_bar, services
+from app.errors import ProviderUnavailable
 from app.reconciliation import run as reconciling
 from app.reconciliation.kinds import KINDS, SCOPES, Noted, Report
 from app.setting_parsers import duration
@@ -51,21 +51,23 @@ def _since(_context: click.Context, _option: click.Parameter, text: str | None) 
 def reconcile(ctx: click.Context, scope: str | None, repair: bool, since: datetime | None) -> None:
     """Compare orders, money and stock, or one of them; exit with 1 if any difference is left."""
     scopes = [one for one in SCOPES if scope in (None, one)]
-    report = reconciling.begin(shop(), scopes, since=since, repair=repair)
+    report = reconciling.begin(services().reconciliation, scopes, since=since, repair=repair)
     try:
         _work(report)
     except (KeyboardInterrupt, ProviderUnavailable) as cut:
         reason = str(cut) or "It was interrupted."
-        reconciling.break_off(shop(), report["id"], reason)
+        reconciling.break_off(services().reconciliation, report["id"], reason)
         raise BrokenOff(f"{reason} Report {report['id']} says how far it came.") from None
-    ctx.exit(1 if _tell(reconciling.get_report(shop(), report["id"])) else 0)
+    ctx.exit(1 if _tell(reconciling.get_report(services().reconciliation, report["id"])) else 0)
 
 
 def _work(report: Report) -> None:
-    total = reconciling.orders_to_check(shop(), report)
+    total = reconciling.orders_to_check(services().reconciliation, report)
     with progress_bar("orders") as progress:
-        while not reconciling.advance(shop(), report["id"], _SLICE):
-            checked = reconciling.get_report(shop(), report["id"])["checked"].get("orders", 0)
+        while not reconciling.advance(services().reconciliation, report["id"], _SLICE):
+            checked = reconciling.get_report(services().reconciliation, report["id"])["checked"].get(
+                "orders", 0
+            )
             progress(min(checked, total), max(total, 1))
             time.sleep(_REST)
 
@@ -76,7 +78,7 @@ def _tell(report: Report) -> int:
     found = sum(report["found"].values())
     after = None
     while True:
-        page = reconciling.list_differences(shop(), report["id"], _PAGE, after)
+        page = reconciling.list_differences(services().reconciliation, report["id"], _PAGE, after)
         if page.items:
             echo_columns([_row(difference) for difference in page.items])
         after = page.next

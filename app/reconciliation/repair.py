@@ -7,64 +7,66 @@ from app.orders.model import CAPTURED, Change, Order, advance, refundable
 from app.orders.refunds import next_id
 from app.orders.service import cancellation
 from app.payments.settle import LEFT, settle
+from app.reconciliation import ReconciliationServices
 from app.reconciliation.kinds import Noted
 from app.reconciliation.records import ADOPTED_BY
-from app.shop import Shop
 from app.webhooks.delivery import record_deliveries
 
 ACTOR = "reconciliation"
 
 
-def _settle_payment(shop: Shop, noted: Noted, order: Order) -> bool:
-    return settle(shop, order, noted["ids"].get("reference")) != LEFT
+def _settle_payment(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+    return settle(services.payments, order, noted["ids"].get("reference")) != LEFT
 
 
-def _give_rest_back(shop: Shop, noted: Noted, order: Order) -> bool:
+def _give_rest_back(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
     if order["payment"]["status"] not in CAPTURED:
-        return _settle_payment(shop, noted, order)
+        return _settle_payment(services, noted, order)
     asked = {
         "refundId": next_id(order["id"], order.get("refunds", ())),
         "amount": refundable(order),
         "reason": "The order was cancelled.",
     }
-    return _append(shop, order, [Change("refund.requested", asked)])
+    return _append(services, order, [Change("refund.requested", asked)])
 
 
-def _make_due(shop: Shop, noted: Noted, order: Order) -> bool:
-    shop.duties.make_due(order["id"], shop.clock())
+def _make_due(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+    services.orders.due_work.make_due(order["id"], services.clock())
     return True
 
 
-def _expire(shop: Shop, noted: Noted, order: Order) -> bool:
-    return _append(shop, order, cancellation(order, "expired"))
+def _expire(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+    return _append(services, order, cancellation(order, "expired"))
 
 
-def _announce_from_the_start(shop: Shop, noted: Noted, order: Order) -> bool:
+def _announce_from_the_start(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
     adopted = sum(event["actor"] == ADOPTED_BY for event in order["events"])
-    return shop.duties.announce_again(order, adopted, shop.clock())
+    return services.orders.due_work.announce_again(order, adopted, services.clock())
 
 
-def _announce_missing(shop: Shop, noted: Noted, order: Order) -> bool:
-    return shop.duties.announce_again(order, noted["ids"]["sequence"] - 1, shop.clock())
+def _announce_missing(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+    return services.orders.due_work.announce_again(order, noted["ids"]["sequence"] - 1, services.clock())
 
 
-def _record_delivery(shop: Shop, noted: Noted, order: Order) -> bool:
+def _record_delivery(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
     event = order["events"][noted["ids"]["sequence"] - 1]
-    return noted["ids"]["endpointId"] in record_deliveries(shop, [(order, event)])
+    return noted["ids"]["endpointId"] in record_deliveries(services.webhooks, [(order, event)])
 
 
-def _feed_rest(shop: Shop, noted: Noted, order: Order) -> bool:
+def _feed_rest(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
     rest = order["events"][noted["ids"]["sequence"] - 1 :]
-    shop.feed.append([Entry(order["id"], event["sequence"], event["type"]) for event in rest])
+    services.feed.append([Entry(order["id"], event["sequence"], event["type"]) for event in rest])
     return True
 
 
-def _append(shop: Shop, order: Order, changes: Sequence[Change]) -> bool:
-    return shop.orders.append(order, advance(order, shop.clock(), ACTOR, changes), shop.due_by())
+def _append(services: ReconciliationServices, order: Order, changes: Sequence[Change]) -> bool:
+    return services.orders.store.append(
+        order, advance(order, services.clock(), ACTOR, changes), services.orders.due_by()
+    )
 
 
 # By the kind of the difference; each says whether it is done.
-REPAIRS: dict[str, Callable[[Shop, Noted, Order], bool]] = {
+REPAIRS: dict[str, Callable[[ReconciliationServices, Noted, Order], bool]] = {
     "payment_ahead": _settle_payment,
     "authorization_lost": _settle_payment,
     "authorization_open": _settle_payment,

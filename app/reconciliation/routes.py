@@ -9,7 +9,7 @@ from app.clock import to_text
 from app.http.authentication import require_json_accepted
 from app.http.paging import LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
-from app.http.request_context import shop
+from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.orders.routes import NEXT
 from app.orders.schemas import PageQuery
@@ -39,7 +39,9 @@ blueprint.before_request(require_json_accepted)
 @declares(SCOPE, "bad_cursor")
 def list_reports(query: dict[str, Any]) -> Response:
     """List reconciliations, newest first"""
-    page = reconciling.list_reports(shop(), query["limit"], after(query.get("cursor"), LIKE_AN_ORDER))
+    page = reconciling.list_reports(
+        services().reconciliation, query["limit"], after(query.get("cursor"), LIKE_AN_ORDER)
+    )
     return listing("reconciliations", [_report(report) for report in page.items], page.next)
 
 
@@ -57,9 +59,9 @@ def show_report(query: dict[str, Any], report_id: str) -> Response:
 
     `limit` and `cursor` page the differences.
     """
-    report = reconciling.get_report(shop(), report_id)
+    report = reconciling.get_report(services().reconciliation, report_id)
     behind = after(query.get("cursor"), _LIKE_A_DIFFERENCE)
-    page = reconciling.list_differences(shop(), report["id"], query["limit"], behind)
+    page = reconciling.list_differences(services().reconciliation, report["id"], query["limit"], behind)
     shown = [_difference(difference) for difference in page.items]
     return listing("differences", shown, page.next, **_report(report))
 

@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 import structlog
 
 from app.clock import id_at, new_id
-from app.errors import NotFound
+from app.errors import NotFound, ProviderUnavailable
 from app.orders.service import Page, page_of
-from app.payments.model import ProviderUnavailable
-from app.reconciliation import audit_payments, audit_stock
+from app.reconciliation import ReconciliationServices, audit_payments, audit_stock
 from app.reconciliation.candidates import judged, look_again
 from app.reconciliation.kinds import SCOPES, Difference, Report, Scope
 from app.reconciliation.store import Claimed, ClaimLost, Progress
-from app.shop import Shop
 
 log = structlog.get_logger()
 
@@ -56,77 +54,81 @@ class Done(NamedTuple):
 
 
 def begin(
-    shop: Shop, scopes: Sequence[Scope] = SCOPES, *, since: datetime | None = None, repair: bool = False
+    services: ReconciliationServices,
+    scopes: Sequence[Scope] = SCOPES,
+    *,
+    since: datetime | None = None,
+    repair: bool = False,
 ) -> Report:
     """A new reconciliation of the orders made since then, or of all; `advance` does the work."""
-    report = _report(shop, new_id(shop.clock()), scopes, since, repair=repair, scheduled=False)
-    shop.reconciliations.begin(report)
+    report = _report(services, new_id(services.clock()), scopes, since, repair=repair, scheduled=False)
+    services.reports.begin(report)
     return report
 
 
-def go_on(shop: Shop, seconds: float) -> None:
+def go_on(services: ReconciliationServices, seconds: float) -> None:
     """Begins what the schedule asks for, and does a slice of what is under way."""
-    running = shop.reconciliations.running()
+    running = services.reports.running()
     if not any(report["scheduled"] for report in running):
-        running += _begin_scheduled(shop)
+        running += _begin_scheduled(services)
     if running:
-        advance(shop, running[0]["id"], seconds)
+        advance(services, running[0]["id"], seconds)
 
 
-def advance(shop: Shop, report_id: str, seconds: float) -> bool:
+def advance(services: ReconciliationServices, report_id: str, seconds: float) -> bool:
     """Goes on with a reconciliation for about so long, unless somebody else does; whether it has ended.
 
     Raises ProviderUnavailable, DatabaseUnavailable: it can be gone on with later.
     """
-    now, deadline = shop.clock(), time.monotonic() + seconds
-    claimed = shop.reconciliations.claim(report_id, now, now + CLAIM)
+    now, deadline = services.clock(), time.monotonic() + seconds
+    claimed = services.reports.claim(report_id, now, now + CLAIM)
     if claimed is None:
-        return get_report(shop, report_id)["status"] != "running"
+        return get_report(services, report_id)["status"] != "running"
     try:
         while (stage := claimed.report["stage"]) != _END:
-            for done in _STAGES[stage](shop, claimed.report):
+            for done in _STAGES[stage](services, claimed.report):
                 following = stage if done.place is not None else _stage_after(stage, claimed.report["scopes"])
                 progress = Progress(following, done.place, Counter(done.checked), done.too_early)
-                shop.reconciliations.move(claimed, progress, shop.clock() + CLAIM)
+                services.reports.move(claimed, progress, services.clock() + CLAIM)
                 if done.can_stop and time.monotonic() > deadline:
-                    shop.reconciliations.release(claimed, shop.clock())
+                    services.reports.release(claimed, services.clock())
                     return False
-        _end(shop, claimed)
+        _end(services, claimed)
     except ClaimLost:
         return False
     except ProviderUnavailable:
-        shop.reconciliations.release(claimed, shop.clock() + PAUSE)
+        services.reports.release(claimed, services.clock() + PAUSE)
         raise
     return True
 
 
-def break_off(shop: Shop, report_id: str, reason: str) -> None:
+def break_off(services: ReconciliationServices, report_id: str, reason: str) -> None:
     """Ends a reconciliation that nobody is to go on with."""
-    shop.reconciliations.fail(report_id, shop.clock(), reason)
-    _put_away(shop)
+    services.reports.fail(report_id, services.clock(), reason)
+    _put_away(services)
 
 
-def get_report(shop: Shop, report_id: str) -> Report:
+def get_report(services: ReconciliationServices, report_id: str) -> Report:
     """A report. Raises NotFound."""
-    report = shop.reconciliations.get(report_id)
+    report = services.reports.get(report_id)
     if report is None:
         raise NotFound("There is no such reconciliation.")
     return report
 
 
-def list_reports(shop: Shop, limit: int, after: str | None) -> Page:
+def list_reports(services: ReconciliationServices, limit: int, after: str | None) -> Page:
     """A page of the reports, newest first."""
-    return page_of(shop.reconciliations.page(after, limit), limit, "id")
+    return page_of(services.reports.page(after, limit), limit, "id")
 
 
-def list_differences(shop: Shop, report_id: str, limit: int, after: str | None) -> Page:
+def list_differences(services: ReconciliationServices, report_id: str, limit: int, after: str | None) -> Page:
     """A page of what a reconciliation has found, by kind."""
-    return page_of(shop.reconciliations.differences(report_id, after, limit), limit, "id")
+    return page_of(services.reports.differences(report_id, after, limit), limit, "id")
 
 
-def orders_to_check(shop: Shop, report: Report) -> int:
+def orders_to_check(services: ReconciliationServices, report: Report) -> int:
     """How many orders the reconciliation goes through."""
-    return shop.audit.count(*first_and_last(report))
+    return services.audit.count(*first_and_last(report))
 
 
 def first_and_last(report: Report) -> tuple[str, str]:
@@ -136,22 +138,26 @@ def first_and_last(report: Report) -> tuple[str, str]:
     return f"{max(0, int(first, 16) - 1):024x}", id_at(report["startedAt"])
 
 
-def _begin_scheduled(shop: Shop) -> list[Report]:
+def _begin_scheduled(services: ReconciliationServices) -> list[Report]:
     """The reconciliation of the present stretch of time, where nobody has begun it yet."""
-    settings, now = shop.settings, shop.clock()
+    settings, now = services.settings, services.clock()
     begins = _EPOCH + (now - _EPOCH) // settings.reconcile_every * settings.reconcile_every
-    if shop.reconciliations.get(id_at(begins)):
+    if services.reports.get(id_at(begins)):
         return []
     since = now - settings.reconcile_window
-    report = _report(shop, id_at(begins), SCOPES, since, repair=settings.reconcile_repair, scheduled=True)
-    if not shop.reconciliations.begin(report):
+    report = _report(services, id_at(begins), SCOPES, since, repair=settings.reconcile_repair, scheduled=True)
+    if not services.reports.begin(report):
         return []
-    shop.reconciliations.forget_before(now - timedelta(days=max(1, settings.retention_days)))
+    services.reports.forget_before(now - timedelta(days=max(1, settings.retention_days)))
     return [report]
 
 
 def _report(
-    shop: Shop, report_id: str, scopes: Sequence[Scope], since: datetime | None, **how: bool
+    services: ReconciliationServices,
+    report_id: str,
+    scopes: Sequence[Scope],
+    since: datetime | None,
+    **how: bool,
 ) -> Report:
     asked = [scope for scope in SCOPES if scope in scopes]
     report = Report(
@@ -160,7 +166,7 @@ def _report(
         repair=how["repair"],
         scheduled=how["scheduled"],
         status="running",
-        startedAt=shop.clock(),
+        startedAt=services.clock(),
         checked={},
         unjudged=0,
         found={},
@@ -177,19 +183,19 @@ def _stage_after(stage: str | None, scopes: Sequence[Scope]) -> str:
     return [*following, _END][following.index(stage) + 1 if stage else 0]
 
 
-def _gather(shop: Shop, report: Report) -> Iterator[Done]:
+def _gather(services: ReconciliationServices, report: Report) -> Iterator[Done]:
     """Lays the provider's payments down by their orders.
 
     It can be gone on with at a time that is behind the first. Where they do not come oldest first, it cannot.
     """
     first, last = first_and_last(report)
     begin = newest = report.get("place") or max(_EPOCH, report.get("since", _EPOCH) - _SKEW)
-    listed, in_order = shop.payments.list_since(newest), True
+    listed, in_order = services.payments.provider.list_since(newest), True
     while batch := list(islice(listed, BATCH)):
         ours = [one for one in batch if _ORDER_ID.fullmatch(one.order_id)]
         strange = [one for one in batch if not _ORDER_ID.fullmatch(one.order_id)]
-        _suspect(shop, report, map(audit_payments.orphaned, filter(audit_payments.holds_money, strange)))
-        shop.audit.gather(report["id"], [one for one in ours if first < one.order_id <= last])
+        _suspect(services, report, map(audit_payments.orphaned, filter(audit_payments.holds_money, strange)))
+        services.audit.gather(report["id"], [one for one in ours if first < one.order_id <= last])
         times = [newest, *(one.at for one in batch)]
         in_order = in_order and times == sorted(times)
         newest = times[-1]
@@ -198,22 +204,22 @@ def _gather(shop: Shop, report: Report) -> Iterator[Done]:
     yield Done(None)
 
 
-def _levels(shop: Shop, report: Report) -> Iterator[Done]:
+def _levels(services: ReconciliationServices, report: Report) -> Iterator[Done]:
     after = report.get("place") or ""
     while after is not None:
-        found = shop.audit.levels(after, PRODUCTS)
-        _suspect(shop, report, audit_stock.of_levels(found.levels, found.sums))
+        found = services.audit.levels(after, PRODUCTS)
+        _suspect(services, report, audit_stock.of_levels(found.levels, found.sums))
         after = found.last
         yield Done(after, {"products": len(found.levels)})
 
 
-def _orders(shop: Shop, report: Report) -> Iterator[Done]:
+def _orders(services: ReconciliationServices, report: Report) -> Iterator[Done]:
     first, last = first_and_last(report)
     after = report.get("place") or first
     while after < last:
-        dossiers, after = shop.audit.stretch(after, last, BATCH, report["scopes"], report["id"])
-        found = judged(shop, dossiers, report["scopes"])
-        _suspect(shop, report, found.differences)
+        dossiers, after = services.audit.stretch(after, last, BATCH, report["scopes"], report["id"])
+        found = judged(services, dossiers, report["scopes"])
+        _suspect(services, report, found.differences)
         checked = {
             "orders": sum(dossier.order is not None for dossier in dossiers),
             "payments": sum(len(dossier.payments) for dossier in dossiers),
@@ -223,18 +229,18 @@ def _orders(shop: Shop, report: Report) -> Iterator[Done]:
         yield Done(None)
 
 
-def _second_look(shop: Shop, report: Report) -> Iterator[Done]:
-    while suspected := shop.reconciliations.suspected(report["id"], SUSPECTS):
+def _second_look(services: ReconciliationServices, report: Report) -> Iterator[Done]:
+    while suspected := services.reports.suspected(report["id"], SUSPECTS):
         if not report.get("place"):
             time.sleep(GRACE)
-        look_again(shop, report, suspected)
+        look_again(services, report, suspected)
         yield Done("begun")
     yield Done(None)
 
 
 _END = "end"
 # The stages in their order, and the scopes that each is for.
-_STAGES: dict[str, Callable[[Shop, Report], Iterator[Done]]] = {
+_STAGES: dict[str, Callable[[ReconciliationServices, Report], Iterator[Done]]] = {
     "payments": _gather,
     "levels": _levels,
     "orders": _orders,
@@ -248,9 +254,9 @@ _WANTED: dict[str, frozenset[str]] = {
 }
 
 
-def _end(shop: Shop, claimed: Claimed) -> None:
-    shop.reconciliations.end(claimed, shop.clock())
-    _put_away(shop)
+def _end(services: ReconciliationServices, claimed: Claimed) -> None:
+    services.reports.end(claimed, services.clock())
+    _put_away(services)
     report = claimed.report
     tell = log.warning if report["found"] else log.info
     tell(
@@ -262,11 +268,11 @@ def _end(shop: Shop, claimed: Claimed) -> None:
     )
 
 
-def _put_away(shop: Shop) -> None:
-    laid_down = shop.audit.laid_down()
-    running = {report["id"] for report in shop.reconciliations.running()}
-    shop.audit.put_away(laid_down - running)
+def _put_away(services: ReconciliationServices) -> None:
+    laid_down = services.audit.laid_down()
+    running = {report["id"] for report in services.reports.running()}
+    services.audit.put_away(laid_down - running)
 
 
-def _suspect(shop: Shop, report: Report, differences: Iterable[Difference]) -> None:
-    shop.reconciliations.suspect(report["id"], differences, shop.clock())
+def _suspect(services: ReconciliationServices, report: Report, differences: Iterable[Difference]) -> None:
+    services.reports.suspect(report["id"], differences, services.clock())

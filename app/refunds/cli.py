@@ -3,7 +3,7 @@
 import click
 
 from app import money
-from app.console import OperatorGroup, plain, shop
+from app.console import OperatorGroup, plain, services
 from app.errors import NotFound, OrderServiceError, RefundNotFailed
 from app.refunds.service import failed_refunds, retry_refund
 
@@ -23,7 +23,7 @@ def retry(ctx: click.Context, order_id: str, refund_id: str | None) -> None:
         _retry(order_id, refund_id)
         return
     try:
-        failed = failed_refunds(shop(), order_id)
+        failed = failed_refunds(services().orders, order_id)
     except NotFound:
         raise NotFound(f"There is no order {plain(order_id)}.") from None
     if not failed:
@@ -39,6 +39,6 @@ def retry(ctx: click.Context, order_id: str, refund_id: str | None) -> None:
 
 
 def _retry(order_id: str, refund_id: str) -> None:
-    asked = retry_refund(shop(), order_id, refund_id, actor=ACTOR)
+    asked = retry_refund(services().orders, order_id, refund_id, actor=ACTOR)
     amount = money.to_text(asked.refund["amount"], asked.order["currency"])
     click.echo(f"{asked.refund['id']}  {amount} {asked.order['currency']}  attempt {asked.refund['attempt']}")

@@ -9,7 +9,7 @@ from app.http.answers import answer
 from app.http.authentication import require_json_accepted
 from app.http.json_body import digest
 from app.http.parsing import Blueprint
-from app.http.request_context import caller, shop
+from app.http.request_context import caller, services
 from app.http.route_metadata import declares
 from app.orders import public as representation
 from app.orders import service as ordering
@@ -48,7 +48,7 @@ def ask_refund(draft: Any, order_id: str) -> Response:
     """
     key = headers.idempotency_key(required=False)
     asked = refunding.ask_refund(
-        shop(), order_id, draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
+        services().orders, order_id, draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
     )
     told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{asked.refund['id']}"}
     if asked.replayed:
@@ -61,7 +61,7 @@ def ask_refund(draft: Any, order_id: str) -> Response:
 @declares("orders:read", "not_found", "order_unreadable")
 def list_refunds(order_id: str) -> Response:
     """List an order's refunds, oldest first"""
-    order = ordering.get_order(shop(), order_id)
+    order = ordering.get_order(services().orders, order_id)
     with reading(order_id):
         shown = [representation.refund(refund, order) for refund in order.get("refunds", ())]
     return answer({"refunds": shown})
@@ -72,7 +72,7 @@ def list_refunds(order_id: str) -> Response:
 @declares("orders:read", "not_found", "order_unreadable")
 def show_refund(order_id: str, refund_id: str) -> Response:
     """Show a refund"""
-    return _shown(refunding.get_refund(shop(), order_id, refund_id))
+    return _shown(refunding.get_refund(services().orders, order_id, refund_id))
 
 
 @blueprint.post("/orders/<order_id>/refunds/<refund_id>/retry")
@@ -89,7 +89,7 @@ def show_refund(order_id: str, refund_id: str) -> Response:
 )
 def retry_refund(order_id: str, refund_id: str) -> Response:
     """Try a failed refund again"""
-    return _shown(refunding.retry_refund(shop(), order_id, refund_id, actor=caller()), 202)
+    return _shown(refunding.retry_refund(services().orders, order_id, refund_id, actor=caller()), 202)
 
 
 def _shown(asked: refunding.Asked, status: int = 200, told: dict[str, str] | None = None) -> Response:

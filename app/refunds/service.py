@@ -16,12 +16,12 @@ from app.errors import (
     TooManyRetries,
 )
 from app.money import to_minor
+from app.orders import OrderServices
 from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
 from app.orders.model import CAPTURED, Change, Order, advance, fold, quantities, refundable
 from app.orders.refunds import Refund, RefundLine, next_id, returned
 from app.orders.service import found, get_order, history
 from app.orders.store import RefundKey
-from app.shop import Shop
 
 
 class RefundDraft(TypedDict):
@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 
 
 def ask_refund(
-    shop: Shop, order_id: str, draft: RefundDraft, *, actor: str, key: str | None, digest: str
+    services: OrderServices, order_id: str, draft: RefundDraft, *, actor: str, key: str | None, digest: str
 ) -> Asked:
     """Asks for captured money back; it is reserved at once and given back in the background.
 
@@ -52,26 +52,26 @@ def ask_refund(
     IdempotencyKeyReused, HistoryFull.
     """
     while True:
-        order = found(shop.orders.with_tail(order_id))
+        order = found(services.store.with_tail(order_id))
         # In this order: a key that comes in between makes the order move on, and the change fail.
-        if key and (earlier := shop.orders.refund_under_key(order["id"], actor, key)):
-            return _replay(shop, earlier, digest, order["id"])
+        if key and (earlier := services.store.refund_under_key(order["id"], actor, key)):
+            return _replay(services, earlier, digest, order["id"])
         told = _checked(order, draft)
         asked = Change("refund.requested", {"refundId": next_id(order["id"], _refunds(order)), **told})
-        after = advance(order, shop.clock(), actor, [asked], "refund")
+        after = advance(order, services.clock(), actor, [asked], "refund")
         refund = after["refunds"][-1]
         under = RefundKey(actor, key, digest, refund["id"]) if key else None
-        if shop.orders.append(order, after, shop.due_by(), under):
+        if services.store.append(order, after, services.due_by(), under):
             return Asked(after, refund)
 
 
-def get_refund(shop: Shop, order_id: str, refund_id: str) -> Asked:
+def get_refund(services: OrderServices, order_id: str, refund_id: str) -> Asked:
     """A refund of an order as it is now. Raises NotFound."""
-    order = get_order(shop, order_id)
+    order = get_order(services, order_id)
     return Asked(order, _refund(order, refund_id))
 
 
-def retry_refund(shop: Shop, order_id: str, refund_id: str, *, actor: str) -> Asked:
+def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, actor: str) -> Asked:
     """Asks once more for a refund that has failed, of a deleted order too: the money is owed all the same.
 
     It must fit into what is left; of a cancelled order it gives back what is left. Raises NotFound,
@@ -79,7 +79,7 @@ def retry_refund(shop: Shop, order_id: str, refund_id: str, *, actor: str) -> As
     another.
     """
     while True:
-        order = found(shop.orders.with_tail(order_id, deleted=True))
+        order = found(services.store.with_tail(order_id, deleted=True))
         refund = _refund(order, refund_id)
         if refund["status"] != "failed":
             raise RefundNotFailed(f"The refund is {refund['status']}.")
@@ -95,14 +95,14 @@ def retry_refund(shop: Shop, order_id: str, refund_id: str, *, actor: str) -> As
             _require_left(order, refund["amount"])
         _require_goods(order, refund.get("products", ()))
         asked = Change("refund.retried", told)
-        after = advance(order, shop.clock(), actor, [asked], "retry")
-        if shop.orders.append(order, after, shop.due_by()):
+        after = advance(order, services.clock(), actor, [asked], "retry")
+        if services.store.append(order, after, services.due_by()):
             return Asked(after, _refund(after, refund_id))
 
 
-def failed_refunds(shop: Shop, order_id: str) -> list[Refund]:
+def failed_refunds(services: OrderServices, order_id: str) -> list[Refund]:
     """The failed refunds of an order, a deleted one too, the largest first. Raises NotFound."""
-    order = found(shop.orders.with_tail(order_id, deleted=True))
+    order = found(services.store.with_tail(order_id, deleted=True))
     failed = [refund for refund in _refunds(order) if refund["status"] == "failed"]
     return sorted(failed, key=lambda refund: refund["amount"], reverse=True)
 
@@ -176,11 +176,11 @@ def _require_goods(order: Order, lines: Sequence[RefundLine]) -> None:
         raise InvalidInput(*faults)
 
 
-def _replay(shop: Shop, earlier: RefundKey, digest: str, order_id: str) -> Asked:
+def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: str) -> Asked:
     """The refund as it was when it was asked for."""
     if earlier.digest != digest:
         raise IdempotencyKeyReused("The key was used before with another body.")
-    order = history(shop, order_id)
+    order = history(services, order_id)
     asked = next(
         event
         for event in order["events"]

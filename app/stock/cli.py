@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from app.console import OperatorGroup, plain, progress_bar, shop
+from app.console import OperatorGroup, plain, progress_bar, services
 from app.stock.file import read_stock
 from app.stock.load import load_levels
 
@@ -25,5 +25,5 @@ def load(file: Path) -> None:
     if read.faults:
         raise click.ClickException(f"{file}: {len(read.faults)} bad lines, nothing loaded")
     with progress_bar("stock") as progress:
-        load_levels(shop(), read.levels, progress)
+        load_levels(services().stock, read.levels, progress)
     click.echo(f"{len(read.levels)} levels loaded")

@@ -13,7 +13,7 @@ from app.http.answers import answer
 from app.http.authentication import require_json_accepted
 from app.http.paging import LIKE_A_PRODUCT, LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
-from app.http.request_context import shop
+from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.orders import answer_schemas
 from app.orders import public as representation
@@ -37,7 +37,7 @@ class ProductConverter(PathConverter):
 @declares("stock:write", "bad_cursor")
 def list_levels(query: dict[str, Any]) -> Response:
     """List stock levels by product id"""
-    page = stocking.list_levels(shop(), query["limit"], after(query.get("cursor"), LIKE_A_PRODUCT))
+    page = stocking.list_levels(services().stock, query["limit"], after(query.get("cursor"), LIKE_A_PRODUCT))
     return listing("levels", [representation.level(level) for level in page.items], page.next)
 
 
@@ -46,7 +46,7 @@ def list_levels(query: dict[str, Any]) -> Response:
 @declares("stock:write", "not_found")
 def show_level(product_id: str) -> Response:
     """Show the stock level of a product"""
-    return answer(representation.level(stocking.get_level(shop(), require_product_id(product_id))))
+    return answer(representation.level(stocking.get_level(services().stock, require_product_id(product_id))))
 
 
 @blueprint.put("/stock/<product:product_id>")
@@ -56,7 +56,7 @@ def show_level(product_id: str) -> Response:
 @declares("stock:write", "not_found", "stock_busy")
 def set_level(wanted: dict[str, Any], product_id: str) -> Response:
     """Set the stock level of a product, and track it from now on"""
-    level, created = stocking.set_level(shop(), require_product_id(product_id), wanted["onHand"])
+    level, created = stocking.set_level(services().stock, require_product_id(product_id), wanted["onHand"])
     return answer(representation.level(level), 201 if created else 200)
 
 
@@ -67,7 +67,7 @@ def set_level(wanted: dict[str, Any], product_id: str) -> Response:
 def adjust(wanted: dict[str, Any], product_id: str) -> Response:
     """Move the stock level of a product up or down"""
     level, movement = stocking.adjust(
-        shop(), require_product_id(product_id), wanted["quantity"], wanted["reason"]
+        services().stock, require_product_id(product_id), wanted["quantity"], wanted["reason"]
     )
     return answer({**representation.level(level), "movement": representation.movement(movement)}, 201)
 
@@ -79,6 +79,9 @@ def adjust(wanted: dict[str, Any], product_id: str) -> Response:
 def list_movements(query: dict[str, Any], product_id: str) -> Response:
     """List the movements of a product, newest first"""
     page = stocking.list_movements(
-        shop(), require_product_id(product_id), query["limit"], after(query.get("cursor"), LIKE_AN_ORDER)
+        services().stock,
+        require_product_id(product_id),
+        query["limit"],
+        after(query.get("cursor"), LIKE_AN_ORDER),
     )
     return listing("movements", [representation.movement(movement) for movement in page.items], page.next)

@@ -1,0 +1,33 @@
+"""Webhooks: public events, signed and sent to the endpoints that asked for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.clock import Clock
+    from app.observability.metrics import Metrics
+    from app.observability.tracing import Tracer
+    from app.orders import OrderServices
+    from app.webhooks.delivery_store import WebhookDeliveries
+    from app.webhooks.endpoint_store import WebhookEndpoints
+    from app.webhooks.sender import WebhookSender
+
+
+@dataclass(frozen=True)
+class WebhookServices:
+    """What webhooks need."""
+
+    orders: OrderServices
+    endpoints: WebhookEndpoints
+    deliveries: WebhookDeliveries
+    sender: WebhookSender
+    retention_days: int
+    clock: Clock
+    metrics: Metrics
+    tracer: Tracer
+
+    def of(self, owner: str) -> WebhookServices:
+        """The same for one caller, who sees no endpoints but their own."""
+        return replace(self, endpoints=self.endpoints.of(owner))

@@ -12,10 +12,11 @@ from app.apart import apart
 from app.clock import to_text
 from app.errors import OrderUnreadable
 from app.observability.tracing import about
+from app.orders import public
 from app.orders.history import as_of
 from app.orders.log import Event
 from app.orders.model import Order
-from app.shop import Shop
+from app.webhooks import WebhookServices
 from app.webhooks.model import (
     FULL,
     IDS,
@@ -40,9 +41,9 @@ _BATCH = 1_000
 GONE, UNREADABLE = "order_gone", "order_unreadable"
 
 
-def record_deliveries(shop: Shop, news: Sequence[tuple[Order, Event]]) -> list[str]:
+def record_deliveries(services: WebhookServices, news: Sequence[tuple[Order, Event]]) -> list[str]:
     """Records what endpoints are to be told of these public events; the ids of those endpoints."""
-    endpoints = apart(shop.webhook_endpoints.enabled(), _readable, _unreadable) if news else []
+    endpoints = apart(services.endpoints.enabled(), _readable, _unreadable) if news else []
     deliveries = [
         Delivery(
             id=delivery_id(order["id"], event["sequence"], endpoint["id"], event["at"]),
@@ -60,44 +61,44 @@ def record_deliveries(shop: Shop, news: Sequence[tuple[Order, Event]]) -> list[s
         for order, event in news
         if wants(endpoint, event["type"], event["at"])
     ]
-    shop.webhook_deliveries.record(deliveries)
+    services.deliveries.record(deliveries)
     return sorted({delivery["endpointId"] for delivery in deliveries})
 
 
-def endpoints_due(shop: Shop) -> list[str]:
+def endpoints_due(services: WebhookServices) -> list[str]:
     """The ids of the endpoints that have a delivery due."""
-    now, found = shop.clock(), list[str]()
-    while endpoint_id := shop.webhook_deliveries.due_endpoint(now, found[-1] if found else None):
+    now, found = services.clock(), list[str]()
+    while endpoint_id := services.deliveries.due_endpoint(now, found[-1] if found else None):
         found.append(endpoint_id)
     return found
 
 
-def purge_deliveries(shop: Shop) -> int:
+def purge_deliveries(services: WebhookServices) -> int:
     """Removes the deliveries that ended longer ago than the retention, a batch at a time; says how many."""
-    limit, removed = kept_since(shop.clock(), shop.settings.delivery_retention_days), 0
-    while batch := shop.webhook_deliveries.remove_ended(limit, _BATCH):
+    limit, removed = kept_since(services.clock(), services.retention_days), 0
+    while batch := services.deliveries.remove_ended(limit, _BATCH):
         removed += batch
     return removed
 
 
-def deliver_next(shop: Shop, endpoint_id: str) -> bool | None:
+def deliver_next(services: WebhookServices, endpoint_id: str) -> bool | None:
     """Attempts the endpoint's delivery that is due longest: False where the endpoint did not take it.
 
     None where none is due. A delivery whose order cannot be sent says nothing against the endpoint.
     """
-    endpoint, now = shop.webhook_endpoints.get(endpoint_id), shop.clock()
+    endpoint, now = services.endpoints.get(endpoint_id), services.clock()
     if endpoint is None:
-        shop.webhook_deliveries.forget(endpoint_id)
+        services.deliveries.forget(endpoint_id)
         return None
     if not endpoint["enabled"]:
-        shop.webhook_deliveries.give_up(endpoint_id, now, "endpoint_disabled")
+        services.deliveries.give_up(endpoint_id, now, "endpoint_disabled")
         return None
-    claimed = shop.webhook_deliveries.claim(endpoint_id, now, now + _CLAIM)
+    claimed = services.deliveries.claim(endpoint_id, now, now + _CLAIM)
     if claimed is None:
         return None
-    order, fault = _order(shop, claimed)
+    order, fault = _order(services, claimed)
     with bound_contextvars(**(about(order) if order else {})):
-        return _attempt(shop, endpoint, claimed, order, fault)
+        return _attempt(services, endpoint, claimed, order, fault)
 
 
 def _readable(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
@@ -112,10 +113,10 @@ def _unreadable(endpoint: Endpoint, error: Exception) -> None:
 
 
 def _attempt(
-    shop: Shop, endpoint: Endpoint, claimed: Delivery, order: Order | None, fault: str | None
+    services: WebhookServices, endpoint: Endpoint, claimed: Delivery, order: Order | None, fault: str | None
 ) -> bool:
-    now, began = shop.clock(), time.monotonic()
-    answer = Answer(None, fault) if fault else _send(shop, endpoint, claimed, order)
+    now, began = services.clock(), time.monotonic()
+    answer = Answer(None, fault) if fault else _send(services, endpoint, claimed, order)
     seconds = time.monotonic() - began
     attempt = Attempt(at=now, milliseconds=round(seconds * 1000))
     if answer.status_code is not None:
@@ -123,46 +124,48 @@ def _attempt(
     else:
         attempt["error"] = answer.error
     if fault == GONE:
-        shop.webhook_deliveries.close(claimed, attempt, "failed", GONE)
-        shop.metrics.count("deliveries_total", "webhook", "failed")
+        services.deliveries.close(claimed, attempt, "failed", GONE)
+        services.metrics.count("deliveries_total", "webhook", "failed")
         return True
-    outcome = _note(shop, endpoint, claimed, answer, attempt)
-    shop.metrics.time("webhook_duration_seconds", seconds=seconds)
-    shop.metrics.count("deliveries_total", "webhook", outcome)
+    outcome = _note(services, endpoint, claimed, answer, attempt)
+    services.metrics.time("webhook_duration_seconds", seconds=seconds)
+    services.metrics.count("deliveries_total", "webhook", outcome)
     return outcome == "sent" or answer.error == UNREADABLE
 
 
-def _order(shop: Shop, delivery: Delivery) -> tuple[Order | None, str | None]:
+def _order(services: WebhookServices, delivery: Delivery) -> tuple[Order | None, str | None]:
     """The order as it was at the event, None for a delivery about no order; and the fault that hides it."""
     if "orderId" not in delivery:
         return None, None
-    orders = shop.orders.load_with_logs([delivery["orderId"]])
+    orders = services.orders.store.load_with_logs([delivery["orderId"]])
     try:
         return (as_of(orders[0], delivery["sequence"]), None) if orders else (None, GONE)
     except OrderUnreadable:
         return None, UNREADABLE
 
 
-def _message(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> dict[str, Any]:
+def _message(
+    services: WebhookServices, endpoint: Endpoint, delivery: Delivery, order: Order | None
+) -> dict[str, Any]:
     """The body of the webhook: the order, or its id for an endpoint that may get no more."""
     told = {"type": delivery["type"], "timestamp": to_text(delivery["at"])}
     if order is None:
         return {**told, "data": {"endpointId": delivery["endpointId"]}}
     if endpoint.get("payload", FULL) == IDS:
         return {**told, "data": {"orderId": order["id"], "sequence": delivery["sequence"]}}
-    return {**told, "data": {"order": shop.shown(order), "sequence": delivery["sequence"]}}
+    return {**told, "data": {"order": public.order(order), "sequence": delivery["sequence"]}}
 
 
-def _send(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> Answer:
-    now = shop.clock()
+def _send(services: WebhookServices, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> Answer:
+    now = services.clock()
     try:
-        with shop.tracer.orders("webhook", [order] if order else [], outward=True) as traces:
-            return shop.webhooks.send(
+        with services.tracer.orders("webhook", [order] if order else [], outward=True) as traces:
+            return services.sender.send(
                 endpoint["url"],
                 signing(endpoint["secrets"], now),
                 delivery["id"],
                 now,
-                _message(shop, endpoint, delivery, order),
+                _message(services, endpoint, delivery, order),
                 traces.get(delivery.get("orderId", "")),
             )
     except OrderUnreadable:
@@ -173,7 +176,9 @@ def _send(shop: Shop, endpoint: Endpoint, delivery: Delivery, order: Order | Non
         return Answer(None, "internal")
 
 
-def _note(shop: Shop, endpoint: Endpoint, claimed: Delivery, answer: Answer, attempt: Attempt) -> str:
+def _note(
+    services: WebhookServices, endpoint: Endpoint, claimed: Delivery, answer: Answer, attempt: Attempt
+) -> str:
     told = {
         "delivery": claimed["id"],
         "endpoint": endpoint["id"],
@@ -181,24 +186,24 @@ def _note(shop: Shop, endpoint: Endpoint, claimed: Delivery, answer: Answer, att
         **attempt,
         "at": to_text(attempt["at"]),
     }
-    now = shop.clock()
+    now = services.clock()
     match meaning(answer):
         case "taken":
-            shop.webhook_deliveries.close(claimed, attempt, "delivered")
+            services.deliveries.close(claimed, attempt, "delivered")
             log.info("webhook sent", **told)
             return "sent"
         case "gone":
-            disabled = shop.webhook_endpoints.disable_at(endpoint["url"], endpoint, "gone", now)
-            shop.webhook_deliveries.close(claimed, attempt, "failed", "endpoint_gone")
+            disabled = services.endpoints.disable_at(endpoint["url"], endpoint, "gone", now)
+            services.deliveries.close(claimed, attempt, "failed", "endpoint_gone")
             if disabled:
-                shop.webhook_deliveries.give_up(endpoint["id"], now, "endpoint_disabled")
+                services.deliveries.give_up(endpoint["id"], now, "endpoint_disabled")
             log.warning("webhook endpoint is gone", **told)
             return "failed"
     again = next_attempt(claimed["failures"] + 1, now, answer.retry_after)
     if again:
-        shop.webhook_deliveries.postpone(claimed, attempt, again)
+        services.deliveries.postpone(claimed, attempt, again)
         log.warning("webhook will be sent again", **told)
         return "try_again"
-    shop.webhook_deliveries.close(claimed, attempt, "failed", "attempts_exhausted")
+    services.deliveries.close(claimed, attempt, "failed", "attempts_exhausted")
     log.warning("webhook failed for good", **told)
     return "failed"

@@ -9,7 +9,7 @@ from app.http.answers import answer, empty
 from app.http.authentication import require_json_accepted
 from app.http.paging import LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
-from app.http.request_context import caller, may, require, shop
+from app.http.request_context import caller, may, require, services
 from app.http.route_metadata import declares
 from app.orders.routes import NEXT
 from app.orders.schemas import PageQuery
@@ -44,7 +44,9 @@ def add_endpoint(wanted: dict[str, Any]) -> Response:
     payload = wanted.get("payload") or (FULL if may(WIDER_SCOPE) else IDS)
     if payload != IDS:
         require(WIDER_SCOPE)
-    endpoint = webhooks.add_endpoint(shop(), wanted["url"], wanted["events"], payload, owner=caller())
+    endpoint = webhooks.add_endpoint(
+        services().webhooks, wanted["url"], wanted["events"], payload, owner=caller()
+    )
     location = f"{request.script_root}{request.path.rstrip('/')}/{endpoint['id']}"
     return answer(_with_secret(endpoint), 201, {"Location": location})
 
@@ -55,7 +57,9 @@ def add_endpoint(wanted: dict[str, Any]) -> Response:
 @declares(SCOPE, "bad_cursor")
 def list_endpoints(query: dict[str, Any]) -> Response:
     """List webhook endpoints, newest first"""
-    page = webhooks.list_endpoints(shop(), query["limit"], after(query.get("cursor"), LIKE_AN_ORDER))
+    page = webhooks.list_endpoints(
+        services().webhooks, query["limit"], after(query.get("cursor"), LIKE_AN_ORDER)
+    )
     return listing("endpoints", [_endpoint(endpoint) for endpoint in page.items], page.next)
 
 
@@ -64,7 +68,7 @@ def list_endpoints(query: dict[str, Any]) -> Response:
 @declares(SCOPE, "not_found")
 def show_endpoint(endpoint_id: str) -> Response:
     """Show a webhook endpoint"""
-    return answer(_endpoint(webhooks.get_endpoint(shop(), endpoint_id)))
+    return answer(_endpoint(webhooks.get_endpoint(services().webhooks, endpoint_id)))
 
 
 @blueprint.patch("/webhook-endpoints/<endpoint_id>")
@@ -76,7 +80,7 @@ def change_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Response:
 
     What is pending when it is disabled fails, and can be replayed once it is enabled again.
     """
-    return answer(_endpoint(webhooks.change_endpoint(shop(), endpoint_id, wanted)))
+    return answer(_endpoint(webhooks.change_endpoint(services().webhooks, endpoint_id, wanted)))
 
 
 @blueprint.delete("/webhook-endpoints/<endpoint_id>")
@@ -84,7 +88,7 @@ def change_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Response:
 @declares(SCOPE, "not_found")
 def remove_endpoint(endpoint_id: str) -> Response:
     """Remove a webhook endpoint, with its deliveries"""
-    webhooks.remove_endpoint(shop(), endpoint_id)
+    webhooks.remove_endpoint(services().webhooks, endpoint_id)
     return empty(204)
 
 
@@ -93,7 +97,7 @@ def remove_endpoint(endpoint_id: str) -> Response:
 @declares(SCOPE, "not_found")
 def rotate_secret(endpoint_id: str) -> Response:
     """Give a webhook endpoint a new secret; the old one signs along for 24 hours"""
-    return answer(_with_secret(webhooks.rotate_secret(shop(), endpoint_id)))
+    return answer(_with_secret(webhooks.rotate_secret(services().webhooks, endpoint_id)))
 
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/test")
@@ -104,7 +108,7 @@ def send_test_event(endpoint_id: str) -> Response:
 
     Ten in a minute at most. The deliveries of the last ten are kept.
     """
-    return answer(_delivery(webhooks.send_test_event(shop(), endpoint_id)), 202)
+    return answer(_delivery(webhooks.send_test_event(services().webhooks, endpoint_id)), 202)
 
 
 @blueprint.get("/webhook-endpoints/<endpoint_id>/deliveries")
@@ -114,7 +118,7 @@ def send_test_event(endpoint_id: str) -> Response:
 def list_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
     """List what goes or went to a webhook endpoint, newest first"""
     page = webhooks.list_deliveries(
-        shop(),
+        services().webhooks,
         endpoint_id,
         query.get("status"),
         query["limit"],
@@ -128,7 +132,7 @@ def list_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
 @declares(SCOPE, "not_found")
 def show_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Show a delivery with its attempts"""
-    return answer(_delivery(webhooks.get_delivery(shop(), endpoint_id, delivery_id)))
+    return answer(_delivery(webhooks.get_delivery(services().webhooks, endpoint_id, delivery_id)))
 
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/deliveries/<delivery_id>/replay")
@@ -139,7 +143,7 @@ def replay_delivery(endpoint_id: str, delivery_id: str) -> Response:
 
     With the same `webhook-id`, and the whole schedule of retries before it.
     """
-    return answer(_delivery(webhooks.replay(shop(), endpoint_id, delivery_id)), 202)
+    return answer(_delivery(webhooks.replay(services().webhooks, endpoint_id, delivery_id)), 202)
 
 
 def _endpoint(found: Endpoint) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from app.clock import new_id
 from app.errors import EndpointDisabled, Fault, InvalidInput, NotFound, TooManyEndpoints, TooManyTestEvents
 from app.orders.service import Page, page_of
-from app.shop import Shop
+from app.webhooks import WebhookServices
 from app.webhooks.delivery_store import STATUSES
 from app.webhooks.model import (
     FULL,
@@ -27,14 +27,19 @@ MOST_ENDPOINTS = 100
 
 
 def add_endpoint(
-    shop: Shop, url: str, events: Sequence[str], payload: str = FULL, *, owner: str = "anonymous"
+    services: WebhookServices,
+    url: str,
+    events: Sequence[str],
+    payload: str = FULL,
+    *,
+    owner: str = "anonymous",
 ) -> Endpoint:
     """A new endpoint for events from now on, which belongs to the owner. Its payload stays as it is for good.
 
     Raises InvalidInput for a URL that webhooks cannot go to, TooManyEndpoints.
     """
-    _require_reachable(shop, url)
-    now = shop.clock()
+    _require_reachable(services, url)
+    now = services.clock()
     endpoint = Endpoint(
         id=new_id(now),
         url=url,
@@ -46,61 +51,61 @@ def add_endpoint(
         owner=owner,
         payload=payload,
     )
-    if not shop.webhook_endpoints.add(endpoint, MOST_ENDPOINTS):
+    if not services.endpoints.add(endpoint, MOST_ENDPOINTS):
         raise TooManyEndpoints(f"There are {MOST_ENDPOINTS} endpoints already.")
     return endpoint
 
 
-def list_endpoints(shop: Shop, limit: int, after: str | None) -> Page:
+def list_endpoints(services: WebhookServices, limit: int, after: str | None) -> Page:
     """A page of the endpoints, newest first."""
-    return page_of(shop.webhook_endpoints.page(after, limit), limit, "id")
+    return page_of(services.endpoints.page(after, limit), limit, "id")
 
 
-def get_endpoint(shop: Shop, endpoint_id: str) -> Endpoint:
+def get_endpoint(services: WebhookServices, endpoint_id: str) -> Endpoint:
     """The endpoint. Raises NotFound."""
-    return _found(shop.webhook_endpoints.get(endpoint_id))
+    return _found(services.endpoints.get(endpoint_id))
 
 
-def change_endpoint(shop: Shop, endpoint_id: str, wanted: dict[str, Any]) -> Endpoint:
+def change_endpoint(services: WebhookServices, endpoint_id: str, wanted: dict[str, Any]) -> Endpoint:
     """The endpoint with another `url`, other `events`, or `enabled` or not.
 
     What is pending when it is disabled fails, and can be replayed once it is enabled again.
     Raises NotFound, and InvalidInput for a URL that webhooks cannot go to.
     """
-    get_endpoint(shop, endpoint_id)
+    get_endpoint(services, endpoint_id)
     if "url" in wanted:
-        _require_reachable(shop, wanted["url"])
+        _require_reachable(services, wanted["url"])
     fields = wanted if wanted.get("enabled", True) else {**wanted, "disabledReason": "requested"}
-    now = shop.clock()
-    endpoint = _found(shop.webhook_endpoints.change(endpoint_id, fields, now))
+    now = services.clock()
+    endpoint = _found(services.endpoints.change(endpoint_id, fields, now))
     if not endpoint["enabled"]:
-        shop.webhook_deliveries.give_up(endpoint["id"], now, "endpoint_disabled")
+        services.deliveries.give_up(endpoint["id"], now, "endpoint_disabled")
     return endpoint
 
 
-def remove_endpoint(shop: Shop, endpoint_id: str) -> None:
+def remove_endpoint(services: WebhookServices, endpoint_id: str) -> None:
     """Forgets the endpoint and what went there. Raises NotFound."""
-    if not shop.webhook_endpoints.remove(endpoint_id):
+    if not services.endpoints.remove(endpoint_id):
         raise _no_endpoint()
     # What is recorded from now on, by whoever saw it a moment ago, the sender forgets.
-    shop.webhook_deliveries.forget(endpoint_id.lower())
+    services.deliveries.forget(endpoint_id.lower())
 
 
-def rotate_secret(shop: Shop, endpoint_id: str) -> Endpoint:
+def rotate_secret(services: WebhookServices, endpoint_id: str) -> Endpoint:
     """The endpoint with a new secret; the one before signs along for a day. Raises NotFound."""
     while True:
-        endpoint, now = get_endpoint(shop, endpoint_id), shop.clock()
+        endpoint, now = get_endpoint(services, endpoint_id), services.clock()
         secrets = rotated(endpoint["secrets"], new_secret(), now)
-        if changed := shop.webhook_endpoints.replace_secrets(endpoint, secrets, now):
+        if changed := services.endpoints.replace_secrets(endpoint, secrets, now):
             return changed
 
 
-def send_test_event(shop: Shop, endpoint_id: str) -> Delivery:
+def send_test_event(services: WebhookServices, endpoint_id: str) -> Delivery:
     """The delivery of an event that tells of nothing. It takes the place of the oldest of MOST_TESTS.
 
     Raises NotFound, EndpointDisabled, TooManyTestEvents.
     """
-    endpoint, now = _enabled(shop, endpoint_id), shop.clock()
+    endpoint, now = _enabled(services, endpoint_id), services.clock()
     delivery = Delivery(
         id=delivery_id(new_id(now), 0, endpoint["id"], now),
         endpointId=endpoint["id"],
@@ -111,44 +116,46 @@ def send_test_event(shop: Shop, endpoint_id: str) -> Delivery:
         failures=0,
         dueBy=now,
     )
-    before = shop.webhook_endpoints.note_test(endpoint, SentTest(id=delivery["id"], at=now))
+    before = services.endpoints.note_test(endpoint, SentTest(id=delivery["id"], at=now))
     if before is None:
-        oldest = get_endpoint(shop, endpoint_id)["tests"][-1]["at"]
+        oldest = get_endpoint(services, endpoint_id)["tests"][-1]["at"]
         raise TooManyTestEvents(math.ceil((oldest + TEST_WINDOW - now).total_seconds()) or 1)
-    shop.webhook_deliveries.record([delivery])
+    services.deliveries.record([delivery])
     for forgotten in before.get("tests", [])[MOST_TESTS - 1 :]:
-        shop.webhook_deliveries.remove(endpoint["id"], forgotten["id"])
+        services.deliveries.remove(endpoint["id"], forgotten["id"])
     return delivery
 
 
-def list_deliveries(shop: Shop, endpoint_id: str, status: str | None, limit: int, after: str | None) -> Page:
+def list_deliveries(
+    services: WebhookServices, endpoint_id: str, status: str | None, limit: int, after: str | None
+) -> Page:
     """A page of what goes or went to the endpoint, newest first. Raises NotFound."""
-    endpoint = get_endpoint(shop, endpoint_id)
+    endpoint = get_endpoint(services, endpoint_id)
     statuses = [status] if status else STATUSES
-    return page_of(shop.webhook_deliveries.page(endpoint["id"], statuses, after, limit), limit, "id")
+    return page_of(services.deliveries.page(endpoint["id"], statuses, after, limit), limit, "id")
 
 
-def get_delivery(shop: Shop, endpoint_id: str, delivery_id: str) -> Delivery:
+def get_delivery(services: WebhookServices, endpoint_id: str, delivery_id: str) -> Delivery:
     """One of them. Raises NotFound."""
-    return _found_delivery(shop.webhook_deliveries.get(get_endpoint(shop, endpoint_id)["id"], delivery_id))
+    return _found_delivery(services.deliveries.get(get_endpoint(services, endpoint_id)["id"], delivery_id))
 
 
-def replay(shop: Shop, endpoint_id: str, delivery_id: str) -> Delivery:
+def replay(services: WebhookServices, endpoint_id: str, delivery_id: str) -> Delivery:
     """The delivery, due now and with the whole schedule before it, whatever became of it before.
 
     Raises NotFound, EndpointDisabled.
     """
-    endpoint = _enabled(shop, endpoint_id)
-    return _found_delivery(shop.webhook_deliveries.send_again(endpoint["id"], delivery_id, shop.clock()))
+    endpoint = _enabled(services, endpoint_id)
+    return _found_delivery(services.deliveries.send_again(endpoint["id"], delivery_id, services.clock()))
 
 
-def _require_reachable(shop: Shop, url: str) -> None:
-    if fault := shop.webhooks.fault_of(url):
+def _require_reachable(services: WebhookServices, url: str) -> None:
+    if fault := services.sender.fault_of(url):
         raise InvalidInput(Fault("/url", fault))
 
 
-def _enabled(shop: Shop, endpoint_id: str) -> Endpoint:
-    endpoint = get_endpoint(shop, endpoint_id)
+def _enabled(services: WebhookServices, endpoint_id: str) -> Endpoint:
+    endpoint = get_endpoint(services, endpoint_id)
     if not endpoint["enabled"]:
         raise EndpointDisabled("The endpoint is disabled.")
     return endpoint

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app import create_app
-from app.bootstrap import shop_over
 from app.config import Settings
 from app.feed.cursors_store import FeedCursors
 from app.mongo.database import connect
@@ -16,6 +15,7 @@ from app.mongo.migrations import upgrade
 from app.orders import steps
 from app.orders.processing import perform
 from app.schema import INDEXES
+from app.services import services_over
 from tests.payment_events import SECRET
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.shop import Shop
+    from app.services import Services
     from deploy.local.servers import MongoServer
 
 # A port on which nothing listens: the API needs no broker.
@@ -62,7 +62,7 @@ def make_app(database: Database[dict[str, Any]]) -> Callable[..., Flask]:
     def make(**environ: str) -> Flask:
         servers = {"REDIS_URL": NO_BROKER, "PAYMENT_WEBHOOK_SECRET": SECRET}
         settings = Settings.from_env({"AUTH": "off", **servers, **environ})
-        return create_app(settings, shop_over(database, settings))
+        return create_app(settings, services_over(database, settings))
 
     return make
 
@@ -74,9 +74,9 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.fixture
-def shop(app: Flask) -> Shop:
+def services(app: Flask) -> Services:
     """The application's shop."""
-    return app.extensions["shop"]
+    return app.extensions["services"]
 
 
 @pytest.fixture
@@ -98,12 +98,12 @@ def place(client: FlaskClient) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def settle(shop: Shop) -> Callable[[str], None]:
+def settle(services: Services) -> Callable[[str], None]:
     """Does what the workers would do for an order until nothing is due."""
 
     def work(order_id: str) -> None:
         for _ in range(len(steps.STEPS)):
             for step in steps.STEPS:
-                perform(shop, step, [order_id])
+                perform(services.orders, step, [order_id])
 
     return work

@@ -251,11 +251,11 @@ def test_what_is_served_is_what_is_described(
     for location in (path, declined.headers["Location"]):
         call("get", f"{one}/events", f"{location}/events")
         call("get", f"{one}/events/verify", f"{location}/events/verify")
-    catch_up(app.extensions["shop"], lambda: False)
+    catch_up(app.extensions["services"].feed, lambda: False)
     cursor = call("get", "/events", query_string={"limit": 1}).get_json()["nextCursor"]
     call("get", "/events", query_string={"after": cursor, "types": "stock.*"})
     call("get", "/events", query_string={"after": cursor})
-    report = f"/reconciliations/{reconciling.begin(app.extensions['shop'])['id']}"
+    report = f"/reconciliations/{reconciling.begin(app.extensions['services'].reconciliation)['id']}"
     call("get", "/reconciliations")
     call("get", "/reconciliations/{id}", report)
     call("get", "/reconciliations/{id}", "/reconciliations/none")

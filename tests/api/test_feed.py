@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.shop import Shop
+    from app.services import Services
 
     Place = Callable[..., dict[str, Any]]
     Read = Callable[..., dict[str, Any]]
@@ -37,9 +37,9 @@ def read(client: FlaskClient) -> Read:
 
 
 @pytest.fixture
-def feed(shop: Shop) -> Callable[[], None]:
+def feed(services: Services) -> Callable[[], None]:
     """Feeds what the relay would have fed."""
-    return lambda: None if feeding.catch_up(shop, lambda: False) else pytest.fail("it was cut off")
+    return lambda: None if feeding.catch_up(services.feed, lambda: False) else pytest.fail("it was cut off")
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_deleted_order_stays_in_the_feed_with_all_that_came_after(
 
 
 def test_a_cursor_holds_though_what_it_points_at_is_purged(
-    read: Read, place: Place, feed: Any, shop: Shop, client: FlaskClient
+    read: Read, place: Place, feed: Any, services: Services, client: FlaskClient
 ) -> None:
     orders = [place()["id"] for _ in range(6)]
     feed()
@@ -176,8 +176,8 @@ def test_a_cursor_holds_though_what_it_points_at_is_purged(
     gone = orders[1:4]
     for order_id in gone:
         client.delete(f"/orders/{order_id}")
-    shop.feed.purge(gone)
-    shop.orders.purge(gone)
+    services.feed.store.purge(gone)
+    services.orders.store.purge(gone)
     left = [f"{order_id}:1" for order_id in orders if order_id not in gone]
     assert names(read()) == left
     behind = [[f"{o}:1" for o in orders[number:] if o not in gone] for number in range(1, 7)]
@@ -185,12 +185,17 @@ def test_a_cursor_holds_though_what_it_points_at_is_purged(
 
 
 def test_an_order_purged_before_its_row_is_passed_over(
-    read: Read, place: Place, feed: Any, shop: Shop, database: Database[dict[str, Any]], client: FlaskClient
+    read: Read,
+    place: Place,
+    feed: Any,
+    services: Services,
+    database: Database[dict[str, Any]],
+    client: FlaskClient,
 ) -> None:
     first, second, third = (place()["id"] for _ in range(3))
     feed()
     client.delete(f"/orders/{second}")
-    shop.orders.purge([second])
+    services.orders.store.purge([second])
     assert names(read()) == [f"{first}:1", f"{third}:1"]
     part = read(limit=2)
     assert (names(part), part["hasMore"]) == ([f"{first}:1"], True)
@@ -271,7 +276,7 @@ def test_the_feed_stands_under_the_prefix(make_app: Callable[..., Flask]) -> Non
 
 
 def test_a_cursor_says_nothing_and_is_the_same_for_the_same_place(
-    read: Read, place: Place, feed: Any, shop: Shop
+    read: Read, place: Place, feed: Any, services: Services
 ) -> None:
     """The same length everywhere, and no digit of the position in it."""
     empty = read()["nextCursor"]
@@ -289,12 +294,12 @@ def test_a_cursor_says_nothing_and_is_the_same_for_the_same_place(
 
 
 def test_a_cursor_of_the_release_before_goes_on_but_says_nothing_of_what_came_since(
-    read: Read, place: Place, feed: Any, shop: Shop, app: Flask, database: Database[dict[str, Any]]
+    read: Read, place: Place, feed: Any, services: Services, app: Flask, database: Database[dict[str, Any]]
 ) -> None:
     before = [place()["id"] for _ in range(3)]
     feed()
     database["feed_cursors"].delete_many({})
-    shop.feed_cursors._sealing = None
+    services.feed.cursors._sealing = None
 
     def open_cursor(position: int) -> str:
         with app.test_request_context("/events"):

@@ -29,7 +29,7 @@ NO_PATHS = [
     "/shop'\"><script>",
     "/sh\\op",
     "javascript:alert(1)",
-    "shop",
+    "services",
     "/shop%2f",
     "/" + "a" * 300,
     "/good, https://evil.example",

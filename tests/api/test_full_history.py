@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
-    from app.shop import Shop
+    from app.services import Services
 
 NEVER = {"paymentMethod": "sandbox_refund_fails"}
 BOUND = LIMITS["cancel"].events
@@ -47,21 +47,25 @@ def failures(order: Order) -> Iterator[Change]:
 
 
 @pytest.fixture
-def lengthen(place: Callable[..., Any], settle: Callable[[str], None], shop: Shop) -> Callable[[int], str]:
+def lengthen(
+    place: Callable[..., Any], settle: Callable[[str], None], services: Services
+) -> Callable[[int], str]:
     """Makes a confirmed order with a log of so many events, the last of them a failed refund; its id."""
 
     def make(length: int) -> str:
         order_id = place(**NEVER)["id"]
         settle(order_id)
-        (order,) = shop.orders.load([order_id])
+        (order,) = services.orders.store.load([order_id])
         made = failures(order)
         first = length - order["version"]
         changes = [next(made) for _ in range(first)]
         while changes[-1].type != "refund.failed":
             changes.insert(0, Change("payment.partially_refunded", {"refundedAmount": 0}))
             changes.pop()
-        at = shop.clock()
-        assert shop.orders.append(order, advance(order, at, "shop", changes), at + timedelta(hours=1))
+        at = services.clock()
+        assert services.orders.store.append(
+            order, advance(order, at, "services", changes), at + timedelta(hours=1)
+        )
         return order_id
 
     return make
@@ -112,7 +116,7 @@ def test_asking_for_the_present_status_changes_nothing_and_is_taken(
 
 
 def test_a_deleted_order_is_there_for_the_retry_of_its_refund_alone(
-    client: FlaskClient, place: Callable[..., Any], settle: Callable[[str], None], shop: Shop
+    client: FlaskClient, place: Callable[..., Any], settle: Callable[[str], None], services: Services
 ) -> None:
     """Whoever may refund may do that; everything else is 404 as for any order that there is not."""
     order_id = place(paymentMethod="sandbox_refund_fails_once")["id"]
@@ -126,7 +130,7 @@ def test_a_deleted_order_is_there_for_the_retry_of_its_refund_alone(
     again = client.post(f"{refund}/retry")
     assert (again.status_code, again.get_json()["code"]) == (409, "refund_not_failed")
     settle(order_id)
-    (order,) = shop.orders.load([order_id])
+    (order,) = services.orders.store.load([order_id])
     assert (order["payment"]["status"], order["payment"]["refundedAmount"]) == ("refunded", 20000)
     for method, path in (
         ("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/refunds"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from flask.testing import FlaskClient
 
-    from app.shop import Shop
+    from app.services import Services
 
 ODD = 'Zoë "the\tbackslash\\"\r\nand \u2028 😀'
 PERSONAL: dict[str, Any] = {
@@ -42,10 +42,10 @@ def test_every_hash_comes_out_as_it_is_shown(
     client: FlaskClient,
     place: Callable[..., Any],
     settle: Callable[[str], None],
-    shop: Shop,
+    services: Services,
 ) -> None:
     """Of an order that was shipped and refunded at the second try, before and after its data are erased."""
-    set_levels(shop, {"apple": 5})
+    set_levels(services.stock, {"apple": 5})
     order_id = place(
         products=[{"productId": "apple", "quantity": 1, "unitPrice": price}],
         totalAmount=price,
@@ -68,7 +68,7 @@ def test_every_hash_comes_out_as_it_is_shown(
     assert computed == shown
     (created, *_) = client.get(f"/orders/{order_id}/events").get_json()["events"]
     assert created["data"]["email"] == PERSONAL["email"]
-    erase_customer(shop, "user-id")
+    erase_customer(services.erasure, "user-id")
     after = client.get(f"/orders/{order_id}/events").get_json()["events"][0]["data"]
     assert after == {name: value for name, value in created["data"].items() if name not in PERSONAL}
     assert given(client, order_id) == (shown, computed)
@@ -89,9 +89,9 @@ def test_so_does_every_hash_of_an_order_that_ended_otherwise(
     client: FlaskClient,
     place: Callable[..., Any],
     settle: Callable[[str], None],
-    shop: Shop,
+    services: Services,
 ) -> None:
-    set_levels(shop, {"apple": 5})
+    set_levels(services.stock, {"apple": 5})
     order_id = place(**changes)["id"]
     settle(order_id)
     assert client.get(f"/orders/{order_id}/events").get_json()["events"][-1]["type"] == last

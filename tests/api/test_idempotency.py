@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
 
 KEY = {"Idempotency-Key": "key-1"}
 
@@ -107,12 +107,12 @@ def test_the_key_of_a_deleted_order_still_gives_its_first_answer(client: FlaskCl
 
 
 def test_a_wait_holds_the_answer_until_the_order_left_pending(
-    app: Flask, settle: Callable[[str], None], shop: Shop
+    app: Flask, settle: Callable[[str], None], services: Services
 ) -> None:
     headers = KEY | {"Prefer": "respond-async, wait=20; foo=bar"}
     with ThreadPoolExecutor(1) as caller:
         answer = caller.submit(lambda: app.test_client().post("/orders", json=SAMPLE, headers=headers))
-        while not (orders := shop.duties.owing(None, 1)):
+        while not (orders := services.orders.due_work.owing(None, 1)):
             pass
         settle(orders[0]["id"])
         waited = answer.result(timeout=30)
@@ -134,25 +134,27 @@ def test_a_replay_that_waits_still_gives_the_first_answer(
 
 
 def test_a_replay_that_overtakes_a_waiting_answer_decides_what_both_show(
-    app: Flask, settle: Callable[[str], None], shop: Shop
+    app: Flask, settle: Callable[[str], None], services: Services
 ) -> None:
     with ThreadPoolExecutor(1) as caller:
         waiting = caller.submit(
             lambda: app.test_client().post("/orders", json=SAMPLE, headers=KEY | {"Prefer": "wait=20"})
         )
-        while not (orders := shop.duties.owing(None, 1)):
+        while not (orders := services.orders.due_work.owing(None, 1)):
             pass
         overtaking = app.test_client().post("/orders", json=SAMPLE, headers=KEY)
         settle(orders[0]["id"])
         assert waiting.result(timeout=30).data == overtaking.data
 
 
-def test_an_order_deleted_while_its_answer_waits_is_answered_all_the_same(app: Flask, shop: Shop) -> None:
+def test_an_order_deleted_while_its_answer_waits_is_answered_all_the_same(
+    app: Flask, services: Services
+) -> None:
     with ThreadPoolExecutor(1) as caller:
         waiting = caller.submit(
             lambda: app.test_client().post("/orders", json=SAMPLE, headers=KEY | {"Prefer": "wait=20"})
         )
-        while not (orders := shop.duties.owing(None, 1)):
+        while not (orders := services.orders.due_work.owing(None, 1)):
             pass
         app.test_client().delete(f"/orders/{orders[0]['id']}")
         assert waiting.result(timeout=30).status_code == 201
@@ -165,11 +167,11 @@ def test_a_wait_ends_with_its_time(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("key", [None, "k"])
 def test_an_order_that_is_purged_while_its_answer_waits_is_answered_as_it_was_made(
-    client: FlaskClient, shop: Shop, monkeypatch: pytest.MonkeyPatch, key: str | None
+    client: FlaskClient, services: Services, monkeypatch: pytest.MonkeyPatch, key: str | None
 ) -> None:
-    def gone(shop: Shop, order: Order, seconds: float) -> int:
-        delete_order(shop, order["id"], actor="u")
-        shop.orders.purge([order["id"]])
+    def gone(services: Services, order: Order, seconds: float) -> int:
+        delete_order(services.orders, order["id"], actor="u")
+        services.orders.store.purge([order["id"]])
         return 3
 
     monkeypatch.setattr(ordering, "_await_leaving_pending", gone)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.shop import Shop
+    from app.services import Services
 
 ANN, BOB = bearer(token("ann")), bearer(token("bob"))
 BOSS = bearer(token("boss", "orders:admin"))
@@ -211,7 +211,7 @@ def read(client: FlaskClient, headers: dict[str, str], **query: Any) -> list[dic
 
 @pytest.mark.parametrize("query", [{}, {"limit": 1}, {"types": "order.*"}, {"types": "order.*", "limit": 2}])
 def test_the_feed_tells_of_ones_own_orders(
-    client: FlaskClient, shop: Shop, order_of: Callable[..., dict[str, Any]], query: dict[str, Any]
+    client: FlaskClient, services: Services, order_of: Callable[..., dict[str, Any]], query: dict[str, Any]
 ) -> None:
     ids = {user: [] for user in ("ann", "bob")}
     for user in ("ann", "bob", "ann", "ann", "bob", "ann"):
@@ -219,7 +219,7 @@ def test_the_feed_tells_of_ones_own_orders(
     for order_id in (ids["ann"][0], ids["bob"][0]):
         client.put(f"/orders/{order_id}", json={"status": "cancelled"}, headers=BOSS)
     client.delete(f"/orders/{ids['bob'][1]}", headers=BOB)
-    catch_up(shop, lambda: False)
+    catch_up(services.feed, lambda: False)
     everybodys = read(client, BOSS, **query)
     for user, headers in (("ann", ANN), ("bob", BOB)):
         own = [event for event in everybodys if event["data"]["order"]["userId"] == user]
@@ -229,11 +229,11 @@ def test_the_feed_tells_of_ones_own_orders(
 
 
 def test_whose_orders_are_few_need_not_read_through_all_events(
-    client: FlaskClient, shop: Shop, order_of: Callable[..., dict[str, Any]]
+    client: FlaskClient, services: Services, order_of: Callable[..., dict[str, Any]]
 ) -> None:
     for user in (*["ann"] * 8, "bob", *["ann"] * 8):
         order_of(user)
-    catch_up(shop, lambda: False)
+    catch_up(services.feed, lambda: False)
     part = client.get("/events", query_string={"limit": 2}, headers=BOB).get_json()
     assert [event["data"]["order"]["userId"] for event in part["events"]] == ["bob"]
     assert part["hasMore"] is False

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from app import create_app
-from app.bootstrap import shop_over
 from app.config import Settings
 from app.errors import OrderServiceError
 from app.http.problems import CODES_OF_ERRORS, PROBLEMS
 from app.mongo.database import connect
+from app.services import services_over
 from tests.api.conftest import NO_BROKER, SAMPLE
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def test_a_database_that_cannot_be_reached_is_503_with_a_time_to_come_back() -> 
     )
     database = connect(settings.mongo_uri)
     with database.client:
-        client = create_app(settings, shop_over(database, settings)).test_client()
+        client = create_app(settings, services_over(database, settings)).test_client()
         for answer in (client.post("/orders", json=SAMPLE), client.get("/orders")):
             check(answer, 503, "database_unavailable")
             assert int(answer.headers["Retry-After"]) > 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.shop import Shop
+    from app.services import Services
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,10 @@ def prompt(monkeypatch: pytest.MonkeyPatch, database: Database[dict[str, Any]]) 
 
 
 def test_a_reconciliation_is_shown_with_what_it_found(
-    client: FlaskClient, shop: Shop, database: Database[dict[str, Any]]
+    client: FlaskClient, services: Services, database: Database[dict[str, Any]]
 ) -> None:
     _wrong_levels(database, 3)
-    report_id = _reconciled(shop)
+    report_id = _reconciled(services)
     shown = client.get(f"/reconciliations/{report_id}").get_json()
     assert shown["status"] == "finished"
     assert shown["scopes"] == ["payments", "stock", "orders"]
@@ -54,10 +54,10 @@ def test_a_reconciliation_is_shown_with_what_it_found(
 
 
 def test_the_differences_are_paged(
-    client: FlaskClient, shop: Shop, database: Database[dict[str, Any]]
+    client: FlaskClient, services: Services, database: Database[dict[str, Any]]
 ) -> None:
     _wrong_levels(database, 5)
-    path = f"/reconciliations/{_reconciled(shop)}?limit=2"
+    path = f"/reconciliations/{_reconciled(services)}?limit=2"
     seen, url = [], path
     while url:
         answer = client.get(url)
@@ -68,8 +68,10 @@ def test_the_differences_are_paged(
     assert seen == [f"product/{number} & more" for number in range(5)]
 
 
-def test_reports_are_listed_newest_first_without_their_differences(client: FlaskClient, shop: Shop) -> None:
-    ids = [_reconciled(shop) for _ in range(3)]
+def test_reports_are_listed_newest_first_without_their_differences(
+    client: FlaskClient, services: Services
+) -> None:
+    ids = [_reconciled(services) for _ in range(3)]
     first = client.get("/reconciliations?limit=2").get_json()
     second = client.get(
         "/reconciliations", query_string={"limit": 2, "cursor": first["nextCursor"]}
@@ -81,24 +83,26 @@ def test_reports_are_listed_newest_first_without_their_differences(client: Flask
 
 
 def test_orders_that_were_not_judged_are_counted_with_the_time_to_run_it_again(
-    client: FlaskClient, shop: Shop, place: Callable[..., Any]
+    client: FlaskClient, services: Services, place: Callable[..., Any]
 ) -> None:
-    before = client.get(f"/reconciliations/{_reconciled(shop)}").get_json()
+    before = client.get(f"/reconciliations/{_reconciled(services)}").get_json()
     assert before["unjudged"] == 0
     assert "runAgainAfter" not in before
     placed = place()
-    report = client.get(f"/reconciliations/{_reconciled(shop)}").get_json()
+    report = client.get(f"/reconciliations/{_reconciled(services)}").get_json()
     assert (report["unjudged"], report["found"]) == (1, {})
-    after = datetime.fromisoformat(placed["createdAt"]) + 4 * shop.settings.step_deadline
+    after = datetime.fromisoformat(placed["createdAt"]) + 4 * services.settings.step_deadline
     assert datetime.fromisoformat(report["runAgainAfter"]) == after
 
 
-def test_one_under_way_or_broken_off_says_so(client: FlaskClient, shop: Shop) -> None:
-    report_id = reconciling.begin(shop, ["stock"], since=shop.clock() - timedelta(days=1))["id"]
+def test_one_under_way_or_broken_off_says_so(client: FlaskClient, services: Services) -> None:
+    report_id = reconciling.begin(
+        services.reconciliation, ["stock"], since=services.clock() - timedelta(days=1)
+    )["id"]
     running = client.get(f"/reconciliations/{report_id}").get_json()
     assert (running["status"], running["differences"]) == ("running", [])
     assert "endedAt" not in running
-    reconciling.break_off(shop, report_id, "It was interrupted.")
+    reconciling.break_off(services.reconciliation, report_id, "It was interrupted.")
     failed = client.get(f"/reconciliations/{report_id}").get_json()
     assert (failed["status"], failed["detail"]) == ("failed", "It was interrupted.")
 
@@ -108,9 +112,9 @@ def test_a_report_that_there_is_not_is_not_found(client: FlaskClient, report_id:
     assert client.get(f"/reconciliations/{report_id}").status_code == 404
 
 
-def test_a_cursor_of_another_listing_is_refused(client: FlaskClient, shop: Shop) -> None:
-    _reconciled(shop)
-    report_id = _reconciled(shop)
+def test_a_cursor_of_another_listing_is_refused(client: FlaskClient, services: Services) -> None:
+    _reconciled(services)
+    report_id = _reconciled(services)
     cursor = client.get("/reconciliations?limit=1").get_json()["nextCursor"]
     for path in (f"/reconciliations/{report_id}", "/stock"):
         answer = client.get(path, query_string={"cursor": cursor})
@@ -133,8 +137,8 @@ def _wrong_levels(database: Database[dict[str, Any]], number: int) -> None:
     database["stock"].insert_many({"_id": f"product/{n} & more", **level} for n in range(number))
 
 
-def _reconciled(shop: Shop) -> str:
-    report_id = reconciling.begin(shop)["id"]
-    while not reconciling.advance(shop, report_id, 5):
+def _reconciled(services: Services) -> str:
+    report_id = reconciling.begin(services.reconciliation)["id"]
+    while not reconciling.advance(services.reconciliation, report_id, 5):
         pass
     return report_id

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
-    from app.shop import Shop
+    from app.services import Services
 
 APPLES = [
     {"productId": "apple", "quantity": 3, "unitPrice": 40.00},
@@ -281,11 +281,11 @@ def test_refunds_of_an_order_that_is_not_there_are_not_there(client: FlaskClient
 
 
 def test_a_deleted_order_has_no_refunds_to_ask_for_any_more(
-    client: FlaskClient, order_id: str, ask: Callable[..., TestResponse], shop: Shop
+    client: FlaskClient, order_id: str, ask: Callable[..., TestResponse], services: Services
 ) -> None:
     client.delete(f"/orders/{order_id}")
     assert ask(order_id, amount=1).status_code == 404
-    (order,) = shop.orders.load_with_logs([order_id])
+    (order,) = services.orders.store.load_with_logs([order_id])
     assert [refund["amount"] for refund in order["refunds"]] == [20000], "only what the deletion owes"
 
 

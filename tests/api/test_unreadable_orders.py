@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.shop import Shop
+    from app.services import Services
 
     Place = Callable[..., dict[str, Any]]
     Orders = Database[dict[str, Any]]
@@ -41,7 +41,7 @@ RESERVED: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("metadata", RESERVED, ids=" ".join)
 def test_metadata_of_any_names_come_back_as_they_were_sent(
-    client: FlaskClient, shop: Shop, metadata: dict[str, str]
+    client: FlaskClient, services: Services, metadata: dict[str, str]
 ) -> None:
     """In the order of the names, too, wherever the order is shown."""
     keyed = {"Idempotency-Key": "k"}
@@ -52,7 +52,7 @@ def test_metadata_of_any_names_come_back_as_they_were_sent(
     )
     assert (created.status_code, created.data) == (201, again.data)
     order_id = created.get_json()["order"]["id"]
-    feeding.catch_up(shop, lambda: False)
+    feeding.catch_up(services.feed, lambda: False)
     shown = [
         created.get_json()["order"],
         client.get(f"/orders/{order_id}").get_json(),
@@ -145,14 +145,14 @@ def test_no_command_and_no_view_of_an_order_that_cannot_be_decoded_is_anything_e
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_of_orders_asked_for_at_once_the_others_are_shown(
-    place: Place, shop: Shop, database: Orders, name: str
+    place: Place, services: Services, database: Orders, name: str
 ) -> None:
     """They are read in one command."""
     bad, good = (place(metadata={"a": "b"})["id"] for _ in range(2))
     damage(database, bad, DAMAGES[name])
-    found = shop.orders._read([bad, good])
+    found = services.orders.store._read([bad, good])
     assert found[1]["id"] == good  # type: ignore[index]
-    loaded = {order["id"]: order for order in shop.orders.load([bad, good])}
+    loaded = {order["id"]: order for order in services.orders.store.load([bad, good])}
     assert loaded.keys() == {bad, good}
     assert loaded[good]["status"] == "pending"
 
@@ -175,11 +175,11 @@ def test_another_customer_learns_nothing_of_it(
 
 @pytest.mark.parametrize("name", {**UNDECODABLE, **OF_THE_LOG})
 def test_its_events_keep_their_place_in_the_feed(
-    client: FlaskClient, place: Place, shop: Shop, database: Orders, name: str
+    client: FlaskClient, place: Place, services: Services, database: Orders, name: str
 ) -> None:
     ids = [place(metadata={"a": "b"})["id"] for _ in range(3)]
     client.delete(f"/orders/{ids[1]}")
-    feeding.catch_up(shop, lambda: False)
+    feeding.catch_up(services.feed, lambda: False)
     before = client.get("/events").get_json()
     damage(database, ids[1], {**UNDECODABLE, **OF_THE_LOG}[name])
     after = client.get("/events").get_json()
@@ -203,11 +203,11 @@ def test_its_events_keep_their_place_in_the_feed(
 
 @pytest.mark.parametrize("name", {**MALFORMED, **UNDECODABLE, **OF_THE_LOG})
 def test_a_damaged_log_keeps_no_other_event_from_being_fed(
-    client: FlaskClient, place: Place, shop: Shop, database: Orders, name: str
+    client: FlaskClient, place: Place, services: Services, database: Orders, name: str
 ) -> None:
     ids = [place(metadata={"a": "b"})["id"] for _ in range(3)]
     client.delete(f"/orders/{ids[1]}")
     damage(database, ids[1], {**DAMAGES, **OF_THE_LOG}[name])
-    feeding.catch_up(shop, lambda: False)
+    feeding.catch_up(services.feed, lambda: False)
     fed = [event["id"] for event in client.get("/events").get_json()["events"]]
     assert [one for one in fed if not one.startswith(ids[1])] == [f"{ids[0]}:1", f"{ids[2]}:1"]

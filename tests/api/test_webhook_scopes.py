@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +10,7 @@ from app.notifications.announce import announce
 from app.webhooks.delivery import deliver_next
 from app.webhooks.sender import WebhookSender
 from tests.api.conftest import SAMPLE
+from tests.real.doubles import with_parts
 from tests.receiver import Receiver
 from tests.tokens import SETTINGS, bearer, token
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flask import Flask
     from flask.testing import FlaskClient
 
-    from app.shop import Shop
+    from app.services import Services
 
 BASE = "/webhook-endpoints"
 URL = "https://1.1.1.1/orders"
@@ -47,14 +47,14 @@ def made(client: FlaskClient, headers: dict[str, str], **fields: Any) -> dict[st
 
 
 def delivered(
-    shop: Shop, client: FlaskClient, receiver: Receiver, endpoint: dict[str, Any]
+    services: Services, client: FlaskClient, receiver: Receiver, endpoint: dict[str, Any]
 ) -> dict[str, Any]:
     """What the endpoint gets of a new order of a customer."""
     body = {**SAMPLE, "userId": "ann", "email": "ann@x.example", "reference": "a secret of Ann"}
     order_id = client.post("/orders", json=body, headers=bearer(token())).get_json()["order"]["id"]
-    announce(shop, [order_id])
-    sending = replace(shop, webhooks=WebhookSender(allow_private=True))
-    assert deliver_next(sending, endpoint["id"])
+    announce(services.notifications, [order_id])
+    sending = with_parts(services, webhooks=WebhookSender(allow_private=True))
+    assert deliver_next(sending.webhooks, endpoint["id"])
     return receiver.hooks[-1].verified(endpoint["secret"])["data"]
 
 
@@ -69,7 +69,7 @@ def delivered(
 )
 def test_an_endpoint_gets_what_its_maker_may_see(
     client: FlaskClient,
-    shop: Shop,
+    services: Services,
     receiver: Receiver,
     headers: dict[str, str],
     fields: dict[str, str],
@@ -77,7 +77,7 @@ def test_an_endpoint_gets_what_its_maker_may_see(
 ) -> None:
     endpoint = made(client, headers, url=receiver.url(), **fields)
     assert endpoint["payload"] == payload
-    data = delivered(shop, client, receiver, endpoint)
+    data = delivered(services, client, receiver, endpoint)
     if payload == "full":
         assert data["order"]["email"] == "ann@x.example"
     else:
@@ -96,7 +96,7 @@ def test_more_than_ids_needs_the_wider_scope(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("changer", [NARROW, WIDE])
 def test_no_change_makes_an_endpoint_get_more_than_ids(
-    client: FlaskClient, shop: Shop, receiver: Receiver, changer: dict[str, str]
+    client: FlaskClient, services: Services, receiver: Receiver, changer: dict[str, str]
 ) -> None:
     """Its maker knows the secret and may move the URL, so not even the wider scope can."""
     endpoint = made(client, NARROW)
@@ -106,7 +106,7 @@ def test_no_change_makes_an_endpoint_get_more_than_ids(
     wanted = {"url": receiver.url(), "events": ["*"], "enabled": True}
     assert client.patch(path, json=wanted, headers=changer).get_json()["payload"] == "ids"
     endpoint["secret"] = client.post(f"{path}/rotate-secret", headers=changer).get_json()["secret"]
-    assert delivered(shop, client, receiver, endpoint).keys() == {"orderId", "sequence"}
+    assert delivered(services, client, receiver, endpoint).keys() == {"orderId", "sequence"}
 
 
 def test_with_the_narrow_scope_the_endpoints_of_others_are_not_there(client: FlaskClient) -> None:
@@ -141,9 +141,9 @@ def test_with_the_narrow_scope_ones_own_endpoint_can_be_used_in_full(client: Fla
 
 
 def test_an_endpoint_from_before_the_scopes_goes_on_in_full(
-    client: FlaskClient, shop: Shop, receiver: Receiver
+    client: FlaskClient, services: Services, receiver: Receiver
 ) -> None:
     endpoint = made(client, WIDE, url=receiver.url())
-    shop.webhook_endpoints._collection.update_one({}, {"$unset": {"payload": "", "owner": ""}})
+    services.webhooks.endpoints._collection.update_one({}, {"$unset": {"payload": "", "owner": ""}})
     assert client.get(f"{BASE}/{endpoint['id']}", headers=WIDE).get_json()["payload"] == "full"
-    assert "order" in delivered(shop, client, receiver, endpoint)
+    assert "order" in delivered(services, client, receiver, endpoint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from app.clock import now
 from app.webhooks import service as webhooks
 from app.webhooks.model import MOST_TESTS, PATTERNS, TEST_WINDOW
+from tests.real.doubles import with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
-    from app.shop import Shop
+    from app.services import Services
 
 BASE = "/webhook-endpoints"
 # A documentation name is public or unknown, but never private.
@@ -293,7 +293,7 @@ def test_of_any_number_of_endpoints_made_at_once_no_more_stay_than_may(
 
 
 def test_an_endpoint_gets_so_many_test_events_a_minute_and_keeps_as_many(
-    client: FlaskClient, shop: Shop, endpoint: dict[str, Any]
+    client: FlaskClient, services: Services, endpoint: dict[str, Any]
 ) -> None:
     path = f"{BASE}/{endpoint['id']}"
     with ThreadPoolExecutor(24) as threads:
@@ -304,17 +304,19 @@ def test_an_endpoint_gets_so_many_test_events_a_minute_and_keeps_as_many(
     assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in refused)
     first = {answer.get_json()["id"] for answer in answers if answer.status_code == 202}
 
-    later = replace(shop, clock=lambda: now() + TEST_WINDOW)
-    newest = [webhooks.send_test_event(later, endpoint["id"])["id"] for _ in range(3)]
+    later = with_parts(services, clock=lambda: now() + TEST_WINDOW)
+    newest = [webhooks.send_test_event(later.webhooks, endpoint["id"])["id"] for _ in range(3)]
     kept = {one["id"] for one in client.get(f"{path}/deliveries").get_json()["deliveries"]}
     assert len(kept) == MOST_TESTS
     assert kept > set(newest)
     assert len(kept & first) == MOST_TESTS - 3
 
 
-def test_no_answer_but_two_shows_a_secret(client: FlaskClient, shop: Shop, endpoint: dict[str, Any]) -> None:
+def test_no_answer_but_two_shows_a_secret(
+    client: FlaskClient, services: Services, endpoint: dict[str, Any]
+) -> None:
     path = f"{BASE}/{endpoint['id']}"
-    stored = shop.webhook_endpoints.get(endpoint["id"])
+    stored = services.webhooks.endpoints.get(endpoint["id"])
     assert stored is not None
     assert stored["secrets"] == [{"secret": endpoint["secret"]}]
     for answer in (

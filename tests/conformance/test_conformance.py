@@ -48,7 +48,7 @@ CUSTOMER = "orders:read orders:write"
 CALLERS = {
     "user-id": CUSTOMER,
     "another": CUSTOMER,
-    "shop": "orders:admin stock:write webhooks:write reconciliations:read",
+    "services": "orders:admin stock:write webhooks:write reconciliations:read",
 }
 LONG = {"exp": 2**31}
 

@@ -29,7 +29,7 @@ class Api:
 
     def __init__(self, base_url: str) -> None:
         package: Any = importlib.import_module(PACKAGE)
-        self.client = package.AuthenticatedClient(base_url=base_url, token=token("shop", SCOPES))
+        self.client = package.AuthenticatedClient(base_url=base_url, token=token("services", SCOPES))
         self.models: Any = importlib.import_module(f"{PACKAGE}.models")
 
     def detailed(self, operation: str, *path: str, **arguments: Any) -> Any:

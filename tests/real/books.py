@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
     from app.mongo.database import OrderDatabase
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
 
 
 class Books:
     """The database behind a shop, read only."""
 
-    def __init__(self, shop: Shop, database: OrderDatabase) -> None:
-        self._shop = shop
+    def __init__(self, services: Services, database: OrderDatabase) -> None:
+        self._services = services
         self._database = database
 
     def orders(self) -> list[Order]:
         """All orders with their logs, the deleted ones too."""
         ids = [str(found["_id"]) for found in self._database["orders"].find({}, {"_id": 1})]
-        return self._shop.orders.load_with_logs(ids)
+        return self._services.orders.store.load_with_logs(ids)
 
     def order(self, order_id: str) -> Order:
         """One order with its log."""
-        return self._shop.orders.load_with_logs([order_id])[0]
+        return self._services.orders.store.load_with_logs([order_id])[0]
 
     def document(self, order_id: str) -> dict[str, Any]:
         """The order as it is stored, with what its journey needs."""

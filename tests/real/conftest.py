@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -13,7 +12,6 @@ import redis
 import structlog
 
 from app import schema
-from app.bootstrap import shop_over
 from app.config import Settings
 from app.mongo.database import connect
 from app.orders import steps
@@ -21,12 +19,13 @@ from app.orders.processing import perform
 from app.orders.service import place_order
 from app.payments.sandbox.provider import SandboxProvider
 from app.payments.sandbox.store import SandboxBooks
+from app.services import services_over
 from app.stock.service import set_levels
 from app.webhooks.service import add_endpoint
 from tasks import relay
 from tests.payment_events import SECRET
 from tests.real.books import Books
-from tests.real.doubles import Held, StoppedClock
+from tests.real.doubles import Held, StoppedClock, with_parts
 from tests.real.outside import Outside, Told
 from tests.receiver import Receiver
 
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from app.mongo.database import OrderDatabase
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
     from app.webhooks.model import Endpoint
     from deploy.local.servers import MongoServer
 
@@ -59,7 +58,7 @@ class SetStock(Protocol):
 class Finish(Protocol):
     """Performs whatever these orders owe, by the shop given, until they owe nothing more."""
 
-    def __call__(self, shop: Shop, *order_ids: str) -> None: ...
+    def __call__(self, services: Services, *order_ids: str) -> None: ...
 
 
 @pytest.fixture(scope="session")
@@ -99,45 +98,45 @@ def logged() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-def shop(database: OrderDatabase, settings: Settings, clock: StoppedClock, logged: list[Any]) -> Shop:
+def services(database: OrderDatabase, settings: Settings, clock: StoppedClock, logged: list[Any]) -> Services:
     """A shop whose clock stands still and whose slow payments are quick."""
-    return replace(
-        shop_over(database, settings),
+    return with_parts(
+        services_over(database, settings),
         clock=clock,
         payments=SandboxProvider(SandboxBooks(database), clock, slowness=0.01, secret=SECRET),
     )
 
 
 @pytest.fixture
-def books(shop: Shop, database: OrderDatabase) -> Books:
+def books(services: Services, database: OrderDatabase) -> Books:
     """What the auditor sees."""
-    return Books(shop, database)
+    return Books(services, database)
 
 
 @pytest.fixture
-def outside(database: OrderDatabase, shop: Shop) -> Outside:
+def outside(database: OrderDatabase, services: Services) -> Outside:
     """What others do at the provider."""
-    return Outside(database, shop)
+    return Outside(database, services)
 
 
 @pytest.fixture
-def told(database: OrderDatabase, shop: Shop) -> Told:
+def told(database: OrderDatabase, services: Services) -> Told:
     """What the provider tells."""
-    return Told(database, shop)
+    return Told(database, services)
 
 
 @pytest.fixture
-def stocked(shop: Shop) -> SetStock:
+def stocked(services: Services) -> SetStock:
     """As in `stocked(apple=10)`."""
 
     def stock(**levels: int) -> None:
-        set_levels(shop, levels)
+        set_levels(services.stock, levels)
 
     return stock
 
 
 @pytest.fixture
-def place(shop: Shop) -> Place:
+def place(services: Services) -> Place:
     """As in `place(apple=2, method="sandbox_ok")`."""
 
     def order(
@@ -154,7 +153,7 @@ def place(shop: Shop) -> Place:
             **({"paymentMethod": method} if method else {}),
             **({"email": email} if email else {}),
         }
-        return place_order(shop, draft, actor="user", key=None, digest="").order
+        return place_order(services.orders, draft, actor="user", key=None, digest="").order
 
     return order
 
@@ -163,13 +162,15 @@ def place(shop: Shop) -> Place:
 def finish(books: Books) -> Finish:
     """As in `finish(shop, order["id"])`."""
 
-    def work(shop: Shop, *order_ids: str) -> None:
+    def work(services: Services, *order_ids: str) -> None:
         for _ in range(8):
             owed = {order_id: books.owed(order_id) for order_id in order_ids}
             if not any(owed.values()):
                 return
             for step in steps.STEPS:
-                perform(shop, step, [order_id for order_id in order_ids if step.name in owed[order_id]])
+                perform(
+                    services.orders, step, [order_id for order_id in order_ids if step.name in owed[order_id]]
+                )
         raise AssertionError(owed)
 
     return work
@@ -214,16 +215,16 @@ def relay_module(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def relaying(relay_module: Any, queues: Queues) -> Iterator[Callable[[Shop], Callable[[], None]]]:
+def relaying(relay_module: Any, queues: Queues) -> Iterator[Callable[[Services], Callable[[], None]]]:
     """Relays in the background, again and again as the process does; the result stops it in good order."""
     stops: list[Callable[[], None]] = []
 
-    def start(shop: Shop) -> Callable[[], None]:
+    def start(services: Services) -> Callable[[], None]:
         stopping = threading.Event()
 
         def run() -> None:
             while not stopping.is_set():
-                relay_module.relay(shop, Held(), stopping)
+                relay_module.relay(services, Held(), stopping)
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -249,6 +250,6 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def endpoint(shop: Shop, receiver: Receiver) -> Endpoint:
+def endpoint(services: Services, receiver: Receiver) -> Endpoint:
     """The receiver, told of everything; for a shop that may reach it."""
-    return add_endpoint(shop, receiver.url(), ["*"])
+    return add_endpoint(services.webhooks, receiver.url(), ["*"])

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from app.clock import now
 from app.orders.sweeping import send_overdue
+from app.services import made_of
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from app.shop import Shop
+    from app.services import Services
 
 
 class Crash(BaseException):
@@ -72,13 +73,19 @@ class Followed:
         return call
 
 
-def followed(shop: Shop, collaborator: str, method: str, then: Callable[[], object]) -> Shop:
-    """The shop with something else happening right after the first call of that method."""
-    changed: dict[str, Any] = {collaborator: Followed(getattr(shop, collaborator), method, then)}
-    return replace(shop, **changed)
+def followed(services: Services, collaborator: str, method: str, then: Callable[[], object]) -> Services:
+    """The services with something else happening right after the first call of that method."""
+    return with_parts(
+        services, **{collaborator: Followed(getattr(services.parts, collaborator), method, then)}
+    )
 
 
-def swept(shop: Shop, *busy: str) -> dict[str, list[str]]:
+def with_parts(services: Services, **changed: Any) -> Services:
+    """The services made anew with other parts in place of these."""
+    return made_of(replace(services.parts, **changed))
+
+
+def swept(services: Services, *busy: str) -> dict[str, list[str]]:
     """What one sweep sends again: the ids by step; the steps named have a busy queue."""
     sent: dict[str, list[str]] = {}
 
@@ -86,7 +93,7 @@ def swept(shop: Shop, *busy: str) -> dict[str, list[str]]:
         for name, order_ids in owed.items():
             sent.setdefault(name, []).extend(order_ids)
 
-    send_overdue(shop, lambda name: name not in busy, send)
+    send_overdue(services.orders, lambda name: name not in busy, send)
     return sent
 
 

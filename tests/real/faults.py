@@ -57,7 +57,7 @@ class Planter:
 
     def __init__(self, healthy: Healthy, provider: MoreOnTheBooks) -> None:
         self._healthy = healthy
-        self._shop = healthy.shop
+        self._services = healthy.services
         self._database = healthy.database
         self._provider = provider
         self._before = {name: list(self._database[name].find()) for name in BOOKS}
@@ -71,7 +71,7 @@ class Planter:
     def mend(self, kind: str, whose: str) -> None:
         """What a person would do about it: here he knows how it was before."""
         if kind == "cancelled_refund_failed":
-            retry_refund(self._shop, whose, f"{whose}-1", actor="somebody")
+            retry_refund(self._services.orders, whose, f"{whose}-1", actor="somebody")
         elif kind.startswith("level"):
             rows = self._database["stock_movements"].find({"productId": whose})
             level = sum(row["quantity"] for row in rows)
@@ -86,12 +86,12 @@ class Planter:
 
     def payment_doubled(self) -> str:
         order_id = self._one("confirmed")
-        self._provider.add(order_id, self._shop.clock())
+        self._provider.add(order_id, self._services.clock())
         return order_id
 
     def payment_orphaned(self) -> str:
-        order_id = new_id(self._shop.clock() - timedelta(minutes=1))
-        self._provider.add(order_id, self._shop.clock(), "an orphan")
+        order_id = new_id(self._services.clock() - timedelta(minutes=1))
+        self._provider.add(order_id, self._services.clock(), "an orphan")
         return order_id
 
     def payment_amount_differs(self) -> str:
@@ -101,7 +101,7 @@ class Planter:
         return self._paid("confirmed", currency="EUR")
 
     def payment_ahead(self) -> str:
-        order_id, at = self._one("waiting"), self._shop.clock()
+        order_id, at = self._one("waiting"), self._services.clock()
         money = {"amount": 1000, "currency": "USD", "captured": 0, "refunded": 0}
         self._database["sandbox_payments"].insert_one(
             {"_id": order_id, "status": "authorized", "at": at, **money}
@@ -117,16 +117,16 @@ class Planter:
     def captured_on_cancelled(self) -> str:
         """As a release that asked for no refund left it when it died."""
         order_id = self._one("confirmed")
-        (order,) = self._shop.orders.load([order_id])
+        (order,) = self._services.orders.store.load([order_id])
         told = Change("order.cancelled", {"cancellation": {"reason": "requested"}})
-        after = advance(order, self._shop.clock(), "user", [told])
-        assert self._shop.orders.append(order, after, self._shop.due_by())
+        after = advance(order, self._services.clock(), "user", [told])
+        assert self._services.orders.store.append(order, after, self._services.orders.due_by())
         self._healthy.come_to_rest()
         return order_id
 
     def cancelled_refund_failed(self) -> str:
         order_id = self._one("failing refund")
-        change_status(self._shop, order_id, "cancelled", actor="user")
+        change_status(self._services.orders, order_id, "cancelled", actor="user")
         self._healthy.come_to_rest()
         return order_id
 
@@ -173,7 +173,7 @@ class Planter:
         return order_id
 
     def movement_orphaned(self) -> str:
-        return self._moved(new_id(self._shop.clock() - timedelta(minutes=1)))
+        return self._moved(new_id(self._services.clock() - timedelta(minutes=1)))
 
     def order_unreadable(self) -> str:
         return self._changed("confirmed", updatedAt=NO_TIME)
@@ -190,7 +190,7 @@ class Planter:
         return str(found["_id"])
 
     def overdue(self) -> str:
-        return self._changed("waiting", dueBy=self._shop.clock() - timedelta(hours=1))
+        return self._changed("waiting", dueBy=self._services.clock() - timedelta(hours=1))
 
     def forgotten(self) -> str:
         order_id = self._one("waiting")
@@ -198,11 +198,11 @@ class Planter:
         return order_id
 
     def expiry_overdue(self) -> str:
-        at = self._shop.clock() - timedelta(hours=1)
+        at = self._services.clock() - timedelta(hours=1)
         lines = [{"productId": "untracked", "quantity": 1}]
         data: Any = {"userId": "user", "products": lines, "totalAmount": 1000, "currency": "USD"}
         order = create(id_at(at, 1), at, "user", {**data, "paymentMethod": "sandbox_unavailable"}, None)
-        self._shop.orders.add(order, self._shop.due_by(), None)
+        self._services.orders.store.add(order, self._services.orders.due_by(), None)
         self._healthy.ids["waiting"].append(order["id"])
         self._healthy.come_to_rest()
         return order["id"]
@@ -216,7 +216,7 @@ class Planter:
         return order_id
 
     def notification_unfounded(self) -> str:
-        order_id, at = self._one("confirmed"), self._shop.clock()
+        order_id, at = self._one("confirmed"), self._services.clock()
         told = {"orderId": order_id, "sequence": 9, "type": "order.shipped", "channel": "log", "at": at}
         self._database["notifications"].insert_one(
             {"_id": f"{order_id}:9:log", **told, "attempts": 1, "status": "sent"}
@@ -279,13 +279,13 @@ class Planter:
         return self._database["stock_movements"].find_one({"orderId": order_id})
 
     def _moved(self, order_id: str) -> str:
-        row = {"productId": "product-1", "orderId": order_id, "quantity": -1, "at": self._shop.clock()}
+        row = {"productId": "product-1", "orderId": order_id, "quantity": -1, "at": self._services.clock()}
         self._database["stock_movements"].insert_one({"_id": self._row_id(), "kind": "decrement", **row})
         self._balance({**row, "quantity": 1})
         return order_id
 
     def _row_id(self) -> ObjectId:
-        return ObjectId(new_id(self._shop.clock()))
+        return ObjectId(new_id(self._services.clock()))
 
     def _balance(self, row: Mapping[str, Any] | None) -> None:
         """A movement of no order, so that the sum goes on being the level."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.doubles import StoppedClock
 
 # Of each hundred orders, so many have each of these fates.
@@ -56,8 +56,8 @@ LONG = timedelta(hours=1)
 class Healthy:
     """The books, and the ids of the orders by their fates."""
 
-    def __init__(self, shop: Shop, database: OrderDatabase, clock: StoppedClock) -> None:
-        self.shop = shop
+    def __init__(self, services: Services, database: OrderDatabase, clock: StoppedClock) -> None:
+        self.services = services
         self.database = database
         self.clock = clock
         self.ids: dict[str, list[str]] = defaultdict(list)
@@ -65,15 +65,15 @@ class Healthy:
     def fill(self, hundreds: int) -> None:
         """Lets so many hundred orders meet their fates; afterwards nothing has moved for minutes."""
         self._purge_some()
-        set_levels(self.shop, {**dict.fromkeys(PRODUCTS, 1_000_000), "scarce": 0})
-        self.shop.webhook_endpoints.add(_endpoint(self.shop), 100)
+        set_levels(self.services.stock, {**dict.fromkeys(PRODUCTS, 1_000_000), "scarce": 0})
+        self.services.webhooks.endpoints.add(_endpoint(self.services), 100)
         self.clock.advance(timedelta(minutes=5))
         for fate, number in FATES.items():
             self.ids[fate] = [self._placed(fate, n) for n in range(number * hundreds)]
         self._process()
         self._change()
         # What is tracked only from now on was never taken from the stock.
-        set_levels(self.shop, {"later": 10})
+        set_levels(self.services.stock, {"later": 10})
         self.ids["adopted"] = self._adopted()
         self.clock.advance(timedelta(minutes=2))
         self.come_to_rest()
@@ -84,23 +84,23 @@ class Healthy:
         for _ in range(6):
             after = None
             while True:
-                owed, after = all_owed_steps(self.shop, after)
+                owed, after = all_owed_steps(self.services.orders, after)
                 for step in steps.STEPS:
                     self.perform(step, set(owed.get(step.name, ())) - waiting)
-                announce(self.shop, owed.get(steps.ANNOUNCE, []))
+                announce(self.services.notifications, owed.get(steps.ANNOUNCE, []))
                 if after is None:
                     break
-        assert feeding.catch_up(self.shop, lambda: False)
-        self.shop.changes.remember({"at": "the end"})
+        assert feeding.catch_up(self.services.feed, lambda: False)
+        self.services.changes.remember({"at": "the end"})
         self.clock.advance(timedelta(minutes=2))
         owing = self.database["orders"].find({"dueBy": {"$exists": True}}, {"_id": 1})
-        self.shop.duties.postpone({str(one["_id"]): self.clock() + LONG for one in owing})
+        self.services.orders.due_work.postpone({str(one["_id"]): self.clock() + LONG for one in owing})
 
     def perform(self, step: steps.Step, order_ids: Iterable[str]) -> None:
         """Does a step in batches."""
         ids = sorted(order_ids)
         for start in range(0, len(ids), 500):
-            perform(self.shop, step, ids[start : start + 500])
+            perform(self.services.orders, step, ids[start : start + 500])
 
     def all_ids(self) -> list[str]:
         """All orders there are."""
@@ -126,12 +126,12 @@ class Healthy:
             draft |= {"email": "somebody@example.org", "reference": f"{fate}-{number}"}
         if fate in METHODS:
             draft["paymentMethod"] = METHODS[fate]
-        return place_order(self.shop, draft, actor="user", key=None, digest="").order["id"]
+        return place_order(self.services.orders, draft, actor="user", key=None, digest="").order["id"]
 
     def _process(self) -> None:
         self.perform(steps.AUTHORIZE, self.all_ids())
         for order_id in self.ids["cancelled early"]:
-            change_status(self.shop, order_id, "cancelled", actor="user")
+            change_status(self.services.orders, order_id, "cancelled", actor="user")
         self.perform(steps.DECREMENT, self.all_ids())
         self.perform(steps.CAPTURE, set(self.all_ids()) - set(self.ids["stuck"]))
 
@@ -143,7 +143,7 @@ class Healthy:
         }.items():
             for order_id in self.ids[fate]:
                 for status in journey:
-                    change_status(self.shop, order_id, status, actor="user")
+                    change_status(self.services.orders, order_id, status, actor="user")
         for number, order_id in enumerate(self.ids["partly refunded"]):
             product = PRODUCTS[number % len(PRODUCTS)]
             lines = [{"productId": product, "quantity": 2, "restock": number % 2 == 0}]
@@ -153,35 +153,35 @@ class Healthy:
         for order_id in self.ids["refunded"]:
             self._refund(order_id, {})
         for order_id in self.ids["deleted"]:
-            delete_order(self.shop, order_id, actor="user")
+            delete_order(self.services.orders, order_id, actor="user")
 
     def _refund(self, order_id: str, draft: Any) -> None:
-        ask_refund(self.shop, order_id, draft, actor="user", key=None, digest="")
+        ask_refund(self.services.orders, order_id, draft, actor="user", key=None, digest="")
 
     def _adopted(self) -> list[str]:
         originals = [original_order(number) for number in range(ORIGINALS)]
         self.database["orders"].insert_many(originals, bypass_document_validation=True)
-        m0002_original_orders.upgrade(self.database, self.shop.settings, lambda *_: None)
+        m0002_original_orders.upgrade(self.database, self.services.settings, lambda *_: None)
         return [str(original["_id"]) for original in originals]
 
     def _purge_some(self) -> None:
         """The ledger and the provider's books go on telling of them."""
-        set_levels(self.shop, {"product-0": 100})
+        set_levels(self.services.stock, {"product-0": 100})
         gone = [self._placed("purged", 0) for _ in range(PURGED)]
         for step in (steps.AUTHORIZE, steps.DECREMENT, steps.CAPTURE):
             self.perform(step, gone)
         for order_id in gone:
             for status in ("shipped", "delivered"):
-                change_status(self.shop, order_id, status, actor="user")
-            delete_order(self.shop, order_id, actor="user")
+                change_status(self.services.orders, order_id, status, actor="user")
+            delete_order(self.services.orders, order_id, actor="user")
         self.come_to_rest()
         now = self.clock()
         self.database["orders"].update_many({}, {"$set": {"deletedAt": now - timedelta(days=1000)}})
-        assert purge_deleted_orders(self.shop) == PURGED
+        assert purge_deleted_orders(self.services.orders) == PURGED
 
 
-def _endpoint(shop: Shop) -> Endpoint:
-    now = shop.clock()
+def _endpoint(services: Services) -> Endpoint:
+    now = services.clock()
     return Endpoint(
         id=new_id(now),
         url="http://localhost:1/",

@@ -10,20 +10,20 @@ from tests.real.doubles import Crash
 
 if TYPE_CHECKING:
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
     from app.webhooks.model import Endpoint
     from tests.real.conftest import Place
 
 
-def records(shop: Shop, endpoint: Endpoint) -> list[Any]:
+def records(services: Services, endpoint: Endpoint) -> list[Any]:
     """What was recorded for the endpoint, oldest first."""
-    return webhooks.list_deliveries(shop, endpoint["id"], None, 100, None).items[::-1]
+    return webhooks.list_deliveries(services.webhooks, endpoint["id"], None, 100, None).items[::-1]
 
 
-def announced(shop: Shop, place: Place, number: int = 1) -> list[Order]:
+def announced(services: Services, place: Place, number: int = 1) -> list[Order]:
     """So many new orders, announced."""
     orders = [place() for _ in range(number)]
-    announce(shop, [order["id"] for order in orders])
+    announce(services.notifications, [order["id"] for order in orders])
     return orders
 
 

@@ -16,7 +16,7 @@ from tests.payment_events import event, signed
 if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
 
 TOTAL = 1000
 
@@ -24,9 +24,9 @@ TOTAL = 1000
 class Outside:
     """What others do at the provider."""
 
-    def __init__(self, database: OrderDatabase, shop: Shop) -> None:
+    def __init__(self, database: OrderDatabase, services: Services) -> None:
         self._payments = database["sandbox_payments"]
-        self._shop = shop
+        self._services = services
 
     def make(self, order: Order, status: str, captured: int = 0, refunded: int = 0, **other: Any) -> None:
         """Has the payment of the order so, whatever was there."""
@@ -34,36 +34,36 @@ class Outside:
             {"_id": order["id"]},
             {
                 "status": status, "amount": TOTAL, "currency": "USD", "captured": captured,
-                "refunded": refunded, "at": self._shop.clock(), **other,
+                "refunded": refunded, "at": self._services.clock(), **other,
             },
             upsert=True,
         )  # fmt: skip
 
     def capture(self, order: Order) -> None:
         """Takes the money."""
-        list(self._shop.payments.capture([charge(order)]))
+        list(self._services.payments.provider.capture([charge(order)]))
 
     def refund(self, order: Order, amount: int, name: str = "outside") -> None:
         """Gives money back at the provider's own dashboard."""
-        list(self._shop.payments.refund([Repayment(charge(order), name, 1, amount)]))
+        list(self._services.payments.provider.refund([Repayment(charge(order), name, 1, amount)]))
 
 
 class Told:
     """Has the provider tell things, and the workers take them in."""
 
-    def __init__(self, database: OrderDatabase, shop: Shop) -> None:
-        self._shop = shop
+    def __init__(self, database: OrderDatabase, services: Services) -> None:
+        self._services = services
         self._rows = database["payment_events"]
 
     def tell(self, order_id: str | None, kind: str = "payment.captured", event_id: str | None = None) -> str:
         """Posts an event; its id."""
         call = signed(event(order_id, kind), event_id)
-        receive(self._shop, "sandbox", call.headers, call.body)
+        receive(self._services.payments, "sandbox", call.headers, call.body)
         return f"sandbox:{call.headers['webhook-id']}"
 
     def work(self) -> None:
         """One tick of beat, and what the workers make of it."""
-        take_in(self._shop, events_due(self._shop))
+        take_in(self._services.payments, events_due(self._services.payments))
 
     def row(self, event_id: str) -> dict[str, Any]:
         """The event as it is stored."""
@@ -75,8 +75,8 @@ class Told:
         return Counter(row["status"] for row in self._rows.find())
 
 
-def end(shop: Shop, order: Order, kind: str) -> Order:
+def end(services: Services, order: Order, kind: str) -> Order:
     """Ends the order with a closed payment, though the provider knows nothing of it."""
     changes = [Change(kind), *cancellation(order, "payment_declined")]
-    save(shop, {order["id"]: changes}, {order["id"]: shop.orders.load([order["id"]])[0]})
-    return shop.orders.load([order["id"]])[0]
+    save(services.orders, {order["id"]: changes}, {order["id"]: services.orders.store.load([order["id"]])[0]})
+    return services.orders.store.load([order["id"]])[0]

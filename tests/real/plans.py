@@ -11,7 +11,6 @@ from pymongo import MongoClient, monitoring
 
 from app import schema
 from app.clock import id_at
-from app.mongo import database as storage
 from app.orders.model import Change, advance, create
 from app.orders.store import Idempotency
 from app.stock.model import Movement
@@ -19,6 +18,7 @@ from app.stock.model import Movement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from app.mongo import database as storage
     from app.orders.model import Order
 
 EXPLAINED = ("find", "findAndModify", "update", "delete", "aggregate", "distinct", "count")

@@ -8,24 +8,24 @@ from app.reconciliation import run as reconciling
 
 if TYPE_CHECKING:
     from app.reconciliation.kinds import Noted, Report
-    from app.shop import Shop
+    from app.services import Services
 
 
-def reconciled(shop: Shop, **how: Any) -> Report:
+def reconciled(services: Services, **how: Any) -> Report:
     """The report of a reconciliation done at a stretch."""
-    return finished(shop, reconciling.begin(shop, **how)["id"])
+    return finished(services, reconciling.begin(services.reconciliation, **how)["id"])
 
 
-def finished(shop: Shop, report_id: str, seconds: float = 5) -> Report:
+def finished(services: Services, report_id: str, seconds: float = 5) -> Report:
     """The report, after what was left to be done."""
-    while not reconciling.advance(shop, report_id, seconds):
+    while not reconciling.advance(services.reconciliation, report_id, seconds):
         pass
-    return reconciling.get_report(shop, report_id)
+    return reconciling.get_report(services.reconciliation, report_id)
 
 
-def differences(shop: Shop, report: Report) -> list[Noted]:
+def differences(services: Services, report: Report) -> list[Noted]:
     """What the report says, all of it."""
-    page = reconciling.list_differences(shop, report["id"], 100, None)
+    page = reconciling.list_differences(services.reconciliation, report["id"], 100, None)
     assert page.next is None
     return page.items
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.payments.sandbox.provider import SandboxProvider
 from app.payments.sandbox.store import SandboxBooks
+from tests.real.doubles import with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.mongo.database import OrderDatabase
     from app.payments.model import Outcomes, Repayment
-    from app.shop import Shop
+    from app.services import Services
 
 # The method of which no refund succeeds, until the provider has recovered.
 NEVER = "sandbox_refund_fails"
@@ -25,6 +25,6 @@ class _Recovered(SandboxProvider):
         return super().refund([one._replace(charge=one.charge._replace(method=None)) for one in repayments])
 
 
-def recovered_shop(shop: Shop, database: OrderDatabase) -> Shop:
+def recovered_shop(services: Services, database: OrderDatabase) -> Services:
     """The shop once the provider takes every refund."""
-    return replace(shop, payments=_Recovered(SandboxBooks(database), shop.clock))
+    return with_parts(services, payments=_Recovered(SandboxBooks(database), services.clock))

@@ -130,7 +130,7 @@ def _endpoint() -> dict[str, Any]:
         "createdAt": AT,
         "updatedAt": AT,
         "disabledReason": "gone",
-        "owner": "shop",
+        "owner": "services",
         "payload": "ids",
         "slot": secrets.randbelow(10**6) + 1,
         "tests": [{"id": "t", "at": AT}],

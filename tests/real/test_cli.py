@@ -10,11 +10,11 @@ from bson import ObjectId
 from flask import Flask
 
 from app import schema
-from app.bootstrap import shop_over
-from app.cli import register_commands
+from app.commands import register_commands
 from app.config import Settings
 from app.mongo import database as storage
 from app.orders.model import Change, Personal, advance, create
+from app.services import services_over
 from app.stock import load as loading
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskCliRunner
 
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
 
 NOBODY = "mongodb://127.0.0.1:1/orders"
 
@@ -40,15 +40,15 @@ def database(mongo_uri: str) -> Iterator[storage.Database[Any]]:
 
 
 @pytest.fixture
-def shop(database: storage.Database[Any], mongo_uri: str) -> Shop:
+def services(database: storage.Database[Any], mongo_uri: str) -> Services:
     """The service behind the commands."""
-    return shop_over(database, Settings.from_env({"AUTH": "off", "MONGO_URI": mongo_uri}))
+    return services_over(database, Settings.from_env({"AUTH": "off", "MONGO_URI": mongo_uri}))
 
 
 @pytest.fixture
-def runner(shop: Shop) -> FlaskCliRunner:
+def runner(services: Services) -> FlaskCliRunner:
     """Runs a command as a terminal would, with nobody watching."""
-    return _runner(shop)
+    return _runner(services)
 
 
 def test_a_file_of_stock_sets_levels_and_writes_the_ledger(
@@ -120,7 +120,7 @@ def test_a_file_that_is_no_list_of_stock_is_refused(
 
 def test_a_large_file_is_loaded_wholly_even_after_being_cut_off(
     runner: FlaskCliRunner,
-    shop: Shop,
+    services: Services,
     database: storage.Database[Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -128,7 +128,7 @@ def test_a_large_file_is_loaded_wholly_even_after_being_cut_off(
     """What a killed load left recorded comes into force first; the ledger sums to the levels throughout."""
     monkeypatch.setattr(loading, "PART", 100)
     with pytest.raises(KeyboardInterrupt):
-        loading.load_levels(shop, {f"old-{n}": n for n in range(1_000)}, _cut_off)
+        loading.load_levels(services.stock, {f"old-{n}": n for n in range(1_000)}, _cut_off)
     assert 0 < len(_levels(database)) < 1_000
     file = _file(tmp_path, "productId,onHand\n" + "".join(f"new-{n},{n}\n" for n in range(1_000)))
     result = runner.invoke(args=["stock", "load", file])
@@ -144,9 +144,9 @@ def test_a_large_file_is_loaded_wholly_even_after_being_cut_off(
     assert database["stock_loads"].count_documents({}) == 0
 
 
-def test_an_order_is_shown_with_its_history(runner: FlaskCliRunner, shop: Shop) -> None:
+def test_an_order_is_shown_with_its_history(runner: FlaskCliRunner, services: Services) -> None:
     """Amounts in major units, the customer's data, what is owed, every event."""
-    order = _placed(shop)
+    order = _placed(services)
     result = runner.invoke(args=["orders", "show", order["id"].upper()])
     assert (result.exit_code, result.stderr) == (0, "")
     for line in (
@@ -164,10 +164,10 @@ def test_an_order_is_shown_with_its_history(runner: FlaskCliRunner, shop: Shop) 
 
 
 def test_a_history_that_was_tampered_with_is_shown_as_such(
-    runner: FlaskCliRunner, shop: Shop, database: storage.Database[Any]
+    runner: FlaskCliRunner, services: Services, database: storage.Database[Any]
 ) -> None:
     """It names the first bad event and fails."""
-    order = _placed(shop)
+    order = _placed(services)
     database["orders"].update_one({}, {"$set": {"events.1.data.reference": "r-2"}})
     result = runner.invoke(args=["orders", "show", order["id"]])
     assert result.exit_code == 1
@@ -175,15 +175,15 @@ def test_a_history_that_was_tampered_with_is_shown_as_such(
 
 
 def test_redriving_makes_what_is_owed_due_at_once(
-    runner: FlaskCliRunner, shop: Shop, database: storage.Database[Any]
+    runner: FlaskCliRunner, services: Services, database: storage.Database[Any]
 ) -> None:
     """The sweep finds it, with its failed attempts forgotten."""
-    order = _placed(shop)
-    shop.duties.postpone({order["id"]: shop.clock() + timedelta(hours=1)})
-    assert shop.duties.overdue(shop.clock(), 10) == []
+    order = _placed(services)
+    services.orders.due_work.postpone({order["id"]: services.clock() + timedelta(hours=1)})
+    assert services.orders.due_work.overdue(services.clock(), 10) == []
     result = runner.invoke(args=["orders", "redrive", order["id"]])
     assert (result.exit_code, result.stdout) == (0, "due again: stock.decrement, notifications.announce\n")
-    assert [found["id"] for found in shop.duties.overdue(shop.clock(), 10)] == [order["id"]]
+    assert [found["id"] for found in services.orders.due_work.overdue(services.clock(), 10)] == [order["id"]]
     assert database["orders"].find_one({}, {"attempts": 1})["attempts"] == 0  # type: ignore[index]
 
 
@@ -224,7 +224,7 @@ def test_a_database_that_is_down_is_one_line(tmp_path: Path) -> None:
     settings = Settings.from_env({"AUTH": "off", "MONGO_URI": NOBODY})
     file = _file(tmp_path, "productId,onHand\napple,10\n")
     with storage.connect(NOBODY).client as client:
-        runner = _runner(shop_over(client["orders"], settings))
+        runner = _runner(services_over(client["orders"], settings))
         for command in (["db", "upgrade"], ["stock", "load", file], ["orders", "show", str(ObjectId())]):
             _refused(runner.invoke(args=command), "The database cannot be reached.")
 
@@ -243,9 +243,9 @@ def test_the_state_of_the_migrations_is_listed(runner: FlaskCliRunner) -> None:
     assert runner.invoke(args=["db", "upgrade"]).stdout == "The database is up to date.\n"
 
 
-def _runner(shop: Shop) -> FlaskCliRunner:
+def _runner(services: Services) -> FlaskCliRunner:
     app = Flask("commands")
-    app.extensions["shop"] = shop
+    app.extensions["services"] = services
     register_commands(app)
     return app.test_cli_runner()
 
@@ -273,7 +273,7 @@ def _cut_off(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
 
-def _placed(shop: Shop) -> Order:
+def _placed(services: Services) -> Order:
     at = datetime(2024, 10, 4, 10, tzinfo=UTC)
     data = {
         "userId": "eve\x1b[2J",
@@ -282,8 +282,8 @@ def _placed(shop: Shop) -> Order:
         "currency": "USD",
     }
     order = create(str(ObjectId()), at, "client", data, Personal(salt="s", email="eve@example.org"))
-    shop.orders.add(order, at, None)
+    services.orders.store.add(order, at, None)
     authorized = Change("payment.authorized", {"reference": "r-1"})
     after = advance(order, at + timedelta(seconds=1), "system", [authorized])
-    assert shop.orders.append(order, after, at + timedelta(hours=1))
+    assert services.orders.store.append(order, after, at + timedelta(hours=1))
     return after

@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import ObjectId, json_util
 from flask import Flask
 
-from app.cli import register_commands
+from app.commands import register_commands
 from app.erasure import service as erasing
 from app.erasure.service import Erased, erase_customer
 from app.erasure.store import NO_BODY
@@ -22,7 +21,7 @@ from app.notifications.announce import announce, deliver
 from app.orders.log import first_bad_sequence
 from app.orders.service import delete_order, order_at_version, place_order
 from deploy.local.stack import ROOT
-from tests.real.doubles import Crash, Followed, eventually
+from tests.real.doubles import Crash, Followed, eventually, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from app.mongo.database import OrderDatabase
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
     from deploy.local.servers import MongoServer
     from tests.real.conftest import Finish
 
@@ -41,7 +40,7 @@ SECRET = "xsecretx"
 
 
 @pytest.fixture
-def place_for(shop: Shop) -> PlaceFor:
+def place_for(services: Services) -> PlaceFor:
     """Places an order of a customer's, with all that can be known of him; with a key where one is given."""
 
     def order(user_id: str, key: str | None = None) -> Order:
@@ -54,7 +53,7 @@ def place_for(shop: Shop) -> PlaceFor:
             "shippingAddress": {"name": SECRET},
             "metadata": {"note": SECRET},
         }
-        return place_order(shop, draft, actor="caller", key=key, digest="a" * 64).order
+        return place_order(services.orders, draft, actor="caller", key=key, digest="a" * 64).order
 
     return order
 
@@ -66,44 +65,46 @@ def held(database: OrderDatabase, user_id: str) -> int:
 
 
 def test_live_and_deleted_orders_are_erased_and_no_other_customers(
-    shop: Shop, place_for: PlaceFor, finish: Finish, database: OrderDatabase, clock: Any
+    services: Services, place_for: PlaceFor, finish: Finish, database: OrderDatabase, clock: Any
 ) -> None:
     """In batches, of which there are several here."""
     ids = [place_for("ann")["id"] for _ in range(3)]
-    finish(shop, *ids)
-    delete_order(shop, ids[0], actor="u")
-    delete_order(shop, ids[1], actor="u")
-    finish(shop, *ids)
+    finish(services, *ids)
+    delete_order(services.orders, ids[0], actor="u")
+    delete_order(services.orders, ids[1], actor="u")
+    finish(services, *ids)
     others = [place_for(user)["id"] for user in ("anna", "Ann", "ann ")]
-    assert erase_customer(shop, "ann") == Erased(orders=3, rejected=0)
+    assert erase_customer(services.erasure, "ann") == Erased(orders=3, rejected=0)
     assert held(database, "ann") == 0
     for order in database["orders"].find({"userId": "ann"}):
         assert order["erasedAt"] == clock()
         assert "personal" not in order
         assert first_bad_sequence(str(order["_id"]), order["events"], order["version"]) is None
     assert sum(held(database, user) for user in ("anna", "Ann", "ann ")) == len(others)
-    assert erase_customer(shop, "ann") == erase_customer(shop, "nobody") == Erased(0, 0)
+    assert (
+        erase_customer(services.erasure, "ann") == erase_customer(services.erasure, "nobody") == Erased(0, 0)
+    )
 
 
 def test_an_erased_order_goes_on_as_if_nothing_had_been_known(
-    shop: Shop, place_for: PlaceFor, finish: Finish, books: Any
+    services: Services, place_for: PlaceFor, finish: Finish, books: Any
 ) -> None:
     order = place_for("ann")
-    erase_customer(shop, "ann")
-    finish(shop, order["id"])
-    announced = announce(shop, [order["id"]])
-    deliver(shop, announced.notifications)
+    erase_customer(services.erasure, "ann")
+    finish(services, order["id"])
+    announced = announce(services.notifications, [order["id"]])
+    deliver(services.notifications, announced.notifications)
     books.check()
     assert books.order(order["id"])["status"] == "confirmed"
-    assert "personal" not in order_at_version(shop, order["id"], 1)
+    assert "personal" not in order_at_version(services.orders, order["id"], 1)
 
 
 def test_the_key_of_an_erased_order_stays_used_and_knows_no_body_any_more(
-    shop: Shop, place_for: PlaceFor, database: OrderDatabase
+    services: Services, place_for: PlaceFor, database: OrderDatabase
 ) -> None:
     """What was posted with it could be guessed at by the digest, and with it gone no body is the same."""
     place_for("ann", key="k")
-    erase_customer(shop, "ann")
+    erase_customer(services.erasure, "ann")
     (order,) = database["orders"].find({"userId": "ann"})
     assert order["idempotency"]["digest"] == NO_BODY
     with pytest.raises(IdempotencyKeyReused):
@@ -113,7 +114,11 @@ def test_the_key_of_an_erased_order_stays_used_and_knows_no_body_any_more(
 
 @pytest.mark.parametrize("update", [1, 2, 3])
 def test_cut_off_anywhere_it_ends_the_same_when_it_is_run_again(
-    update: int, shop: Shop, place_for: PlaceFor, database: OrderDatabase, monkeypatch: pytest.MonkeyPatch
+    update: int,
+    services: Services,
+    place_for: PlaceFor,
+    database: OrderDatabase,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It dies right after one of its writes."""
     monkeypatch.setattr(erasing, "_BATCH", 2)
@@ -134,12 +139,12 @@ def test_cut_off_anywhere_it_ends_the_same_when_it_is_run_again(
                 return getattr(Followed(database["orders"], name, die), name) if not left[0] else real
             return real
 
-    dying = replace(shop)
-    monkeypatch.setattr(dying.personal_data, "_orders", Dying())
+    dying = with_parts(services)
+    monkeypatch.setattr(dying.erasure.store, "_orders", Dying())
     with pytest.raises(Crash):
-        erase_customer(dying, "ann")
-    monkeypatch.setattr(dying.personal_data, "_orders", database["orders"])
-    assert erase_customer(shop, "ann").orders == held_before_last(update)
+        erase_customer(dying.erasure, "ann")
+    monkeypatch.setattr(dying.erasure.store, "_orders", database["orders"])
+    assert erase_customer(services.erasure, "ann").orders == held_before_last(update)
     assert held(database, "ann") == 0
     digests = {order["idempotency"]["digest"] for order in database["orders"].find()}
     assert digests == {NO_BODY}
@@ -151,7 +156,7 @@ def held_before_last(update: int) -> int:
 
 
 def test_orders_may_come_in_and_go_meanwhile(
-    shop: Shop, place_for: PlaceFor, database: OrderDatabase, monkeypatch: pytest.MonkeyPatch
+    services: Services, place_for: PlaceFor, database: OrderDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was there before is erased for certain; what comes later, when it is run again."""
     monkeypatch.setattr(erasing, "_BATCH", 3)
@@ -160,7 +165,7 @@ def test_orders_may_come_in_and_go_meanwhile(
 
     def trade() -> None:
         for order_id in reversed(before):
-            delete_order(shop, order_id, actor="u")
+            delete_order(services.orders, order_id, actor="u")
             place_for("ann")
             begun.set()
             if enough.is_set():
@@ -169,18 +174,18 @@ def test_orders_may_come_in_and_go_meanwhile(
     trading = threading.Thread(target=trade)
     trading.start()
     eventually(begun.is_set)
-    erase_customer(shop, "ann")
+    erase_customer(services.erasure, "ann")
     enough.set()
     trading.join()
     orders = database["orders"].find({"_id": {"$in": [ObjectId(order_id) for order_id in before]}})
     assert all("personal" not in order for order in orders)
-    erase_customer(shop, "ann")
+    erase_customer(services.erasure, "ann")
     assert held(database, "ann") == 0
 
 
 @pytest.mark.parametrize("user_id", ["ann", "66ffbd20a1b2c3d4e5f60718"])
 def test_what_the_original_service_kept_is_erased_too(
-    user_id: str, shop: Shop, database: OrderDatabase
+    user_id: str, services: Services, database: OrderDatabase
 ) -> None:
     """Whatever is in an order that was not taken over; the original could have ids of another type."""
     kept = database["legacy_rejects"]
@@ -189,18 +194,18 @@ def test_what_the_original_service_kept_is_erased_too(
     mine = {"userId": known, "products": [{"giftNote": SECRET}], "email": SECRET}
     kept.insert_one({"_id": 1, "faults": ["products[0] is no line"], "document": mine})
     kept.insert_one({"_id": 2, "faults": [], "document": {"userId": "somebody else", "email": SECRET}})
-    assert erase_customer(shop, user_id) == Erased(orders=0, rejected=1)
-    assert erase_customer(shop, user_id) == Erased(0, 0)
+    assert erase_customer(services.erasure, user_id) == Erased(orders=0, rejected=1)
+    assert erase_customer(services.erasure, user_id) == Erased(0, 0)
     assert SECRET not in json_util.dumps(kept.find_one({"_id": 1}))
     assert SECRET in json_util.dumps(kept.find_one({"_id": 2}))
     kept.delete_many({})
 
 
 @pytest.fixture
-def command(shop: Shop) -> FlaskCliRunner:
+def command(services: Services) -> FlaskCliRunner:
     """The commands over this shop, as a script runs them: with no terminal."""
     app = Flask("app")
-    app.extensions["shop"] = shop
+    app.extensions["services"] = services
     register_commands(app)
     return app.test_cli_runner()
 

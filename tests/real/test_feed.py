@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.conftest import Finish, Place
 
 
@@ -69,14 +69,14 @@ def batches(entries: list[Entry], dice: random.Random) -> Iterable[list[Entry]]:
 class Reader:
     """Follows the feed, and looks at every row when it comes."""
 
-    def __init__(self, shop: Shop) -> None:
-        self._shop = shop
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self.entries: list[Entry] = []
         self.position = 0
 
     def read_on(self, limit: int = 7) -> None:
         """Reads a part; fails where a position or a sequence is missing or comes twice."""
-        page = self._shop.feed.page(self.position, limit, None)
+        page = self._services.feed.store.page(self.position, limit, None)
         for position, entry in page.entries:
             assert position == self.position + 1
             assert entry.sequence == 1 + sum(one.order_id == entry.order_id for one in self.entries)
@@ -92,24 +92,24 @@ class Reader:
         return self.entries
 
 
-def owed(shop: Shop) -> set[tuple[str, int, str]]:
+def owed(services: Services) -> set[tuple[str, int, str]]:
     """All events of all orders."""
     return {
         (str(order["_id"]), event["sequence"], event["type"])
-        for order in shop.feed._rows.database["orders"].find()
+        for order in services.feed.store._rows.database["orders"].find()
         for event in order["events"]
     }
 
 
-def test_writers_at_once_leave_no_hole_and_no_reader_ever_sees_one(shop: Shop) -> None:
+def test_writers_at_once_leave_no_hole_and_no_reader_ever_sees_one(services: Services) -> None:
     """Each writes the same changes at its own pace; the reader follows while they do."""
     stream, ended = a_stream(orders=40, seed=1), threading.Event()
-    reader = Reader(shop)
+    reader = Reader(services)
 
     def write(seed: int) -> None:
         dice = random.Random(seed)
         for batch in batches(stream, dice):
-            shop.feed.append(batch)
+            services.feed.store.append(batch)
 
     def follow() -> None:
         while not ended.is_set():
@@ -124,70 +124,70 @@ def test_writers_at_once_leave_no_hole_and_no_reader_ever_sees_one(shop: Shop) -
     assert sorted(reader.read_all()) == sorted(stream)
 
 
-def test_a_writer_that_is_far_behind_adds_nothing_that_is_there(shop: Shop) -> None:
+def test_a_writer_that_is_far_behind_adds_nothing_that_is_there(services: Services) -> None:
     """What it writes again costs two round trips a batch, not one for each row."""
     stream = a_stream(orders=20, seed=2)
-    shop.feed.append(stream)
-    reader = Reader(shop)
+    services.feed.store.append(stream)
+    reader = Reader(services)
     assert reader.read_all() == stream
     for batch in (stream[:50], stream, stream[-30:]):
-        shop.feed.append(batch)
+        services.feed.store.append(batch)
     later = [Entry(f"{99:024x}", 1, "order.created"), *stream[-5:]]
-    shop.feed.append([*stream[5:], *later])
+    services.feed.store.append([*stream[5:], *later])
     assert reader.read_all() == [*stream, later[0]]
 
 
-def test_nothing_is_fed_for_nothing(shop: Shop, database: OrderDatabase) -> None:
-    shop.feed.append([])
-    assert feeding.catch_up(shop, lambda: False)
+def test_nothing_is_fed_for_nothing(services: Services, database: OrderDatabase) -> None:
+    services.feed.store.append([])
+    assert feeding.catch_up(services.feed, lambda: False)
     assert database["feed"].count_documents({}) == 0
 
 
 @pytest.mark.slow
 def test_a_feeder_killed_between_any_two_lines_leaves_no_hole_and_loses_nothing(
-    shop: Shop, place: Place, finish: Finish, feeder: Any, database: OrderDatabase
+    services: Services, place: Place, finish: Finish, feeder: Any, database: OrderDatabase
 ) -> None:
     """It is killed at its first line, at its second, and so on, and each time another takes over."""
     ids = [place()["id"] for _ in range(2)]
-    finish(shop, ids[0])
-    earlier = owed(shop)
-    finish(shop, ids[1])
+    finish(services, ids[0])
+    earlier = owed(services)
+    finish(services, ids[1])
     changes = [
         Change(order_id, [kind], None, sequence)
-        for order_id, sequence, kind in sorted(owed(shop) - earlier, key=lambda event: event[1])
+        for order_id, sequence, kind in sorted(owed(services) - earlier, key=lambda event: event[1])
     ]
     kills = 0
     while True:
         database["feed"].delete_many({})
         database["relay"].delete_many({})
-        killed = _killed_at_line(kills, lambda: _feed(feeder, shop, changes))
-        reader = Reader(shop)
+        killed = _killed_at_line(kills, lambda: _feed(feeder, services, changes))
+        reader = Reader(services)
         seen = list(reader.read_all())
-        if shop.changes.place():
-            assert {tuple(entry) for entry in seen} == owed(shop)
-        _feed(feeder, shop, changes)
+        if services.changes.place():
+            assert {tuple(entry) for entry in seen} == owed(services)
+        _feed(feeder, services, changes)
         assert reader.read_all()[: len(seen)] == seen
-        assert {tuple(entry) for entry in reader.entries} == owed(shop)
+        assert {tuple(entry) for entry in reader.entries} == owed(services)
         if not killed:
             break
         kills += 1
     assert kills > 60
 
 
-def test_changes_given_in_any_sequence_are_fed(shop: Shop, place: Place, feeder: Any) -> None:
+def test_changes_given_in_any_sequence_are_fed(services: Services, place: Place, feeder: Any) -> None:
     first, second = (Change(place()["id"], ["order.created"], None, 1) for _ in range(2))
-    one = feeder.Feeder(shop, catches_up=False)
+    one = feeder.Feeder(services, catches_up=False)
     one.feed((first,))
     one.feed([second])
     one._given.put(None)
     one._work()
     assert one._fault is None
-    assert [entry.order_id for entry in Reader(shop).read_all()] == [first.order_id, second.order_id]
+    assert [entry.order_id for entry in Reader(services).read_all()] == [first.order_id, second.order_id]
 
 
-def _feed(feeder: Any, shop: Shop, changes: list[Change]) -> None:
+def _feed(feeder: Any, services: Services, changes: list[Change]) -> None:
     """All that a relay's feeder does, in this thread: it catches up, feeds, and remembers the place."""
-    one = feeder.Feeder(shop, catches_up=True)
+    one = feeder.Feeder(services, catches_up=True)
     one.feed(changes)
     one.remember({"place": 1})
     one._given.put(None)
@@ -220,120 +220,122 @@ def _killed_at_line(number: int, work: Callable[[], None]) -> bool:
 
 
 def test_every_event_is_fed_soon_after_it_happened(
-    shop: Shop, place: Place, finish: Finish, relaying: Any, feeder: Any
+    services: Services, place: Place, finish: Finish, relaying: Any, feeder: Any
 ) -> None:
-    relaying(shop)
-    eventually(shop.changes.place)
+    relaying(services)
+    eventually(services.changes.place)
     ids = [place()["id"] for _ in range(5)]
-    finish(shop, *ids)
-    change_status(shop, ids[0], "cancelled", actor="u")
-    finish(shop, ids[0])
-    reader = Reader(shop)
-    eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(shop))
+    finish(services, *ids)
+    change_status(services.orders, ids[0], "cancelled", actor="u")
+    finish(services, ids[0])
+    reader = Reader(services)
+    eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(services))
 
 
 def test_the_first_relay_of_all_feeds_what_was_there_before_it(
-    shop: Shop, place: Place, finish: Finish, relaying: Any, monkeypatch: pytest.MonkeyPatch
+    services: Services, place: Place, finish: Finish, relaying: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where an older one has left a place, which it reached without feeding anything."""
     monkeypatch.setattr(feeding, "_BATCH", 2)
     ids = [place()["id"] for _ in range(5)]
-    finish(shop, *ids)
-    shop.changes._places.insert_one({"_id": "orders", "place": shop.changes.present_place()})
-    stop = relaying(shop)
-    eventually(shop.changes.place)
-    reader = Reader(shop)
-    assert {tuple(entry) for entry in reader.read_all()} == owed(shop)
+    finish(services, *ids)
+    services.changes._places.insert_one({"_id": "orders", "place": services.changes.present_place()})
+    stop = relaying(services)
+    eventually(services.changes.place)
+    reader = Reader(services)
+    assert {tuple(entry) for entry in reader.read_all()} == owed(services)
     stop()
-    relaying(shop)
+    relaying(services)
     place()
-    eventually(lambda: len(reader.read_all()) == len(owed(shop)))
+    eventually(lambda: len(reader.read_all()) == len(owed(services)))
 
 
 def test_what_happened_while_the_place_was_lost_is_fed_when_it_is_found_out(
-    shop: Shop, place: Place, finish: Finish, relaying: Any, logged: list[Any]
+    services: Services, place: Place, finish: Finish, relaying: Any, logged: list[Any]
 ) -> None:
-    stop = relaying(shop)
-    eventually(shop.changes.place)
+    stop = relaying(services)
+    eventually(services.changes.place)
     ids = [place()["id"] for _ in range(3)]
-    eventually(lambda: len(Reader(shop).read_all()) == 3)
+    eventually(lambda: len(Reader(services).read_all()) == 3)
     stop()
-    reader = Reader(shop)
+    reader = Reader(services)
     reader.read_all()
-    finish(shop, *ids)
-    delete_order(shop, ids[0], actor="u")
+    finish(services, *ids)
+    delete_order(services.orders, ids[0], actor="u")
     place()
-    shop.changes.remember({"_data": "garbage"})
-    relaying(shop)
-    eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(shop))
+    services.changes.remember({"_data": "garbage"})
+    relaying(services)
+    eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(services))
 
 
-def test_two_relays_feed_every_event_once(shop: Shop, place: Place, finish: Finish, relaying: Any) -> None:
+def test_two_relays_feed_every_event_once(
+    services: Services, place: Place, finish: Finish, relaying: Any
+) -> None:
     for _ in range(2):
-        relaying(shop)
-    eventually(shop.changes.place)
-    reader = Reader(shop)
+        relaying(services)
+    eventually(services.changes.place)
+    reader = Reader(services)
     for _ in range(4):
         ids = [place()["id"] for _ in range(5)]
         reader.read_on()
-        finish(shop, *ids)
-    eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(shop))
+        finish(services, *ids)
+    eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(services))
 
 
 def test_a_place_is_not_remembered_before_all_up_to_it_is_fed(
-    shop: Shop, place: Place, relaying: Any, relay_module: Any, monkeypatch: pytest.MonkeyPatch
+    services: Services, place: Place, relaying: Any, relay_module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop = relaying(shop)
-    eventually(shop.changes.place)
+    stop = relaying(services)
+    eventually(services.changes.place)
     stop()
-    settled = shop.changes.place()
+    settled = services.changes.place()
     fault = RuntimeError("the feed cannot be written")
 
     def refuse(entries: object) -> None:
         raise fault
 
     with monkeypatch.context() as broken:
-        broken.setattr(shop.feed, "append", refuse)
+        broken.setattr(services.feed.store, "append", refuse)
         place()
         with pytest.raises(RuntimeError):
-            relay_module.relay(shop, Held(), threading.Event())
-    assert shop.changes.place() == settled
-    relaying(shop)
-    eventually(lambda: len(Reader(shop).read_all()) == 1)
+            relay_module.relay(services, Held(), threading.Event())
+    assert services.changes.place() == settled
+    relaying(services)
+    eventually(lambda: len(Reader(services).read_all()) == 1)
 
 
 def test_what_is_purged_leaves_the_feed_and_its_positions_are_never_given_again(
-    shop: Shop, place: Place, finish: Finish, clock: Any, database: OrderDatabase
+    services: Services, place: Place, finish: Finish, clock: Any, database: OrderDatabase
 ) -> None:
     first, second = (place()["id"] for _ in range(2))
-    finish(shop, first, second)
-    feeding.catch_up(shop, lambda: False)
-    delete_order(shop, second, actor="u")
-    finish(shop, second)
-    feeding.catch_up(shop, lambda: False)
-    end = Reader(shop)
+    finish(services, first, second)
+    feeding.catch_up(services.feed, lambda: False)
+    delete_order(services.orders, second, actor="u")
+    finish(services, second)
+    feeding.catch_up(services.feed, lambda: False)
+    end = Reader(services)
     end.read_all()
-    shop.duties.mark_announced(shop.orders.load([second]))
-    clock.advance(timedelta(days=shop.settings.retention_days + 1))
-    assert purge_deleted_orders(shop) == 1
+    services.orders.due_work.mark_announced(services.orders.store.load([second]))
+    clock.advance(timedelta(days=services.settings.retention_days + 1))
+    assert purge_deleted_orders(services.orders) == 1
     third = place()["id"]
-    feeding.catch_up(shop, lambda: False)
+    feeding.catch_up(services.feed, lambda: False)
     rows = list(database["feed"].find().sort("_id"))
     assert rows[-1]["_id"] == end.position + 1
     assert str(rows[-1]["orderId"]) == third
     left = Counter(str(row["orderId"]) for row in rows)
     assert left[second] == 1, "the row that was the last one"
     assert end.read_all()[-1] == Entry(third, 1, "order.created")
-    told = [event.order_id for event in feeding.read(shop, 0, 1000, None).events]
+    told = [event.order_id for event in feeding.read(services.feed, 0, 1000, None).events]
     assert second not in told
     assert told[-1] == third
 
 
-def test_events_of_one_order_come_in_its_own_order_whatever_came_between(shop: Shop) -> None:
+def test_events_of_one_order_come_in_its_own_order_whatever_came_between(services: Services) -> None:
     stream = a_stream(orders=5, seed=3)
     for batch in batches(stream, random.Random(4)):
-        shop.feed.append(batch)
+        services.feed.store.append(batch)
     seen = defaultdict(list)
-    for entry in Reader(shop).read_all():
+    for entry in Reader(services).read_all():
         seen[entry.order_id].append(entry.sequence)
     assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in seen.values())

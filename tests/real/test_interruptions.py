@@ -15,7 +15,7 @@ from tests.real.doubles import Crash, followed
 
 if TYPE_CHECKING:
     from app.orders.steps import Step
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock
@@ -43,13 +43,13 @@ def name(value: Step | str) -> str:
     return value if isinstance(value, str) else value.name
 
 
-def up_to(shop: Shop, step: Step, order_id: str) -> None:
+def up_to(services: Services, step: Step, order_id: str) -> None:
     """Performs the steps before this one, so that it is the next; the ending ones after a cancellation."""
     before = ROAD[: ROAD.index(step)] if step in ROAD else ROAD if step is steps.REFUND else ROAD[:2]
     for earlier in before:
-        perform(shop, earlier, [order_id])
+        perform(services.orders, earlier, [order_id])
     if step not in ROAD:
-        change_status(shop, order_id, "cancelled", actor="user")
+        change_status(services.orders, order_id, "cancelled", actor="user")
 
 
 @pytest.mark.parametrize(("step", "collaborator", "method"), ON_THE_ROAD, ids=name)
@@ -57,7 +57,7 @@ def test_a_cancel_at_any_point_leaves_money_and_stock_where_they_began(
     step: Step,
     collaborator: str,
     method: str,
-    shop: Shop,
+    services: Services,
     place: Place,
     stocked: SetStock,
     finish: Finish,
@@ -65,10 +65,10 @@ def test_a_cancel_at_any_point_leaves_money_and_stock_where_they_began(
 ) -> None:
     stocked(**ON_HAND)
     order_id = place(**LINES)["id"]
-    up_to(shop, step, order_id)
-    cancel = lambda: change_status(shop, order_id, "cancelled", actor="user")  # noqa: E731
-    perform(followed(shop, collaborator, method, cancel), step, [order_id])
-    finish(shop, order_id)
+    up_to(services, step, order_id)
+    cancel = lambda: change_status(services.orders, order_id, "cancelled", actor="user")  # noqa: E731
+    perform(followed(services, collaborator, method, cancel).orders, step, [order_id])
+    finish(services, order_id)
     (ended,) = books.check()
     assert (ended["status"], ended["cancellation"]["reason"]) == ("cancelled", "requested")
     assert books.levels() == ON_HAND
@@ -76,14 +76,14 @@ def test_a_cancel_at_any_point_leaves_money_and_stock_where_they_began(
 
 @pytest.mark.parametrize("step", ROAD, ids=name)
 def test_a_cancel_between_two_steps_leaves_money_and_stock_where_they_began(
-    step: Step, shop: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+    step: Step, services: Services, place: Place, stocked: SetStock, finish: Finish, books: Books
 ) -> None:
     stocked(**ON_HAND)
     order_id = place(**LINES)["id"]
-    up_to(shop, step, order_id)
-    delete_order(shop, order_id, actor="user")
-    perform(shop, step, [order_id])
-    finish(shop, order_id)
+    up_to(services, step, order_id)
+    delete_order(services.orders, order_id, actor="user")
+    perform(services.orders, step, [order_id])
+    finish(services, order_id)
     assert books.check()[0]["status"] == "cancelled"
     assert books.levels() == ON_HAND
 
@@ -93,7 +93,7 @@ def test_expiry_at_any_point_ends_the_order_or_comes_too_late(
     step: Step,
     collaborator: str,
     method: str,
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     stocked: SetStock,
@@ -102,10 +102,14 @@ def test_expiry_at_any_point_ends_the_order_or_comes_too_late(
 ) -> None:
     stocked(**ON_HAND)
     order_id = place(**LINES)["id"]
-    up_to(shop, step, order_id)
-    clock.advance(shop.settings.order_expiry + timedelta(milliseconds=1))
-    perform(followed(shop, collaborator, method, lambda: expire_orders(shop)), step, [order_id])
-    finish(shop, order_id)
+    up_to(services, step, order_id)
+    clock.advance(services.settings.order_expiry + timedelta(milliseconds=1))
+    perform(
+        followed(services, collaborator, method, lambda: expire_orders(services.orders)).orders,
+        step,
+        [order_id],
+    )
+    finish(services, order_id)
     (ended,) = books.check()
     if (step, method) == (steps.CAPTURE, "append_all"):
         assert (ended["status"], books.levels()) == ("confirmed", LEFT)
@@ -118,7 +122,7 @@ def test_a_crash_at_any_point_is_repaired_by_doing_the_step_again(
     step: Step,
     collaborator: str,
     method: str,
-    shop: Shop,
+    services: Services,
     place: Place,
     stocked: SetStock,
     finish: Finish,
@@ -126,11 +130,11 @@ def test_a_crash_at_any_point_is_repaired_by_doing_the_step_again(
 ) -> None:
     stocked(**ON_HAND)
     order_id = place(**LINES)["id"]
-    up_to(shop, step, order_id)
+    up_to(services, step, order_id)
     with pytest.raises(Crash):
-        perform(followed(shop, collaborator, method, crash), step, [order_id])
-    perform(shop, step, [order_id])
-    finish(shop, order_id)
+        perform(followed(services, collaborator, method, crash).orders, step, [order_id])
+    perform(services.orders, step, [order_id])
+    finish(services, order_id)
     (ended,) = books.check()
     assert ended["status"] == ("confirmed" if step in ROAD else "cancelled")
     assert books.levels() == (LEFT if step in ROAD else ON_HAND)
@@ -141,7 +145,7 @@ def test_a_crash_that_is_found_only_after_the_expiry_leaves_nothing_open(
     step: Step,
     collaborator: str,
     method: str,
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     stocked: SetStock,
@@ -150,12 +154,12 @@ def test_a_crash_that_is_found_only_after_the_expiry_leaves_nothing_open(
 ) -> None:
     stocked(**ON_HAND)
     order_id = place(**LINES)["id"]
-    up_to(shop, step, order_id)
+    up_to(services, step, order_id)
     with pytest.raises(Crash):
-        perform(followed(shop, collaborator, method, crash), step, [order_id])
-    clock.advance(shop.settings.order_expiry + timedelta(milliseconds=1))
-    expire_orders(shop)
-    finish(shop, order_id)
+        perform(followed(services, collaborator, method, crash).orders, step, [order_id])
+    clock.advance(services.settings.order_expiry + timedelta(milliseconds=1))
+    expire_orders(services.orders)
+    finish(services, order_id)
     confirmed = books.check()[0]["status"] == "confirmed"
     assert books.levels() == (LEFT if confirmed else ON_HAND)
     assert confirmed == ((step, method) == (steps.CAPTURE, "append_all"))

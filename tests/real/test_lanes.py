@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +14,14 @@ from app.webhooks import service as webhooks
 from app.webhooks.delivery import deliver_next, endpoints_due
 from app.webhooks.sender import WebhookSender
 from tasks.lanes import Lanes
-from tests.real.doubles import eventually
+from tests.real.doubles import eventually, with_parts
 from tests.receiver import Receiver, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from app.webhooks.model import Endpoint
 
 
@@ -164,17 +163,17 @@ def test_closing_waits_for_what_is_under_way_but_not_for_ever_and_begins_nothing
 
 
 def test_a_dead_and_a_slow_receiver_delay_no_third(
-    shop: Shop, database: OrderDatabase, lanes_of: Any
+    services: Services, database: OrderDatabase, lanes_of: Any
 ) -> None:
     """With thousands waiting for each of them, and by a clock that stands still: all is due at once."""
-    shop = replace(shop, webhooks=WebhookSender(allow_private=True))
+    services = with_parts(services, webhooks=WebhookSender(allow_private=True))
     with Receiver() as slow, Receiver() as dead, Receiver() as swift:
         slow.reply = Reply(instead=slow.stall)
         dead.reply = Reply(instead=lambda connection: connection.close())
         for receiver, number in ((slow, 3_000), (dead, 3_000), (swift, 200)):
-            _waiting(shop, database, receiver, number)
-        lanes = lanes_of(partial(deliver_next, shop))
-        lanes.wake(endpoints_due(shop))
+            _waiting(services, database, receiver, number)
+        lanes = lanes_of(partial(deliver_next, services.webhooks))
+        lanes.wake(endpoints_due(services.webhooks))
         began = time.monotonic()
         eventually(lambda: len(swift.hooks) == 200, 60)
         took = time.monotonic() - began
@@ -187,23 +186,23 @@ def test_a_dead_and_a_slow_receiver_delay_no_third(
 
 @pytest.mark.slow
 def test_a_thousand_to_a_swift_receiver_are_there_within_seconds(
-    shop: Shop, database: OrderDatabase, lanes_of: Any
+    services: Services, database: OrderDatabase, lanes_of: Any
 ) -> None:
-    shop = replace(shop, webhooks=WebhookSender(allow_private=True))
+    services = with_parts(services, webhooks=WebhookSender(allow_private=True))
     with Receiver() as receiver:
-        endpoint_id = _waiting(shop, database, receiver, 1_000)
+        endpoint_id = _waiting(services, database, receiver, 1_000)
         began = time.monotonic()
-        lanes_of(partial(deliver_next, shop)).wake([endpoint_id])
+        lanes_of(partial(deliver_next, services.webhooks)).wake([endpoint_id])
         eventually(lambda: len(receiver.hooks) == 1_000, 60)
         took = time.monotonic() - began
         assert len({hook.id for hook in receiver.hooks}) == 1_000
         assert took < 30, took
 
 
-def _waiting(shop: Shop, database: OrderDatabase, receiver: Receiver, number: int) -> str:
+def _waiting(services: Services, database: OrderDatabase, receiver: Receiver, number: int) -> str:
     """The id of a new endpoint with so many deliveries due."""
-    endpoint: Endpoint = webhooks.add_endpoint(shop, receiver.url(), ["*"])
-    made: Any = webhooks.send_test_event(shop, endpoint["id"])
+    endpoint: Endpoint = webhooks.add_endpoint(services.webhooks, receiver.url(), ["*"])
+    made: Any = webhooks.send_test_event(services.webhooks, endpoint["id"])
     del made["id"]
     copies = [{**made, "_id": f"{endpoint['id']}{copy:08x}"} for copy in range(number - 1)]
     database["webhook_deliveries"].insert_many(copies)

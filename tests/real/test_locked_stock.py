@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,13 +20,13 @@ from app.orders.service import change_status
 from app.orders.sweeping import expire_orders
 from app.stock.service import set_level
 from deploy.local.runner import PARAMETERS
-from tests.real.doubles import swept
+from tests.real.doubles import swept, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.mongo.database import OrderDatabase, Transaction
-    from app.shop import Shop
+    from app.services import Services
     from deploy.local.servers import MongoServer
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
@@ -72,16 +71,16 @@ def soon() -> Iterator[None]:
     assert time.monotonic() - began < SECONDS
 
 
-def authorized(shop: Shop, place: Place, **wanted: int) -> str:
+def authorized(services: Services, place: Place, **wanted: int) -> str:
     """An order that waits for its stock."""
     order_id = place(**wanted)["id"]
-    perform(shop, steps.AUTHORIZE, [order_id])
+    perform(services.orders, steps.AUTHORIZE, [order_id])
     return order_id
 
 
 @pytest.mark.usefixtures("soon")
 def test_orders_of_other_products_go_on_and_those_of_a_locked_one_wait_shortly(
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     stocked: SetStock,
@@ -92,12 +91,12 @@ def test_orders_of_other_products_go_on_and_those_of_a_locked_one_wait_shortly(
     logged: list[Any],
 ) -> None:
     stocked(apple=50, bread=50, cheese=50)
-    held = [authorized(shop, place, apple=1, bread=1), authorized(shop, place, apple=2)]
-    free = [authorized(shop, place, bread=1), authorized(shop, place, cheese=1)]
-    dead = authorized(shop, place, apple=1)
+    held = [authorized(services, place, apple=1, bread=1), authorized(services, place, apple=2)]
+    free = [authorized(services, place, bread=1), authorized(services, place, cheese=1)]
+    dead = authorized(services, place, apple=1)
     lock("apple", dead)
 
-    perform(shop, steps.DECREMENT, [held[0], free[0], dead, held[1], free[1]])
+    perform(services.orders, steps.DECREMENT, [held[0], free[0], dead, held[1], free[1]])
 
     assert {books.order(order_id)["stock"]["status"] for order_id in free} == {"decremented"}
     assert {books.order(order_id)["stock"]["status"] for order_id in [*held, dead]} == {"pending"}
@@ -106,56 +105,71 @@ def test_orders_of_other_products_go_on_and_those_of_a_locked_one_wait_shortly(
     assert [line for line in logged if line["log_level"] in ("error", "warning")] == []
 
     left_open.abort_transaction()
-    clock.advance(shop.settings.step_deadline)
-    assert sorted(swept(shop)[steps.DECREMENT.name]) == sorted([*held, dead])
-    finish(shop, *held, *free, dead)
+    clock.advance(services.settings.step_deadline)
+    assert sorted(swept(services)[steps.DECREMENT.name]) == sorted([*held, dead])
+    finish(services, *held, *free, dead)
     assert {order["status"] for order in books.check()} == {"confirmed"}
 
 
 @pytest.mark.usefixtures("soon")
 def test_an_order_that_is_locked_without_its_products_is_left_out(
-    shop: Shop, place: Place, finish: Finish, books: Books, lock: Callable[..., None], left_open: Transaction
+    services: Services,
+    place: Place,
+    finish: Finish,
+    books: Books,
+    lock: Callable[..., None],
+    left_open: Transaction,
 ) -> None:
     """Its products are not tracked, so the transaction has written no level."""
-    ids = [authorized(shop, place) for _ in range(9)]
+    ids = [authorized(services, place) for _ in range(9)]
     lock(ids[4])
-    perform(shop, steps.DECREMENT, ids)
+    perform(services.orders, steps.DECREMENT, ids)
     stocks = {order_id: books.order(order_id)["stock"]["status"] for order_id in ids}
     assert stocks == {**dict.fromkeys(ids, "decremented"), ids[4]: "pending"}
     left_open.abort_transaction()
-    finish(shop, *ids)
+    finish(services, *ids)
     assert {order["status"] for order in books.check()} == {"confirmed"}
 
 
 def test_the_wait_for_locked_stock_grows_and_stays_short(
-    shop: Shop, clock: StoppedClock, place: Place, stocked: SetStock, books: Books, lock: Callable[..., None]
+    services: Services,
+    clock: StoppedClock,
+    place: Place,
+    stocked: SetStock,
+    books: Books,
+    lock: Callable[..., None],
 ) -> None:
     stocked(apple=50)
-    order_id = authorized(shop, place, apple=1)
+    order_id = authorized(services, place, apple=1)
     lock("apple")
     for attempt in range(6):
-        perform(shop, steps.DECREMENT, [order_id])
+        perform(services.orders, steps.DECREMENT, [order_id])
         middle = min(5.0, 0.5 * 2**attempt)
         assert middle * 0.49 < (books.document(order_id)["dueBy"] - clock()).total_seconds() < middle * 1.51
 
 
 @pytest.mark.usefixtures("soon")
 def test_stock_is_put_back_past_a_locked_product(
-    shop: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books, lock: Callable[..., None]
+    services: Services,
+    place: Place,
+    stocked: SetStock,
+    finish: Finish,
+    books: Books,
+    lock: Callable[..., None],
 ) -> None:
     stocked(apple=50, bread=50)
     ids = [place(apple=1)["id"], place(bread=1)["id"]]
-    finish(shop, *ids)
+    finish(services, *ids)
     for order_id in ids:
-        change_status(shop, order_id, "cancelled", actor="user")
+        change_status(services.orders, order_id, "cancelled", actor="user")
     lock("apple")
-    perform(shop, steps.RESTOCK, ids)
+    perform(services.orders, steps.RESTOCK, ids)
     assert [books.order(order_id)["stock"]["status"] for order_id in ids] == ["decremented", "restocked"]
 
 
 @pytest.mark.usefixtures("soon")
 def test_a_locked_order_holds_up_no_announcement_payment_or_postponement_of_others(
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     books: Books,
@@ -165,30 +179,33 @@ def test_a_locked_order_holds_up_no_announcement_payment_or_postponement_of_othe
     ids = [place(method=method)["id"] for method in (None, None, None, "sandbox_unavailable")]
     lock(ids[1])
 
-    announce(shop, ids)
+    announce(services.notifications, ids)
     assert [books.document(order_id)["announced"] for order_id in ids] == [1, 0, 1, 1]
 
-    perform(shop, steps.AUTHORIZE, ids)
+    perform(services.orders, steps.AUTHORIZE, ids)
     payments = [books.order(order_id)["payment"]["status"] for order_id in ids]
     assert payments == ["authorized", "pending", "authorized", "pending"]
     assert [books.document(order_id)["attempts"] for order_id in ids] == [0, 0, 0, 1]
 
-    clock.advance(shop.settings.step_deadline * 10)
-    assert {one for ids in swept(shop).values() for one in ids} == set(ids)
-    assert set(swept(shop)[steps.AUTHORIZE.name]) == {ids[1]}
+    clock.advance(services.settings.step_deadline * 10)
+    assert {one for ids in swept(services).values() for one in ids} == set(ids)
+    assert set(swept(services)[steps.AUTHORIZE.name]) == {ids[1]}
 
-    assert expire_orders(replace(shop, clock=lambda: clock() + shop.settings.order_expiry)) == 3
+    assert (
+        expire_orders(with_parts(services, clock=lambda: clock() + services.settings.order_expiry).orders)
+        == 3
+    )
     assert books.order(ids[1])["status"] == "pending"
 
 
 @pytest.mark.slow
 def test_a_level_that_cannot_be_set_now_is_no_outage_of_the_database(
-    shop: Shop, stocked: SetStock, lock: Callable[..., None]
+    services: Services, stocked: SetStock, lock: Callable[..., None]
 ) -> None:
     stocked(apple=50)
     lock("apple")
     with pytest.raises(StockBusy) as refusal:
-        set_level(shop, "apple", 40)
+        set_level(services.stock, "apple", 40)
     assert isinstance(refusal.value, DatabaseUnavailable)
     assert "reached" not in str(refusal.value)
 

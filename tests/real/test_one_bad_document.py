@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,13 @@ from app.orders.sweeping import all_owed_steps, expire_orders, purge_deleted_ord
 from app.stock import load as loading
 from app.webhooks.sender import WebhookSender
 from app.webhooks.service import add_endpoint
-from tests.real.doubles import swept
+from tests.real.doubles import swept, with_parts
 from tests.real.hooks import records
 from tests.real.reconciled import differences, reconciled, whose
 
 if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from app.webhooks.model import Endpoint
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
@@ -42,9 +41,9 @@ NO_PAYMENT = DAMAGES[0]
 
 
 @pytest.fixture
-def shop(shop: Shop) -> Shop:
+def services(services: Services) -> Services:
     """A shop that may name a receiver on this machine."""
-    return replace(shop, webhooks=WebhookSender(allow_private=True, seconds=5))
+    return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
 
 
 def damage(database: OrderDatabase, collection: str, key: Any, change: dict[str, Any]) -> None:
@@ -63,22 +62,24 @@ def faults(logged: list[Any]) -> list[str]:
     return [line["order_id"] for line in logged if line["log_level"] == "error" and "order_id" in line]
 
 
-def move(shop: Shop, database: OrderDatabase, order_id: str, product: str, quantity: int) -> None:
+def move(services: Services, database: OrderDatabase, order_id: str, product: str, quantity: int) -> None:
     """Takes stock for the order past the service, in level and ledger."""
     row = {"productId": product, "orderId": order_id, "quantity": -quantity, "kind": "decrement"}
-    database["stock_movements"].insert_one({"_id": ObjectId(new_id(shop.clock())), "at": shop.clock(), **row})
+    database["stock_movements"].insert_one(
+        {"_id": ObjectId(new_id(services.clock())), "at": services.clock(), **row}
+    )
     database["stock"].update_one({"_id": product}, {"$inc": {"onHand": -quantity}})
 
 
-def authorized(shop: Shop, place: Place, number: int, **wanted: int) -> list[str]:
+def authorized(services: Services, place: Place, number: int, **wanted: int) -> list[str]:
     """So many orders that wait for their stock."""
     ids = [place(**wanted)["id"] for _ in range(number)]
-    perform(shop, steps.AUTHORIZE, ids)
+    perform(services.orders, steps.AUTHORIZE, ids)
     return ids
 
 
 def test_a_foreign_movement_of_one_order_stops_no_other_of_its_batch(
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     stocked: SetStock,
@@ -88,9 +89,9 @@ def test_a_foreign_movement_of_one_order_stops_no_other_of_its_batch(
 ) -> None:
     """The one order is logged, waits ever longer, and reconciliation finds it."""
     stocked(apple=100)
-    ids = authorized(shop, place, 7, apple=2)
-    move(shop, database, ids[3], "apple", 1)
-    perform(shop, steps.DECREMENT, ids)
+    ids = authorized(services, place, 7, apple=2)
+    move(services, database, ids[3], "apple", 1)
+    perform(services.orders, steps.DECREMENT, ids)
     stocks = [books.order(order_id)["stock"]["status"] for order_id in ids]
     assert stocks == ["decremented"] * 3 + ["pending"] + ["decremented"] * 3
     assert books.levels() == {"apple": 100 - 6 * 2 - 1}
@@ -100,17 +101,17 @@ def test_a_foreign_movement_of_one_order_stops_no_other_of_its_batch(
     for _ in range(6):
         waits.append((books.document(ids[3])["dueBy"] - clock()).total_seconds())
         clock.advance(timedelta(seconds=waits[-1]))
-        assert swept(shop)[steps.DECREMENT.name] == [ids[3]]
-        perform(shop, steps.DECREMENT, [ids[3]])
+        assert swept(services)[steps.DECREMENT.name] == [ids[3]]
+        perform(services.orders, steps.DECREMENT, [ids[3]])
     assert waits[5] > 4 * waits[0] > 0
 
     clock.advance(timedelta(minutes=2))
-    found = differences(shop, reconciled(shop, scopes=("stock",)))
+    found = differences(services, reconciled(services, scopes=("stock",)))
     assert [(one["kind"], whose(one)) for one in found] == [("movement_unexpected", ids[3])]
 
 
 def test_an_order_whose_very_stock_the_ledger_has_goes_on_with_it(
-    shop: Shop,
+    services: Services,
     place: Place,
     stocked: SetStock,
     database: OrderDatabase,
@@ -120,10 +121,10 @@ def test_an_order_whose_very_stock_the_ledger_has_goes_on_with_it(
 ) -> None:
     """What was taken is not taken again."""
     stocked(apple=100)
-    ids = authorized(shop, place, 3, apple=2)
-    move(shop, database, ids[1], "apple", 2)
-    perform(shop, steps.DECREMENT, ids)
-    finish(shop, *ids)
+    ids = authorized(services, place, 3, apple=2)
+    move(services, database, ids[1], "apple", 2)
+    perform(services.orders, steps.DECREMENT, ids)
+    finish(services, *ids)
     assert {order["status"] for order in books.check()} == {"confirmed"}
     assert books.levels() == {"apple": 94}
     assert [line["order_id"] for line in logged if "taken before" in line["event"]] == [ids[1]]
@@ -133,7 +134,7 @@ def test_an_order_whose_very_stock_the_ledger_has_goes_on_with_it(
 @pytest.mark.parametrize("change", DAMAGES, ids=str)
 def test_an_overdue_order_that_cannot_be_judged_is_postponed_and_the_others_are_sent(
     change: dict[str, Any],
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     database: OrderDatabase,
@@ -142,35 +143,35 @@ def test_an_overdue_order_that_cannot_be_judged_is_postponed_and_the_others_are_
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
     damage_order(database, ids[0], change)
-    clock.advance(shop.settings.step_deadline)
-    assert sorted(swept(shop)[steps.AUTHORIZE.name]) == sorted(ids[1:])
+    clock.advance(services.settings.step_deadline)
+    assert sorted(swept(services)[steps.AUTHORIZE.name]) == sorted(ids[1:])
     assert faults(logged) == [ids[0]]
-    assert swept(shop) == {}
+    assert swept(services) == {}
 
     waits = []
     for _ in range(6):
         waits.append((books.document(ids[0])["dueBy"] - clock()).total_seconds())
         clock.advance(timedelta(seconds=waits[-1]))
-        swept(shop)
+        swept(services)
     assert waits[5] > 4 * waits[0] > 0
     assert faults(logged) == [ids[0]] * 7
 
-    found = differences(shop, reconciled(shop, scopes=("orders",)))
+    found = differences(services, reconciled(services, scopes=("orders",)))
     assert ids[0] in {whose(one) for one in found}
 
 
 def test_what_is_owed_is_published_past_an_order_that_cannot_be_judged(
-    shop: Shop, place: Place, database: OrderDatabase
+    services: Services, place: Place, database: OrderDatabase
 ) -> None:
     ids = [place()["id"] for _ in range(3)]
     damage_order(database, ids[1])
-    assert set(all_owed_steps(shop, None)[0][steps.AUTHORIZE.name]) == {ids[0], ids[2]}
+    assert set(all_owed_steps(services.orders, None)[0][steps.AUTHORIZE.name]) == {ids[0], ids[2]}
 
 
 @pytest.mark.parametrize("change", DAMAGES, ids=str)
 def test_a_step_is_done_for_the_others_of_a_batch_with_an_order_that_cannot_be_judged(
     change: dict[str, Any],
-    shop: Shop,
+    services: Services,
     place: Place,
     database: OrderDatabase,
     books: Books,
@@ -178,7 +179,7 @@ def test_a_step_is_done_for_the_others_of_a_batch_with_an_order_that_cannot_be_j
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
     damage_order(database, ids[2], change)
-    perform(shop, steps.AUTHORIZE, ids)
+    perform(services.orders, steps.AUTHORIZE, ids)
     good = [order_id for order_id in ids if order_id != ids[2]]
     assert {books.order(order_id)["payment"]["status"] for order_id in good} == {"authorized"}
     assert set(faults(logged)) <= {ids[2]}
@@ -191,7 +192,7 @@ def test_a_step_is_done_for_the_others_of_a_batch_with_an_order_that_cannot_be_j
 )
 def test_events_are_announced_past_an_order_whose_events_cannot_be_read(
     change: dict[str, Any],
-    shop: Shop,
+    services: Services,
     place: Place,
     database: OrderDatabase,
     books: Books,
@@ -201,10 +202,10 @@ def test_events_are_announced_past_an_order_whose_events_cannot_be_read(
     """Each on its channel and to the endpoint, once, and the one is tried again later."""
     ids = [place()["id"] for _ in range(5)]
     damage_order(database, ids[2], change)
-    announce(shop, ids)
+    announce(services.notifications, ids)
     good = {order_id for order_id in ids if order_id != ids[2]}
     assert {record["orderId"] for record in books.notifications()} >= good
-    assert {record["orderId"] for record in records(shop, endpoint)} >= good
+    assert {record["orderId"] for record in records(services, endpoint)} >= good
     assert all("dueBy" in books.document(order_id) for order_id in ids)
     assert {books.document(order_id)["announced"] for order_id in good} == {1}
     lines = [line["order_id"] for line in logged if line["event"] == "notification"]
@@ -212,23 +213,23 @@ def test_events_are_announced_past_an_order_whose_events_cannot_be_read(
 
 
 def test_an_endpoint_that_cannot_be_read_keeps_no_webhook_from_the_others(
-    shop: Shop,
+    services: Services,
     place: Place,
     database: OrderDatabase,
     endpoint: Endpoint,
     receiver: Receiver,
     logged: list[Any],
 ) -> None:
-    well = add_endpoint(shop, receiver.url(), ["*"])
+    well = add_endpoint(services.webhooks, receiver.url(), ["*"])
     key = ObjectId(endpoint["id"])
     damage(database, "webhook_endpoints", key, {"$unset": {"createdAt": "", "events": ""}})
-    announce(shop, [place()["id"]])
+    announce(services.notifications, [place()["id"]])
     assert [delivery["endpointId"] for delivery in database["webhook_deliveries"].find()] == [well["id"]]
     assert [line["endpoint"] for line in logged if line["log_level"] == "error"] == [endpoint["id"]]
 
 
 def test_late_orders_expire_past_more_than_a_batch_of_those_that_cannot(
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     database: OrderDatabase,
@@ -239,13 +240,13 @@ def test_late_orders_expire_past_more_than_a_batch_of_those_that_cannot(
     ids = [place()["id"] for _ in range(11)]
     for order_id in ids[:7]:
         damage_order(database, order_id)
-    clock.advance(shop.settings.order_expiry + timedelta(milliseconds=1))
-    assert expire_orders(shop) == 4
+    clock.advance(services.settings.order_expiry + timedelta(milliseconds=1))
+    assert expire_orders(services.orders) == 4
     assert {books.order(order_id)["status"] for order_id in ids[7:]} == {"cancelled"}
 
 
 def test_deleted_orders_are_purged_past_one_that_the_database_keeps(
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     finish: Finish,
@@ -255,25 +256,25 @@ def test_deleted_orders_are_purged_past_one_that_the_database_keeps(
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
     for order_id in ids:
-        delete_order(shop, order_id, actor="u")
-    finish(shop, *ids)
-    announce(shop, ids)
-    purge = shop.feed.purge
+        delete_order(services.orders, order_id, actor="u")
+    finish(services, *ids)
+    announce(services.notifications, ids)
+    purge = services.feed.store.purge
 
     def refuse(order_ids: Any) -> None:
         if ids[1] in order_ids:
             raise RuntimeError("a fault of ours")
         purge(order_ids)
 
-    monkeypatch.setattr(shop.feed, "purge", refuse)
-    clock.advance(timedelta(days=shop.settings.retention_days, seconds=1))
-    assert purge_deleted_orders(shop) == 4
+    monkeypatch.setattr(services.feed.store, "purge", refuse)
+    clock.advance(timedelta(days=services.settings.retention_days, seconds=1))
+    assert purge_deleted_orders(services.orders) == 4
     assert [order["id"] for order in books.orders()] == [ids[1]]
     assert faults(logged) == [ids[1]]
 
 
 def test_payment_events_are_taken_in_past_one_that_cannot_be(
-    shop: Shop, place: Place, database: OrderDatabase, told: Told, logged: list[Any]
+    services: Services, place: Place, database: OrderDatabase, told: Told, logged: list[Any]
 ) -> None:
     ids = [told.tell(place()["id"], "payment.authorized") for _ in range(3)]
     damage(database, "payment_events", ids[1], {"$unset": {"receivedAt": "", "attempts": ""}})
@@ -283,12 +284,12 @@ def test_payment_events_are_taken_in_past_one_that_cannot_be(
 
 
 def test_loads_of_stock_are_finished_past_one_that_cannot_be(
-    shop: Shop, database: OrderDatabase, books: Books, logged: list[Any]
+    services: Services, database: OrderDatabase, books: Books, logged: list[Any]
 ) -> None:
-    broken = shop.loads.begin([{"apple": 1}], shop.clock())
-    shop.loads.begin([{"bread": 2}], shop.clock())
+    broken = services.stock.loads.begin([{"apple": 1}], services.clock())
+    services.stock.loads.begin([{"bread": 2}], services.clock())
     damage(database, "stock_loads", ObjectId(broken), {"$set": {"parts": [b"no load"]}})
-    loading.finish_loads(shop)
+    loading.finish_loads(services.stock)
     assert books.levels() == {"bread": 2}
-    assert shop.loads.unfinished() == [broken]
+    assert services.stock.loads.unfinished() == [broken]
     assert [line["load"] for line in logged if line["log_level"] == "error"] == [broken]

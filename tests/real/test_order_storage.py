@@ -20,7 +20,7 @@ from tests.real.doubles import Crash, at_once
 if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
     from deploy.local.servers import MongoServer
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
@@ -29,15 +29,20 @@ if TYPE_CHECKING:
 THREADS = 32
 
 
-def changed(shop: Shop, order: Order, by: str) -> Order:
+def changed(services: Services, order: Order, by: str) -> Order:
     """The order with an authorization added that is this writer's own."""
-    return advance(order, shop.clock(), by, [Change("payment.authorized", {"reference": by})])
+    return advance(order, services.clock(), by, [Change("payment.authorized", {"reference": by})])
 
 
-def test_of_32_writers_from_one_version_one_wins(shop: Shop, place: Place, books: Books) -> None:
+def test_of_32_writers_from_one_version_one_wins(services: Services, place: Place, books: Books) -> None:
     order = place()
-    afters = [changed(shop, order, f"writer {number}") for number in range(THREADS)]
-    won = at_once(*(lambda after=after: shop.orders.append(order, after, shop.due_by()) for after in afters))
+    afters = [changed(services, order, f"writer {number}") for number in range(THREADS)]
+    won = at_once(
+        *(
+            lambda after=after: services.orders.store.append(order, after, services.orders.due_by())
+            for after in afters
+        )
+    )
     assert Counter(won) == {True: 1, False: THREADS - 1}
     stored = books.order(order["id"])
     assert stored["version"] == len(stored["events"]) == 2
@@ -45,23 +50,30 @@ def test_of_32_writers_from_one_version_one_wins(shop: Shop, place: Place, books
 
 
 def test_many_changes_in_one_round_trip_tell_exactly_which_were_beaten(
-    shop: Shop, place: Place, books: Books
+    services: Services, place: Place, books: Books
 ) -> None:
     orders = [place() for _ in range(6)]
     for beaten in orders[::2]:
-        assert shop.orders.append(beaten, changed(shop, beaten, "faster"), shop.due_by())
-    pairs = [(order, changed(shop, order, "slower")) for order in orders]
-    assert shop.orders.append_all(pairs, shop.due_by()) == [order["id"] for order in orders[::2]]
+        assert services.orders.store.append(
+            beaten, changed(services, beaten, "faster"), services.orders.due_by()
+        )
+    pairs = [(order, changed(services, order, "slower")) for order in orders]
+    assert services.orders.store.append_all(pairs, services.orders.due_by()) == [
+        order["id"] for order in orders[::2]
+    ]
     actors = [books.order(order["id"])["events"][-1]["actor"] for order in orders]
     assert actors == ["faster", "slower"] * 3
 
 
 def test_a_writer_that_won_and_was_followed_by_another_is_not_told_that_it_lost(
-    shop: Shop, place: Place, database: OrderDatabase, books: Books
+    services: Services, place: Place, database: OrderDatabase, books: Books
 ) -> None:
     followed, beaten = place(), place()
-    assert shop.orders.append(beaten, changed(shop, beaten, "faster"), shop.due_by())
-    real, pairs = database["orders"], [(order, changed(shop, order, "ours")) for order in (followed, beaten)]
+    assert services.orders.store.append(beaten, changed(services, beaten, "faster"), services.orders.due_by())
+    real, pairs = (
+        database["orders"],
+        [(order, changed(services, order, "ours")) for order in (followed, beaten)],
+    )
 
     class AnotherGoesOn:
         """Right after our write another writer goes on from it."""
@@ -71,25 +83,25 @@ def test_a_writer_that_won_and_was_followed_by_another_is_not_told_that_it_lost(
 
         def bulk_write(self, *args: Any, **options: Any) -> Any:
             result = real.bulk_write(*args, **options)
-            change_status(shop, followed["id"], "cancelled", actor="another")
+            change_status(services.orders, followed["id"], "cancelled", actor="another")
             return result
 
-    shop.orders._collection, before = AnotherGoesOn(), shop.orders._collection  # type: ignore[assignment]
+    services.orders.store._collection, before = AnotherGoesOn(), services.orders.store._collection  # type: ignore[assignment]
     try:
-        assert shop.orders.append_all(pairs, shop.due_by()) == [beaten["id"]]
+        assert services.orders.store.append_all(pairs, services.orders.due_by()) == [beaten["id"]]
     finally:
-        shop.orders._collection = before
+        services.orders.store._collection = before
     assert books.order(followed["id"])["version"] == 4
 
 
 def test_writers_of_overlapping_batches_share_the_orders_out_between_them(
-    shop: Shop, place: Place, books: Books
+    services: Services, place: Place, books: Books
 ) -> None:
     orders = [place() for _ in range(20)]
 
     def write(number: int) -> list[str]:
-        pairs = [(order, changed(shop, order, f"writer {number}")) for order in orders]
-        return shop.orders.append_all(pairs, shop.due_by())
+        pairs = [(order, changed(services, order, f"writer {number}")) for order in orders]
+        return services.orders.store.append_all(pairs, services.orders.due_by())
 
     lost = at_once(*(lambda number=number: write(number) for number in range(8)))
     for order in orders:
@@ -98,10 +110,10 @@ def test_writers_of_overlapping_batches_share_the_orders_out_between_them(
 
 
 def test_an_order_and_its_stock_move_together_or_not_at_all(
-    shop: Shop, place: Place, stocked: Any, books: Books
+    services: Services, place: Place, stocked: Any, books: Books
 ) -> None:
     stocked(apple=5)
-    order = changed(shop, place(), "x")
+    order = changed(services, place(), "x")
     before = books.levels(), books.movements(), books.order(order["id"])
 
     def work(transaction: Any) -> None:
@@ -110,20 +122,22 @@ def test_an_order_and_its_stock_move_together_or_not_at_all(
             "productId": "apple",
             "quantity": -1,
             "kind": "decrement",
-            "at": shop.clock(),
+            "at": services.clock(),
         }
-        shop.stock.move({"apple": -1}, [row], shop.clock(), transaction)
-        assert not shop.orders.append_all([(books.order(order["id"]), order)], shop.due_by(), transaction)
+        services.stock.store.move({"apple": -1}, [row], services.clock(), transaction)
+        assert not services.orders.store.append_all(
+            [(books.order(order["id"]), order)], services.orders.due_by(), transaction
+        )
         raise Crash
 
     with pytest.raises(Crash):
-        shop.transact(work)
+        services.stock.transact(work)
     assert (books.levels(), books.movements(), books.order(order["id"])) == before
 
 
 @pytest.mark.parametrize("descending", [True, False])
 def test_pages_miss_and_repeat_nothing_while_orders_are_added(
-    descending: bool, shop: Shop, clock: StoppedClock, place: Place
+    descending: bool, services: Services, clock: StoppedClock, place: Place
 ) -> None:
     there = []
     for _ in range(23):
@@ -132,7 +146,7 @@ def test_pages_miss_and_repeat_nothing_while_orders_are_added(
     seen: list[str] = []
     after = None
     while True:
-        page = list(list_orders(shop, OrderQuery(limit=5, descending=descending, after=after)))
+        page = list(list_orders(services.orders, OrderQuery(limit=5, descending=descending, after=after)))
         seen += [order["id"] for order in page[:5]]
         after = seen[-1]
         if len(page) <= 5:
@@ -145,7 +159,7 @@ def test_pages_miss_and_repeat_nothing_while_orders_are_added(
 
 
 def test_a_page_that_is_ended_early_leaves_the_rest_in_the_database(
-    shop: Shop, place: Place, mongo_server: MongoServer
+    services: Services, place: Place, mongo_server: MongoServer
 ) -> None:
     """Large orders would fill the memory otherwise."""
     for _ in range(60):
@@ -177,16 +191,16 @@ class Replies(monitoring.CommandListener):
 
 
 def test_a_deleted_order_is_in_no_page_and_filters_combine(
-    shop: Shop, clock: StoppedClock, place: Place
+    services: Services, clock: StoppedClock, place: Place
 ) -> None:
     kept, deleted = place(apple=1), place(apple=1)
     clock.advance(timedelta(seconds=1))
     moment = clock()
     later = place(bread=1)
-    delete_order(shop, deleted["id"], actor="u")
+    delete_order(services.orders, deleted["id"], actor="u")
 
     def ids(**filters: Any) -> set[str]:
-        return {order["id"] for order in list_orders(shop, OrderQuery(**filters))}
+        return {order["id"] for order in list_orders(services.orders, OrderQuery(**filters))}
 
     assert ids() == {kept["id"], later["id"]}
     assert ids(product_id="apple", statuses=("pending", "cancelled")) == {kept["id"]}
@@ -198,12 +212,12 @@ def test_a_deleted_order_is_in_no_page_and_filters_combine(
 
 
 def test_due_by_stands_while_a_step_is_owed_and_goes_with_the_last(
-    shop: Shop, place: Place, finish: Finish, books: Books
+    services: Services, place: Place, finish: Finish, books: Books
 ) -> None:
     order = place()
-    assert books.document(order["id"])["dueBy"] == shop.due_by()
-    finish(shop, order["id"])
+    assert books.document(order["id"])["dueBy"] == services.orders.due_by()
+    finish(services, order["id"])
     assert "dueBy" in books.document(order["id"])
-    shop.duties.mark_announced([books.order(order["id"])])
+    services.orders.due_work.mark_announced([books.order(order["id"])])
     assert "dueBy" not in books.document(order["id"])
     assert steps.due(books.order(order["id"])) == []

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Decimal128, Int64, ObjectId
 
-from app.bootstrap import shop_over
 from app.config import Settings
 from app.mongo import database as storage
 from app.orders import processing, steps, sweeping
 from app.orders import service as ordering
+from app.services import services_over
 from tests.real.doubles import swept
 from tests.real.originals import (
     CREATED,
@@ -25,7 +25,7 @@ from tests.real.originals import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.shop import Shop
+    from app.services import Services
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def settings(mongo_uri: str) -> Settings:
 
 
 @pytest.fixture
-def shop(database: Any, settings: Settings) -> Shop:
+def services(database: Any, settings: Settings) -> Services:
     """A service on that database."""
-    return shop_over(database, settings)
+    return services_over(database, settings)
 
 
 @pytest.mark.parametrize(
@@ -57,38 +57,38 @@ def shop(database: Any, settings: Settings) -> Shop:
     ],
 )
 def test_an_order_of_the_original_is_adopted_as_it_stood(
-    database: Any, settings: Settings, shop: Shop, old: str, status: str, events: list[str]
+    database: Any, settings: Settings, services: Services, old: str, status: str, events: list[str]
 ) -> None:
     """With its id, its times and a log that verifies; nothing is owed and nothing announced."""
     document = original_order(1, status=old)
     database["orders"].insert_one(document)
     upgrade_names(database, settings)
-    order = ordering.history(shop, str(document["_id"]))
+    order = ordering.history(services.orders, str(document["_id"]))
     assert (order["userId"], order["products"]) == ("user-1", [{"productId": "product-1", "quantity": 2}])
     assert (order["totalAmount"], order["currency"], order["status"]) == (20_000, "USD", status)
     assert (order["createdAt"], order["updatedAt"]) == (CREATED, UPDATED)
     assert [event["type"] for event in order["events"]] == events
     assert {event["actor"] for event in order["events"]} == {"migration"}
-    assert ordering.verify(shop, order["id"]) is None
+    assert ordering.verify(services.orders, order["id"]) is None
     assert steps.due(order) == []
-    assert sweeping.expire_orders(shop) == 0
-    assert swept(shop) == {}
+    assert sweeping.expire_orders(services.orders) == 0
+    assert swept(services) == {}
 
 
-def test_an_adopted_order_can_be_shipped(database: Any, settings: Settings, shop: Shop) -> None:
+def test_an_adopted_order_can_be_shipped(database: Any, settings: Settings, services: Services) -> None:
     """As it could before."""
     order_id = _adopt(database, settings, original_order(1, status="pending"))
     for status in ("shipped", "delivered"):
-        assert ordering.change_status(shop, order_id, status, actor="owner")["status"] == status
+        assert ordering.change_status(services.orders, order_id, status, actor="owner")["status"] == status
 
 
-def test_an_adopted_order_can_be_cancelled(database: Any, settings: Settings, shop: Shop) -> None:
+def test_an_adopted_order_can_be_cancelled(database: Any, settings: Settings, services: Services) -> None:
     """No money is given back that was not taken here, and no stock put back."""
     order_id = _adopt(database, settings, original_order(1, status="pending"))
-    order = ordering.change_status(shop, order_id, "cancelled", actor="owner")
+    order = ordering.change_status(services.orders, order_id, "cancelled", actor="owner")
     for step in steps.STEPS:
-        processing.perform(shop, step, [order_id])
-    order = ordering.get_order(shop, order_id)
+        processing.perform(services.orders, step, [order_id])
+    order = ordering.get_order(services.orders, order_id)
     assert (order["payment"]["status"], order["stock"]["status"]) == ("voided", "released")
     assert order["payment"]["capturedAmount"] == order["payment"]["refundedAmount"] == 0
     assert database["stock_movements"].count_documents({}) == 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.conftest import Place
 
 SETTINGS = Settings.from_env({"AUTH": "off"})
@@ -58,7 +58,7 @@ def stored(database: OrderDatabase, order_id: str) -> Any:
 
 
 def test_stored_metadata_are_adopted_and_read_as_they_were(
-    shop: Shop, place: Place, database: OrderDatabase
+    services: Services, place: Place, database: OrderDatabase
 ) -> None:
     """Those with a reserved name become pairs, in their order; the others stay as they are."""
     ids = [place()["id"] for _ in MAPS]
@@ -68,33 +68,33 @@ def test_stored_metadata_are_adopted_and_read_as_they_were(
     assert notes == ["stored the metadata of 3 orders as pairs"]
     assert [stored(database, order_id) for order_id in ids] == ["array"] * 3 + ["object"] * 2
     for order_id, metadata in zip(ids, MAPS, strict=True):
-        order = shop.orders.get(order_id)
+        order = services.orders.store.get(order_id)
         assert order
         assert list(order["personal"]["metadata"].items()) == list(metadata.items())
     assert migration.upgrade(database, SETTINGS, lambda *_: None) == []
 
 
 def test_the_digest_in_the_log_and_the_erasure_know_both_forms(
-    shop: Shop, place: Place, database: OrderDatabase
+    services: Services, place: Place, database: OrderDatabase
 ) -> None:
     order_id = place(email="a@example.org")["id"]
     as_before(database, order_id, MAPS[0])
-    (before,) = shop.orders.load([order_id])
+    (before,) = services.orders.store.load([order_id])
     migration.upgrade(database, SETTINGS, lambda *_: None)
-    (after,) = shop.orders.load([order_id])
+    (after,) = services.orders.store.load([order_id])
     assert digest_of(before["personal"]) == digest_of(after["personal"])
-    assert erase_customer(shop, "user").orders == 1
+    assert erase_customer(services.erasure, "user").orders == 1
     assert b"$ref" not in b"".join(raw for raw in database["orders"].find_raw_batches())
 
 
 def test_a_document_that_breaks_another_rule_does_not_stop_the_migration(
-    shop: Shop, place: Place, database: OrderDatabase
+    services: Services, place: Place, database: OrderDatabase
 ) -> None:
     bad, good = (place()["id"] for _ in range(2))
     for order_id in (bad, good):
         as_before(database, order_id, MAPS[0])
     damage(database, bad, {"$set": {"updatedAt": NO_TIME, "status": "lost"}})
-    shop.feed.append([Entry(bad, 1, "order.created")])
+    services.feed.store.append([Entry(bad, 1, "order.created")])
     database["feed"].update_many({}, {"$unset": {"userId": ""}})
     migration.upgrade(database, SETTINGS, lambda *_: None)
     assert [stored(database, order_id) for order_id in (bad, good)] == ["array"] * 2
@@ -102,13 +102,13 @@ def test_a_document_that_breaks_another_rule_does_not_stop_the_migration(
 
 
 def test_a_migration_that_is_cut_off_goes_on_where_it_ended(
-    place: Place, shop: Shop, database: OrderDatabase, monkeypatch: pytest.MonkeyPatch
+    place: Place, services: Services, database: OrderDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migration, "BATCH", 3)
     ids = [place()["id"] for _ in range(7)]
     for order_id in ids:
         as_before(database, order_id, MAPS[1])
-    shop.feed.append([Entry(order_id, 1, "order.created") for order_id in ids])
+    services.feed.store.append([Entry(order_id, 1, "order.created") for order_id in ids])
     database["feed"].update_many({}, {"$unset": {"userId": ""}})
     steps, allowed = 0, 1
 
@@ -133,7 +133,7 @@ def test_a_migration_that_is_cut_off_goes_on_where_it_ended(
 
 
 def test_a_user_sees_what_a_relay_of_the_release_before_fed(
-    shop: Shop, place: Place, database: OrderDatabase
+    services: Services, place: Place, database: OrderDatabase
 ) -> None:
     """After the migration, and though its rows say nothing of an owner."""
     migration.upgrade(database, SETTINGS, lambda *_: None)
@@ -141,16 +141,18 @@ def test_a_user_sees_what_a_relay_of_the_release_before_fed(
     database["feed"].insert_one(
         {"_id": 1, "orderId": ObjectId(order_id), "sequence": 1, "type": "order.created"}
     )
-    assert shop.feed.of("user").page(0, 10, None).entries == [(1, Entry(order_id, 1, "order.created"))]
-    assert shop.feed.of("other").page(0, 10, None).entries == []
+    assert services.feed.store.of("user").page(0, 10, None).entries == [
+        (1, Entry(order_id, 1, "order.created"))
+    ]
+    assert services.feed.store.of("other").page(0, 10, None).entries == []
     assert unowned(database) == 0
 
 
-def test_rows_of_orders_that_are_gone_are_nobodys(shop: Shop, database: OrderDatabase) -> None:
+def test_rows_of_orders_that_are_gone_are_nobodys(services: Services, database: OrderDatabase) -> None:
     database["feed"].insert_one({"_id": 1, "orderId": ObjectId(), "sequence": 1, "type": "order.created"})
     migration.upgrade(database, SETTINGS, lambda *_: None)
     assert unowned(database) == 0
-    assert shop.feed.of("user").page(0, 10, None).entries == []
+    assert services.feed.store.of("user").page(0, 10, None).entries == []
 
 
 def test_processes_that_make_the_key_at_once_have_the_same(database: OrderDatabase) -> None:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, ProviderUnavailable
 from app.orders import steps
 from app.orders.processing import perform
 from app.orders.service import change_status
 from app.payments.events import events_due, receive, take_in
-from app.payments.model import ProviderUnavailable
 from tests.payment_events import event, signed
-from tests.real.doubles import Crash, followed
+from tests.real.doubles import Crash, followed, with_parts
 from tests.real.outside import TOTAL, end
 
 if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.books import Books
     from tests.real.conftest import Place
     from tests.real.doubles import StoppedClock
@@ -46,15 +44,15 @@ def crash() -> None:
 
 
 def test_while_the_provider_cannot_be_asked_the_event_waits(
-    shop: Shop, clock: StoppedClock, place: Place, outside: Outside, told: Told, books: Books
+    services: Services, clock: StoppedClock, place: Place, outside: Outside, told: Told, books: Books
 ) -> None:
     """Longer than a day, too."""
-    order = end(shop, place(), "payment.voided")
+    order = end(services, place(), "payment.voided")
     outside.make(order, "captured", captured=TOTAL)
     one = told.tell(order["id"])
-    down = replace(shop, payments=Unreachable(shop.payments))  # type: ignore[arg-type]
+    down = with_parts(services, payments=Unreachable(services.payments.provider))  # type: ignore[arg-type]
     for _ in range(3):
-        take_in(down, [one])
+        take_in(down.payments, [one])
         assert told.row(one)["detail"] == "the provider cannot be asked now"
         clock.advance(timedelta(hours=20))
     told.work()
@@ -76,7 +74,7 @@ def test_while_the_provider_cannot_be_asked_the_event_waits(
 def test_a_crash_between_any_two_lines_is_made_up_for(
     collaborator: str,
     method: str,
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     outside: Outside,
@@ -84,18 +82,18 @@ def test_a_crash_between_any_two_lines_is_made_up_for(
     books: Books,
 ) -> None:
     """Cancelled orders, captured at the provider: of one we know the payment, of the other it was closed."""
-    alive, dead = place(), end(shop, place(), "payment.voided")
-    perform(shop, steps.AUTHORIZE, [alive["id"]])
-    change_status(shop, alive["id"], "cancelled", actor="user")
+    alive, dead = place(), end(services, place(), "payment.voided")
+    perform(services.orders, steps.AUTHORIZE, [alive["id"]])
+    change_status(services.orders, alive["id"], "cancelled", actor="user")
     for order in (alive, dead):
         outside.make(order, "captured", captured=TOTAL)
         told.tell(order["id"])
     for _ in range(2):
         with pytest.raises(Crash):
-            take_in(followed(shop, collaborator, method, crash), events_due(shop))
+            take_in(followed(services, collaborator, method, crash).payments, events_due(services.payments))
         told.work()
         clock.advance(timedelta(minutes=3))
-        if not events_due(shop):
+        if not events_due(services.payments):
             break
     told.work()
     assert told.ends() == {"done": 2}
@@ -106,20 +104,22 @@ def test_a_crash_between_any_two_lines_is_made_up_for(
 
 
 def test_what_is_stored_and_never_sent_for_is_found_by_the_next_tick(
-    shop: Shop, place: Place, told: Told
+    services: Services, place: Place, told: Told
 ) -> None:
     call = signed(event(place()["id"]), "evt_1")
     with pytest.raises(Crash):
-        receive(followed(shop, "payment_events", "record", crash), "sandbox", call.headers, call.body)
-    assert events_due(shop) == ["sandbox:evt_1"]
+        receive(
+            followed(services, "payment_events", "record", crash).payments, "sandbox", call.headers, call.body
+        )
+    assert events_due(services.payments) == ["sandbox:evt_1"]
 
 
 def test_one_bad_event_never_spoils_its_batch(
-    shop: Shop, place: Place, told: Told, database: OrderDatabase, logged: list[Any]
+    services: Services, place: Place, told: Told, database: OrderDatabase, logged: list[Any]
 ) -> None:
     bad, good = place(), place()
     ids = [told.tell(bad["id"]), told.tell(good["id"])]
-    inner = shop.payments
+    inner = services.payments.provider
 
     class Faulty:
         def __getattr__(self, name: str) -> Any:
@@ -130,17 +130,19 @@ def test_one_bad_event_never_spoils_its_batch(
                 raise RuntimeError("a fault of ours")
             return inner.find(charge)
 
-    take_in(replace(shop, payments=Faulty()), ids)  # type: ignore[arg-type]
+    take_in(with_parts(services, payments=Faulty()).payments, ids)  # type: ignore[arg-type]
     assert [told.row(one)["status"] for one in ids] == ["pending", "done"]
     assert [line["event_id"] for line in logged if line["log_level"] == "error"] == [ids[0]]
 
 
-def test_an_outage_of_the_database_is_blamed_on_no_event(shop: Shop, place: Place, told: Told) -> None:
+def test_an_outage_of_the_database_is_blamed_on_no_event(
+    services: Services, place: Place, told: Told
+) -> None:
     one = told.tell(place()["id"])
 
     def outage() -> None:
         raise DatabaseUnavailable
 
     with pytest.raises(DatabaseUnavailable):
-        take_in(followed(shop, "orders", "load", outage), [one])
+        take_in(followed(services, "orders", "load", outage).payments, [one])
     assert "detail" not in told.row(one)

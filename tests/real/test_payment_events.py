@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,12 @@ from app.orders.processing import perform
 from app.orders.service import change_status
 from app.payments.events import purge_events, receive, take_in
 from app.payments.model import ProviderEvent
-from tests.real.doubles import at_once
+from tests.real.doubles import at_once, with_parts
 from tests.real.outside import TOTAL, end
 
 if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
@@ -30,9 +29,9 @@ TYPES = ("payment.authorized", "payment.captured", "refund.succeeded")
 
 
 def test_a_late_payment_on_a_dead_order_is_given_back_once_however_often_it_is_told(
-    shop: Shop, place: Place, outside: Outside, told: Told, books: Books
+    services: Services, place: Place, outside: Outside, told: Told, books: Books
 ) -> None:
-    order = end(shop, place(), "payment.voided")
+    order = end(services, place(), "payment.voided")
     outside.make(order, "captured", captured=TOTAL)
     ids = [told.tell(order["id"]) for _ in range(3)]
     told.work()
@@ -44,23 +43,23 @@ def test_a_late_payment_on_a_dead_order_is_given_back_once_however_often_it_is_t
 
 
 def test_an_event_before_our_own_write_does_what_the_worker_would_have(
-    shop: Shop, place: Place, told: Told, finish: Finish, books: Books
+    services: Services, place: Place, told: Told, finish: Finish, books: Books
 ) -> None:
     order = place()
     one = told.tell(order["id"], "payment.authorized")
     told.work()
     assert told.row(one)["status"] == "done"
-    finish(shop, order["id"])
+    finish(services, order["id"])
     assert books.check()[0]["status"] == "confirmed"
 
 
 @pytest.mark.parametrize("sequence", list(permutations(TYPES)), ids=",".join)
 def test_events_in_any_order_end_in_the_same_state(
-    sequence: tuple[str, ...], shop: Shop, place: Place, outside: Outside, told: Told, books: Books
+    sequence: tuple[str, ...], services: Services, place: Place, outside: Outside, told: Told, books: Books
 ) -> None:
     order = place()
-    perform(shop, steps.AUTHORIZE, [order["id"]])
-    perform(shop, steps.DECREMENT, [order["id"]])
+    perform(services.orders, steps.AUTHORIZE, [order["id"]])
+    perform(services.orders, steps.DECREMENT, [order["id"]])
     outside.capture(order)
     outside.refund(order, 300)
     for kind in sequence:
@@ -74,11 +73,11 @@ def test_events_in_any_order_end_in_the_same_state(
 
 
 def test_the_same_event_told_by_fifty_at_once_is_one(
-    shop: Shop, place: Place, outside: Outside, told: Told, books: Books
+    services: Services, place: Place, outside: Outside, told: Told, books: Books
 ) -> None:
     order = place()
-    perform(shop, steps.AUTHORIZE, [order["id"]])
-    change_status(shop, order["id"], "cancelled", actor="user")
+    perform(services.orders, steps.AUTHORIZE, [order["id"]])
+    change_status(services.orders, order["id"], "cancelled", actor="user")
     outside.capture(order)
     assert len(set(at_once(*[lambda: told.tell(order["id"], event_id="evt_1")] * 50))) == 1
     assert told.ends() == {"pending": 1}
@@ -112,7 +111,7 @@ def test_an_event_that_tells_of_no_payment_is_kept_and_ignored(
 
 
 def test_an_event_about_no_order_is_tried_for_a_day_ever_less_often_and_is_an_orphan_then(
-    shop: Shop, clock: StoppedClock, told: Told, logged: list[Any]
+    services: Services, clock: StoppedClock, told: Told, logged: list[Any]
 ) -> None:
     one = told.tell(new_id(clock()))
     begun, waits = clock(), []
@@ -131,7 +130,7 @@ def test_an_event_about_no_order_is_tried_for_a_day_ever_less_often_and_is_an_or
 
 
 def test_an_order_that_comes_to_light_later_takes_its_event(
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     told: Told,
@@ -159,12 +158,12 @@ def test_an_event_about_what_can_be_no_order_of_ours_is_an_orphan_at_once(order_
 
 
 def test_an_event_that_names_the_payment_only_finds_its_order_by_the_provider(
-    shop: Shop, place: Place, told: Told, books: Books
+    services: Services, place: Place, told: Told, books: Books
 ) -> None:
     """A provider's refunds may name no order."""
     order = place()
-    perform(shop, steps.AUTHORIZE, [order["id"]])
-    inner = shop.payments
+    perform(services.orders, steps.AUTHORIZE, [order["id"]])
+    inner = services.payments.provider
 
     class ByReference:
         name = "sandbox"
@@ -178,25 +177,25 @@ def test_an_event_that_names_the_payment_only_finds_its_order_by_the_provider(
         def find(self, charge: Any) -> Any:
             return inner.find(charge._replace(order_id=charge.reference.removeprefix("sandbox_")))
 
-    change_status(shop, order["id"], "cancelled", actor="user")
-    other = replace(shop, payments=ByReference())  # type: ignore[arg-type]
-    receive(other, "sandbox", {}, b"")
-    take_in(other, ["sandbox:evt_1"])
+    change_status(services.orders, order["id"], "cancelled", actor="user")
+    other = with_parts(services, payments=ByReference())  # type: ignore[arg-type]
+    receive(other.payments, "sandbox", {}, b"")
+    take_in(other.payments, ["sandbox:evt_1"])
     assert told.row("sandbox:evt_1")["status"] == "done"
     assert books.check()[0]["payment"]["status"] == "voided"
 
 
 def test_events_are_forgotten_when_the_retention_is_over_and_not_before(
-    shop: Shop, clock: StoppedClock, told: Told
+    services: Services, clock: StoppedClock, told: Told
 ) -> None:
     old = told.tell(None)
     told.work()
-    clock.advance(timedelta(days=shop.settings.retention_days))
+    clock.advance(timedelta(days=services.settings.retention_days))
     young, waiting = told.tell(None), told.tell(new_id(now()))
-    assert purge_events(shop) == 0
+    assert purge_events(services.payments) == 0
     clock.advance(timedelta(seconds=1))
     told.work()
-    assert purge_events(shop) == 1
+    assert purge_events(services.payments) == 1
     assert told.ends() == {"ignored": 1, "pending": 1}
     assert {told.row(young)["status"], told.row(waiting)["status"]} == {"ignored", "pending"}
     assert old not in (young, waiting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,14 @@ from app.orders.service import change_status
 from app.orders.sweeping import expire_orders
 from app.payments.model import TRY_AGAIN, Charge
 from app.payments.steps import charge
-from tests.real.doubles import at_once, followed, swept
+from tests.real.doubles import at_once, followed, swept, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.mongo.database import OrderDatabase
     from app.payments.model import Outcomes
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
     from tests.real.doubles import StoppedClock
@@ -85,7 +84,7 @@ def spoil(database: OrderDatabase, order_id: str, change: dict[str, Any]) -> Non
 def test_one_bad_order_never_spoils_its_batch(
     damage: dict[str, Any],
     step: steps.Step,
-    shop: Shop,
+    services: Services,
     place: Place,
     stocked: SetStock,
     finish: Finish,
@@ -95,19 +94,19 @@ def test_one_bad_order_never_spoils_its_batch(
     stocked(apple=50)
     ids = [place(apple=1)["id"] for _ in range(5)]
     for earlier in ROAD[: ROAD.index(step)]:
-        perform(shop, earlier, ids)
+        perform(services.orders, earlier, ids)
     spoil(database, ids[2], damage)
-    perform(shop, step, ids)
+    perform(services.orders, step, ids)
     good = [order_id for order_id in ids if order_id != ids[2]]
     assert not any(step.name in books.owed(order_id) for order_id in good)
-    finish(shop, *good)
+    finish(services, *good)
     assert {books.order(order_id)["status"] for order_id in good} == {"confirmed"}
 
 
 @pytest.mark.parametrize("step", [steps.AUTHORIZE, steps.CAPTURE], ids=lambda step: step.name)
 def test_a_fault_of_ours_over_one_order_is_logged_and_tried_again_later(
     step: steps.Step,
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     books: Books,
@@ -115,9 +114,9 @@ def test_a_fault_of_ours_over_one_order_is_logged_and_tried_again_later(
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
     for earlier in ROAD[: ROAD.index(step)]:
-        perform(shop, earlier, ids)
-    faulty = FaultyProvider(shop.payments, ids[2])
-    perform(replace(shop, payments=faulty), step, ids)
+        perform(services.orders, earlier, ids)
+    faulty = FaultyProvider(services.payments.provider, ids[2])
+    perform(with_parts(services, payments=faulty).orders, step, ids)
     assert [line["order_id"] for line in logged if line["log_level"] == "error"] == [ids[2]]
     assert [step.name in books.owed(order_id) for order_id in ids] == [False, False, True, False, False]
     document = books.document(ids[2])
@@ -126,86 +125,92 @@ def test_a_fault_of_ours_over_one_order_is_logged_and_tried_again_later(
 
 
 def test_a_provider_that_is_down_is_asked_again_after_ever_longer_waits(
-    shop: Shop, clock: StoppedClock, place: Place, books: Books
+    services: Services, clock: StoppedClock, place: Place, books: Books
 ) -> None:
     order_id = place(method="sandbox_unavailable")["id"]
     for attempt in range(9):
-        perform(shop, steps.AUTHORIZE, [order_id])
+        perform(services.orders, steps.AUTHORIZE, [order_id])
         document = books.document(order_id)
         assert document["attempts"] == attempt + 1
         middle = min(60.0, 2.0**attempt)
         assert middle * 0.49 < (document["dueBy"] - clock()).total_seconds() < middle * 1.51
         clock.advance(document["dueBy"] - clock())
-        assert swept(shop)[steps.AUTHORIZE.name] == [order_id]
+        assert swept(services)[steps.AUTHORIZE.name] == [order_id]
 
 
 def test_attempts_count_anew_for_the_next_step(
-    shop: Shop, place: Place, stocked: SetStock, books: Books
+    services: Services, place: Place, stocked: SetStock, books: Books
 ) -> None:
     stocked(apple=5)
     order_id = place(method="sandbox_timeout_once")["id"]
-    perform(shop, steps.AUTHORIZE, [order_id])
+    perform(services.orders, steps.AUTHORIZE, [order_id])
     assert books.document(order_id)["attempts"] == 1
-    perform(shop, steps.AUTHORIZE, [order_id])
+    perform(services.orders, steps.AUTHORIZE, [order_id])
     assert books.document(order_id)["attempts"] == 0
 
 
 @pytest.mark.parametrize("down", ["authorize", "capture"])
 def test_a_provider_that_stays_down_lets_the_order_expire_and_leaves_nothing_open_when_it_is_back(
-    down: str, shop: Shop, clock: StoppedClock, place: Place, stocked: SetStock, finish: Finish, books: Books
+    down: str,
+    services: Services,
+    clock: StoppedClock,
+    place: Place,
+    stocked: SetStock,
+    finish: Finish,
+    books: Books,
 ) -> None:
     stocked(apple=5)
     order_id = place()["id"]
-    broken = replace(shop, payments=DownProvider(shop.payments, down, "void"))
+    broken = with_parts(services, payments=DownProvider(services.payments.provider, down, "void"))
     for step in ROAD:
-        perform(broken, step, [order_id])
-    clock.advance(shop.settings.order_expiry + timedelta(seconds=1))
-    assert expire_orders(broken) == 1
-    perform(broken, steps.VOID, [order_id])
+        perform(broken.orders, step, [order_id])
+    clock.advance(services.settings.order_expiry + timedelta(seconds=1))
+    assert expire_orders(broken.orders) == 1
+    perform(broken.orders, steps.VOID, [order_id])
     assert books.owed(order_id) >= {steps.VOID.name}
-    finish(shop, order_id)
+    finish(services, order_id)
     (ended,) = books.check()
     assert ended["cancellation"]["reason"] == "expired"
     assert books.levels() == {"apple": 5}
 
 
 def test_an_authorization_that_turns_up_after_the_expiry_was_settled_cannot_arise(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     order = place()
-    clock.advance(shop.settings.order_expiry + timedelta(seconds=1))
-    expire_orders(shop)
-    finish(shop, order["id"])
-    (outcomes,) = shop.payments.authorize([charge(order)])
+    clock.advance(services.settings.order_expiry + timedelta(seconds=1))
+    expire_orders(services.orders)
+    finish(services, order["id"])
+    (outcomes,) = services.payments.provider.authorize([charge(order)])
     assert outcomes[order["id"]].status == "voided"
     books.check()
 
 
 def test_an_authorization_in_flight_while_the_order_expires_is_voided(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place()["id"]
 
     def expire_and_settle() -> None:
-        clock.advance(shop.settings.order_expiry + timedelta(seconds=1))
-        expire_orders(shop)
-        finish(shop, order_id)
+        clock.advance(services.settings.order_expiry + timedelta(seconds=1))
+        expire_orders(services.orders)
+        finish(services, order_id)
 
-    perform(followed(shop, "orders", "load", expire_and_settle), steps.AUTHORIZE, [order_id])
-    perform(shop, steps.AUTHORIZE, [order_id])
+    perform(followed(services, "orders", "load", expire_and_settle).orders, steps.AUTHORIZE, [order_id])
+    perform(services.orders, steps.AUTHORIZE, [order_id])
     books.check()
     assert books.payment(order_id)["status"] == "voided"  # type: ignore[index]
 
 
 def test_an_authorization_that_the_provider_lost_ends_the_order_and_gives_the_stock_back(
-    shop: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+    services: Services, place: Place, stocked: SetStock, finish: Finish, books: Books
 ) -> None:
     stocked(apple=5)
     order = place()
-    perform(shop, steps.AUTHORIZE, [order["id"]])
-    perform(shop, steps.DECREMENT, [order["id"]])
-    list(shop.payments.void([charge(order)]))
-    finish(shop, order["id"])
+    perform(services.orders, steps.AUTHORIZE, [order["id"]])
+    perform(services.orders, steps.DECREMENT, [order["id"]])
+    list(services.payments.provider.void([charge(order)]))
+    finish(services, order["id"])
     (ended,) = books.check()
     assert ended["payment"]["failure"]["code"] == "authorization_lost"
     assert ended["cancellation"] == {"reason": "payment_declined"}
@@ -213,7 +218,7 @@ def test_an_authorization_that_the_provider_lost_ends_the_order_and_gives_the_st
 
 
 def test_an_outage_of_the_database_is_told_and_blamed_on_no_order(
-    shop: Shop, place: Place, books: Books
+    services: Services, place: Place, books: Books
 ) -> None:
     ids = [place()["id"] for _ in range(3)]
 
@@ -221,24 +226,24 @@ def test_an_outage_of_the_database_is_told_and_blamed_on_no_order(
         raise DatabaseUnavailable
 
     with pytest.raises(DatabaseUnavailable):
-        perform(followed(shop, "payments", "authorize", outage), steps.AUTHORIZE, ids)
+        perform(followed(services, "payments", "authorize", outage).orders, steps.AUTHORIZE, ids)
     assert {books.document(order_id)["attempts"] for order_id in ids} == {0}
 
 
 def test_all_steps_at_once_from_many_workers_amid_cancellations_have_each_effect_once(
-    shop: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+    services: Services, place: Place, stocked: SetStock, finish: Finish, books: Books
 ) -> None:
     stocked(apple=30, bread=30)
-    busy = replace(shop, clock=now)
+    busy = with_parts(services, clock=now)
     ids = [place(apple=2, bread=1)["id"] for _ in range(20)]
 
     def work() -> None:
         for step in ROAD * 3 + steps.STEPS:
-            perform(busy, step, ids)
+            perform(busy.orders, step, ids)
 
     def cancel() -> None:
         for order_id in ids[::3]:
-            change_status(busy, order_id, "cancelled", actor="user")
+            change_status(busy.orders, order_id, "cancelled", actor="user")
 
     assert at_once(*[work] * 5, cancel) == [None] * 6
     finish(busy, *ids)

@@ -116,10 +116,10 @@ def _duties(call: Callable[[OrderDuties], object]) -> Callable[[storage.Database
 
 
 def _all_owed(duties: OrderDuties) -> None:
-    shop: Any = SimpleNamespace(duties=duties)
-    _, after = all_owed_steps(shop, None)
+    services: Any = SimpleNamespace(due_work=duties)
+    _, after = all_owed_steps(services, None)
     assert after, "there is more than one page"
-    all_owed_steps(shop, after)
+    all_owed_steps(services, after)
 
 
 ONE = id_at(START)

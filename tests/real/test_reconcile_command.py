@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask
 
-from app.cli import register_commands
 from app.clock import to_text
+from app.commands import register_commands
+from app.errors import ProviderUnavailable
 from app.notifications.announce import announce
 from app.orders import steps
 from app.orders.processing import perform
-from app.payments.model import ProviderUnavailable
 from app.reconciliation import run as reconciling
 from app.stock.service import set_levels
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from flask.testing import FlaskCliRunner
 
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.conftest import Finish, Place
 
 
 @pytest.fixture
-def runner(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> FlaskCliRunner:
+def runner(services: Services, monkeypatch: pytest.MonkeyPatch) -> FlaskCliRunner:
     """Runs the command as a terminal would, with nobody watching and nothing to wait for."""
     monkeypatch.setattr(reconciling, "GRACE", 0)
     app = Flask("commands")
-    app.extensions["shop"] = shop
+    app.extensions["services"] = services
     register_commands(app)
     return app.test_cli_runner()
 
 
-def test_books_in_order_are_said_to_be_so(runner: FlaskCliRunner, shop: Shop, place: Place) -> None:
-    set_levels(shop, {"apple": 3})
+def test_books_in_order_are_said_to_be_so(runner: FlaskCliRunner, services: Services, place: Place) -> None:
+    set_levels(services.stock, {"apple": 3})
     place()
-    shop.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    services.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
     result = runner.invoke(args=["reconcile"])
     assert (result.exit_code, result.stderr) == (0, "")
-    (report,) = reconciling.list_reports(shop, 10, None).items
-    again = to_text(shop.clock() + 4 * shop.settings.step_deadline - timedelta(seconds=1))
+    (report,) = reconciling.list_reports(services.reconciliation, 10, None).items
+    again = to_text(services.clock() + 4 * services.settings.step_deadline - timedelta(seconds=1))
     assert result.stdout.splitlines()[-3:] == [
         "checked: 1 orders, 1 products",
         f"orders changed a moment ago: 1, not judged; run again after {again}",
@@ -54,21 +54,24 @@ def test_books_in_order_are_said_to_be_so(runner: FlaskCliRunner, shop: Shop, pl
 
 
 def test_orders_that_were_not_judged_are_counted_until_the_time_that_is_said(
-    runner: FlaskCliRunner, shop: Shop, place: Place, finish: Finish, database: OrderDatabase
+    runner: FlaskCliRunner, services: Services, place: Place, finish: Finish, database: OrderDatabase
 ) -> None:
     """Run again then, it judges them all; what it finds in them makes it fail."""
     ids = [place()["id"] for _ in range(3)]
-    finish(shop, *ids)
-    announce(shop, ids)
+    finish(services, *ids)
+    announce(services.notifications, ids)
     database["sandbox_payments"].delete_one({"_id": ids[0]})
-    shop.clock.advance(timedelta(seconds=30))  # type: ignore[attr-defined]
-    finish(shop, place()["id"])
-    shop.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    services.clock.advance(timedelta(seconds=30))  # type: ignore[attr-defined]
+    finish(services, place()["id"])
+    services.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
     for scope, number in (("payments", 4), ("stock", 1), ("orders", 1)):
         result = runner.invoke(args=["reconcile", scope])
         assert result.exit_code == 0
         assert f"orders changed a moment ago: {number}, not judged; run again after " in result.stdout
-    counted = {report["scopes"][0]: report for report in reconciling.list_reports(shop, 10, None).items}
+    counted = {
+        report["scopes"][0]: report
+        for report in reconciling.list_reports(services.reconciliation, 10, None).items
+    }
     assert {scope: report["unjudged"] for scope, report in counted.items()} == {
         "payments": 4,
         "stock": 1,
@@ -76,9 +79,9 @@ def test_orders_that_were_not_judged_are_counted_until_the_time_that_is_said(
     }
     result = runner.invoke(args=["reconcile", "payments"])
     (again,) = re.findall("run again after (.*)", result.stdout)
-    shop.clock.advance(datetime.fromisoformat(again) - shop.clock())  # type: ignore[attr-defined]
+    services.clock.advance(datetime.fromisoformat(again) - services.clock())  # type: ignore[attr-defined]
     assert "changed a moment ago: 1," in runner.invoke(args=["reconcile", "payments"]).stdout
-    shop.clock.advance(timedelta(milliseconds=1))  # type: ignore[attr-defined]
+    services.clock.advance(timedelta(milliseconds=1))  # type: ignore[attr-defined]
     result = runner.invoke(args=["reconcile", "payments"])
     assert result.exit_code == 1
     assert "changed a moment ago" not in result.stdout
@@ -86,25 +89,25 @@ def test_orders_that_were_not_judged_are_counted_until_the_time_that_is_said(
 
 
 def test_an_order_whose_step_is_to_be_tried_again_is_not_judged_either(
-    runner: FlaskCliRunner, shop: Shop, place: Place
+    runner: FlaskCliRunner, services: Services, place: Place
 ) -> None:
     """However long ago it changed, by whatever is compared with the provider's books."""
     order_id = place(method="sandbox_unavailable")["id"]
-    shop.clock.advance(timedelta(minutes=5))  # type: ignore[attr-defined]
-    perform(shop, steps.AUTHORIZE, [order_id])
+    services.clock.advance(timedelta(minutes=5))  # type: ignore[attr-defined]
+    perform(services.orders, steps.AUTHORIZE, [order_id])
     for scopes in (["payments"], []):
         result = runner.invoke(args=["reconcile", *scopes])
         assert "orders changed a moment ago: 1, not judged" in result.stdout
 
 
 def test_differences_are_listed_and_make_it_fail_until_all_are_gone(
-    runner: FlaskCliRunner, shop: Shop, database: OrderDatabase, place: Place
+    runner: FlaskCliRunner, services: Services, database: OrderDatabase, place: Place
 ) -> None:
     """What steers a terminal is escaped."""
-    set_levels(shop, {"a\x1b[2Jb": 3})
+    set_levels(services.stock, {"a\x1b[2Jb": 3})
     database["stock"].update_one({}, {"$set": {"onHand": 4}})
     place()
-    shop.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    services.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
     database["orders"].update_one({}, {"$unset": {"dueBy": ""}})
     result = runner.invoke(args=["reconcile", "--repair"])
     assert result.exit_code == 1
@@ -128,10 +131,10 @@ def test_differences_are_listed_and_make_it_fail_until_all_are_gone(
     ],
 )
 def test_since_is_a_day_a_time_or_how_long_ago(
-    runner: FlaskCliRunner, shop: Shop, since: str, age: datetime | timedelta
+    runner: FlaskCliRunner, services: Services, since: str, age: datetime | timedelta
 ) -> None:
     assert runner.invoke(args=["reconcile", "orders", "--since", since]).exit_code == 0
-    (report,) = reconciling.list_reports(shop, 10, None).items
+    (report,) = reconciling.list_reports(services.reconciliation, 10, None).items
     expected = age if isinstance(age, datetime) else datetime.now(UTC) - age
     assert abs(report["since"] - expected) < timedelta(minutes=1)
     assert report["scopes"] == ["orders"]
@@ -152,13 +155,13 @@ def test_since_is_a_day_a_time_or_how_long_ago(
     ids=" ".join,
 )
 def test_a_wrong_command_line_is_one_line_and_begins_nothing(
-    runner: FlaskCliRunner, shop: Shop, arguments: list[str]
+    runner: FlaskCliRunner, services: Services, arguments: list[str]
 ) -> None:
     result = runner.invoke(args=["reconcile", *arguments])
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert result.stdout == ""
-    assert reconciling.list_reports(shop, 10, None).items == []
+    assert reconciling.list_reports(services.reconciliation, 10, None).items == []
 
 
 @pytest.mark.parametrize(
@@ -166,14 +169,14 @@ def test_a_wrong_command_line_is_one_line_and_begins_nothing(
     [(KeyboardInterrupt(), "It was interrupted."), (ProviderUnavailable("No answer."), "No answer.")],
 )
 def test_one_that_is_broken_off_leaves_a_report_that_says_so(
-    runner: FlaskCliRunner, shop: Shop, monkeypatch: pytest.MonkeyPatch, cut: Any, reason: str
+    runner: FlaskCliRunner, services: Services, monkeypatch: pytest.MonkeyPatch, cut: Any, reason: str
 ) -> None:
     def cut_off(*_: Any) -> None:
         raise cut
 
     monkeypatch.setattr(reconciling, "advance", cut_off)
     result = runner.invoke(args=["reconcile"])
-    (report,) = reconciling.list_reports(shop, 10, None).items
+    (report,) = reconciling.list_reports(services.reconciliation, 10, None).items
     assert result.exit_code == 3
     assert result.stderr == f"Error: {reason} Report {report['id']} says how far it came.\n"
     assert (report["status"], report["detail"]) == ("failed", reason)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.orders.model import Order
     from app.orders.refunds import Refund
     from app.orders.steps import Step
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
 
@@ -47,30 +47,30 @@ def name(value: Step | str) -> str:
     return value if isinstance(value, str) else value.name
 
 
-def ask(shop: Shop, order_id: str, **draft: Any) -> Refund:
+def ask(services: Services, order_id: str, **draft: Any) -> Refund:
     """Asks for a refund; amounts in major units."""
     if "amount" in draft:
         draft["amount"] = Decimal(draft["amount"])
-    return ask_refund(shop, order_id, draft, actor="shop", key=None, digest="").refund  # type: ignore[arg-type]
+    return ask_refund(services.orders, order_id, draft, actor="services", key=None, digest="").refund  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def confirmed(shop: Shop, place: Place, stocked: SetStock, finish: Finish) -> Callable[..., str]:
+def confirmed(services: Services, place: Place, stocked: SetStock, finish: Finish) -> Callable[..., str]:
     """Places an order of three apples and two breads and takes it to `confirmed`; its id."""
 
     def make(method: str | None = None) -> str:
         stocked(**ON_HAND)
         order_id = place(method=method, total=TOTAL, apple=3, bread=2)["id"]
-        finish(shop, order_id)
+        finish(services, order_id)
         return order_id
 
     return make
 
 
-def up_to(shop: Shop, step: Step, order_id: str) -> None:
+def up_to(services: Services, step: Step, order_id: str) -> None:
     """Performs the refund itself, where the step is the one after it."""
     if step is steps.RESTOCK_REFUNDED:
-        perform(shop, steps.REFUND, [order_id])
+        perform(services.orders, steps.REFUND, [order_id])
 
 
 @pytest.mark.parametrize(("step", "collaborator", "method"), ANYWHERE, ids=name)
@@ -78,7 +78,7 @@ def test_a_crash_at_any_point_of_a_refund_is_repaired_by_doing_the_step_again(
     step: Step,
     collaborator: str,
     method: str,
-    shop: Shop,
+    services: Services,
     confirmed: Callable[..., str],
     finish: Finish,
     books: Books,
@@ -87,11 +87,11 @@ def test_a_crash_at_any_point_of_a_refund_is_repaired_by_doing_the_step_again(
         raise Crash
 
     order_id = confirmed()
-    ask(shop, order_id, **BACK)
-    up_to(shop, step, order_id)
+    ask(services, order_id, **BACK)
+    up_to(services, step, order_id)
     with pytest.raises(Crash):
-        perform(followed(shop, collaborator, method, crash), step, [order_id])
-    finish(shop, order_id)
+        perform(followed(services, collaborator, method, crash).orders, step, [order_id])
+    finish(services, order_id)
     (order,) = books.check()
     assert order["payment"]["refundedAmount"] == 300
     assert books.levels() == {"apple": 9, "bread": 8}
@@ -102,129 +102,129 @@ def test_a_cancel_at_any_point_of_a_refund_gives_back_the_rest_and_no_more(
     step: Step,
     collaborator: str,
     method: str,
-    shop: Shop,
+    services: Services,
     confirmed: Callable[..., str],
     finish: Finish,
     books: Books,
 ) -> None:
     order_id = confirmed()
-    ask(shop, order_id, **BACK)
-    up_to(shop, step, order_id)
-    cancel = lambda: change_status(shop, order_id, "cancelled", actor="user")  # noqa: E731
-    perform(followed(shop, collaborator, method, cancel), step, [order_id])
-    finish(shop, order_id)
+    ask(services, order_id, **BACK)
+    up_to(services, step, order_id)
+    cancel = lambda: change_status(services.orders, order_id, "cancelled", actor="user")  # noqa: E731
+    perform(followed(services, collaborator, method, cancel).orders, step, [order_id])
+    finish(services, order_id)
     (order,) = books.check()
     assert order["status"] == "cancelled"
     assert books.levels() == ON_HAND
 
 
 def test_every_step_of_a_refund_may_be_done_by_several_workers_at_once(
-    shop: Shop, confirmed: Callable[..., str], finish: Finish, books: Books
+    services: Services, confirmed: Callable[..., str], finish: Finish, books: Books
 ) -> None:
     order_id = confirmed()
-    ask(shop, order_id, **BACK)
+    ask(services, order_id, **BACK)
     for step in POINTS:
-        at_once(*[lambda step=step: perform(shop, step, [order_id])] * 6)
-    finish(shop, order_id)
+        at_once(*[lambda step=step: perform(services.orders, step, [order_id])] * 6)
+    finish(services, order_id)
     (order,) = books.check()
     assert order["payment"]["refundedAmount"] == 300
     assert books.levels() == {"apple": 9, "bread": 8}
 
 
 def test_refunds_and_cancels_at_once_never_give_back_more_than_was_taken(
-    shop: Shop, confirmed: Callable[..., str], finish: Finish, books: Books
+    services: Services, confirmed: Callable[..., str], finish: Finish, books: Books
 ) -> None:
     order_id = confirmed()
     results = at_once(
-        *[lambda: ask(shop, order_id, amount=3)] * 6,
-        *[lambda: change_status(shop, order_id, "cancelled", actor="user")] * 2,
+        *[lambda: ask(services, order_id, amount=3)] * 6,
+        *[lambda: change_status(services.orders, order_id, "cancelled", actor="user")] * 2,
     )
     refusals = [result for result in results if isinstance(result, Exception)]
     assert all(isinstance(refusal, OrderServiceError) for refusal in refusals), refusals
-    finish(shop, order_id)
+    finish(services, order_id)
     (order,) = books.check()
     assert (order["status"], order["payment"]["refundedAmount"]) == ("cancelled", TOTAL)
 
 
 def test_several_refunds_of_an_order_come_to_their_end_in_one_write(
-    shop: Shop, confirmed: Callable[..., str], books: Books
+    services: Services, confirmed: Callable[..., str], books: Books
 ) -> None:
     order_id = confirmed()
     for _ in range(3):
-        ask(shop, order_id, amount=2)
+        ask(services, order_id, amount=2)
     before = books.order(order_id)["version"]
-    perform(shop, steps.REFUND, [order_id])
+    perform(services.orders, steps.REFUND, [order_id])
     added = books.order(order_id)["events"][before:]
     assert [event["type"] for event in added] == ["refund.succeeded"] * 3 + ["payment.partially_refunded"]
     assert added[-1]["data"] == {"refundedAmount": 600}
 
 
 def test_a_refund_that_fails_holds_up_no_other(
-    shop: Shop, confirmed: Callable[..., str], finish: Finish, books: Books
+    services: Services, confirmed: Callable[..., str], finish: Finish, books: Books
 ) -> None:
     order_id = confirmed("sandbox_refund_fails_once")
-    first = ask(shop, order_id, amount=2)
-    perform(shop, steps.REFUND, [order_id])
-    second = ask(shop, order_id, amount=3)
-    perform(shop, steps.REFUND, [order_id])
-    retry_refund(shop, order_id, first["id"], actor="shop")
-    retry_refund(shop, order_id, second["id"], actor="shop")
-    finish(shop, order_id)
+    first = ask(services, order_id, amount=2)
+    perform(services.orders, steps.REFUND, [order_id])
+    second = ask(services, order_id, amount=3)
+    perform(services.orders, steps.REFUND, [order_id])
+    retry_refund(services.orders, order_id, first["id"], actor="services")
+    retry_refund(services.orders, order_id, second["id"], actor="services")
+    finish(services, order_id)
     assert books.order(order_id)["payment"]["refundedAmount"] == 500
 
 
 def test_a_failed_refund_of_a_cancelled_order_stays_visible_and_can_be_tried_again(
-    shop: Shop, confirmed: Callable[..., str], finish: Finish, books: Books
+    services: Services, confirmed: Callable[..., str], finish: Finish, books: Books
 ) -> None:
     order_id = confirmed("sandbox_refund_fails_once")
-    change_status(shop, order_id, "cancelled", actor="user")
-    finish(shop, order_id)
+    change_status(services.orders, order_id, "cancelled", actor="user")
+    finish(services, order_id)
     (refund,) = books.order(order_id)["refunds"]
     assert (refund["status"], refund["failure"]["code"]) == ("failed", "refund_declined")
-    retry_refund(shop, order_id, refund["id"], actor="shop")
-    finish(shop, order_id)
+    retry_refund(services.orders, order_id, refund["id"], actor="services")
+    finish(services, order_id)
     books.check()
 
 
 def test_a_failed_refund_puts_no_goods_back(
-    shop: Shop, confirmed: Callable[..., str], finish: Finish, books: Books
+    services: Services, confirmed: Callable[..., str], finish: Finish, books: Books
 ) -> None:
     order_id = confirmed("sandbox_refund_fails_once")
-    ask(shop, order_id, **BACK)
-    finish(shop, order_id)
+    ask(services, order_id, **BACK)
+    finish(services, order_id)
     assert books.levels() == {"apple": 7, "bread": 8}
 
 
 def test_goods_that_were_never_tracked_do_not_appear_in_the_stock(
-    shop: Shop, place: Place, finish: Finish, books: Books
+    services: Services, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place(total=TOTAL, apple=3, bread=2)["id"]
-    finish(shop, order_id)
-    ask(shop, order_id, **BACK)
-    finish(shop, order_id)
+    finish(services, order_id)
+    ask(services, order_id, **BACK)
+    finish(services, order_id)
     assert books.movements() == []
     assert books.order(order_id)["refunds"][0]["restocked"]
 
 
 def test_a_shipped_order_can_be_refunded_and_cannot_be_cancelled(
-    shop: Shop, confirmed: Callable[..., str], finish: Finish, books: Books
+    services: Services, confirmed: Callable[..., str], finish: Finish, books: Books
 ) -> None:
     order_id = confirmed()
-    change_status(shop, order_id, "shipped", actor="shop")
-    ask(shop, order_id)
+    change_status(services.orders, order_id, "shipped", actor="services")
+    ask(services, order_id)
     with pytest.raises(IllegalTransition):
-        change_status(shop, order_id, "cancelled", actor="shop")
-    finish(shop, order_id)
+        change_status(services.orders, order_id, "cancelled", actor="services")
+    finish(services, order_id)
     (order,) = books.check()
     assert (order["status"], order["payment"]["status"]) == ("shipped", "refunded")
 
 
 def test_an_order_that_cost_nothing_is_refunded_when_it_is_cancelled(
-    shop: Shop, place: Place, finish: Finish, books: Books
+    services: Services, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place(total=0)["id"]
-    finish(shop, order_id)
-    change_status(shop, order_id, "cancelled", actor="user")
-    finish(shop, order_id)
+    finish(services, order_id)
+    change_status(services.orders, order_id, "cancelled", actor="user")
+    finish(services, order_id)
     order: Order = books.order(order_id)
     assert (order["payment"]["status"], order["payment"]["refundedAmount"]) == ("refunded", 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,11 +16,11 @@ from app.orders import steps
 from app.orders.changes_store import OrderChanges, PlaceLost
 from app.orders.processing import perform
 from app.orders.service import change_status
-from tests.real.doubles import Followed, Held, eventually
+from tests.real.doubles import Followed, Held, eventually, with_parts
 
 if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from deploy.local.servers import MongoServer
     from tests.real.conftest import Place, Queues, SetStock
 
@@ -53,29 +52,29 @@ def heard(queues: Queues) -> Heard:
 
 
 def test_every_change_is_published_as_the_steps_it_sets_in_motion(
-    shop: Shop, place: Place, stocked: SetStock, relaying: Any, heard: Heard
+    services: Services, place: Place, stocked: SetStock, relaying: Any, heard: Heard
 ) -> None:
-    relaying(shop)
-    eventually(shop.changes.place)
+    relaying(services)
+    eventually(services.changes.place)
     stocked(apple=5)
     order_id = place(apple=1)["id"]
     eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [order_id])
     eventually(lambda: heard.orders(steps.ANNOUNCE) == [order_id])
     for step, following in ((steps.AUTHORIZE, steps.DECREMENT), (steps.DECREMENT, steps.CAPTURE)):
-        perform(shop, step, [order_id])
+        perform(services.orders, step, [order_id])
         eventually(lambda name=following.name: heard.orders(name) == [order_id])  # type: ignore[misc]
-    perform(shop, steps.CAPTURE, [order_id])
+    perform(services.orders, steps.CAPTURE, [order_id])
     eventually(lambda: heard.orders(steps.ANNOUNCE) == [order_id] * 2)
-    change_status(shop, order_id, "cancelled", actor="u")
+    change_status(services.orders, order_id, "cancelled", actor="u")
     for ending in (steps.VOID, steps.REFUND, steps.RESTOCK):
         eventually(lambda name=ending.name: heard.orders(name) == [order_id])  # type: ignore[misc]
 
 
 def test_a_busy_queue_is_given_many_orders_in_few_messages(
-    shop: Shop, place: Place, relaying: Any, heard: Heard, queues: Queues
+    services: Services, place: Place, relaying: Any, heard: Heard, queues: Queues
 ) -> None:
-    stop = relaying(shop)
-    eventually(shop.changes.place)
+    stop = relaying(services)
+    eventually(services.changes.place)
     ids = [place()["id"] for _ in range(100)]
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
     stop()
@@ -85,38 +84,38 @@ def test_a_busy_queue_is_given_many_orders_in_few_messages(
 
 
 def test_a_relay_takes_up_where_the_last_one_ended(
-    shop: Shop, place: Place, relaying: Any, heard: Heard
+    services: Services, place: Place, relaying: Any, heard: Heard
 ) -> None:
-    stop = relaying(shop)
-    eventually(shop.changes.place)
+    stop = relaying(services)
+    eventually(services.changes.place)
     first = place()["id"]
     eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [first])
     stop()
     missed = [place()["id"] for _ in range(5)]
-    relaying(shop)
+    relaying(services)
     eventually(lambda: len(heard.orders(steps.AUTHORIZE.name)) >= 6)
     assert heard.orders(steps.AUTHORIZE.name) == [first, *missed]
 
 
 def test_the_first_relay_of_all_publishes_what_was_owed_before_it(
-    shop: Shop, place: Place, relaying: Any, heard: Heard
+    services: Services, place: Place, relaying: Any, heard: Heard
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
-    assert shop.changes.place() is None
-    relaying(shop)
+    assert services.changes.place() is None
+    relaying(services)
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
-    eventually(shop.changes.place)
+    eventually(services.changes.place)
 
 
 @pytest.mark.parametrize("place_then", DAMAGED.values(), ids=DAMAGED)
 def test_a_place_that_is_lost_makes_the_relay_publish_everything_owed_and_follow_from_now(
-    place_then: Any, shop: Shop, place: Place, relaying: Any, heard: Heard, logged: list[Any]
+    place_then: Any, services: Services, place: Place, relaying: Any, heard: Heard, logged: list[Any]
 ) -> None:
     before = [place()["id"] for _ in range(3)]
-    shop.changes.remember(place_then)
-    relaying(shop)
+    services.changes.remember(place_then)
+    relaying(services)
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(before))
-    eventually(lambda: shop.changes.place() != place_then)
+    eventually(lambda: services.changes.place() != place_then)
     after = place()["id"]
     eventually(lambda: heard.orders(steps.AUTHORIZE.name)[-1] == after)
     warned = [line["log_level"] for line in logged if line["event"] != "published"]
@@ -124,7 +123,7 @@ def test_a_place_that_is_lost_makes_the_relay_publish_everything_owed_and_follow
 
 
 def test_what_the_oplog_has_forgotten_is_read_from_the_index_of_what_is_owed(
-    shop: Shop, place: Place, relaying: Any, heard: Heard, database: OrderDatabase
+    services: Services, place: Place, relaying: Any, heard: Heard, database: OrderDatabase
 ) -> None:
     real, lost = database["orders"], OperationFailure("Resume of change stream was not possible", 286)
 
@@ -136,44 +135,51 @@ def test_what_the_oplog_has_forgotten_is_read_from_the_index_of_what_is_owed(
                 raise lost
             return real.watch(*args, **options)
 
-    shop.changes._orders = Forgetful()  # type: ignore[assignment]
+    services.changes._orders = Forgetful()  # type: ignore[assignment]
     order_id = place()["id"]
-    shop.changes.remember({"old": True})
-    relaying(shop)
+    services.changes.remember({"old": True})
+    relaying(services)
     eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [order_id])
-    eventually(lambda: shop.changes.place() != {"old": True})
+    eventually(lambda: services.changes.place() != {"old": True})
 
 
-def test_two_relays_at_once_lose_nothing(shop: Shop, place: Place, relaying: Any, heard: Heard) -> None:
+def test_two_relays_at_once_lose_nothing(
+    services: Services, place: Place, relaying: Any, heard: Heard
+) -> None:
     for _ in range(2):
-        relaying(shop)
-    eventually(shop.changes.place)
+        relaying(services)
+    eventually(services.changes.place)
     ids = [place()["id"] for _ in range(20)]
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
 
 
 def test_a_place_is_not_remembered_before_all_up_to_it_is_published(
-    shop: Shop, place: Place, relaying: Any, heard: Heard, relay_module: Any, monkeypatch: pytest.MonkeyPatch
+    services: Services,
+    place: Place,
+    relaying: Any,
+    heard: Heard,
+    relay_module: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stop = relaying(shop)
-    eventually(shop.changes.place)
+    stop = relaying(services)
+    eventually(services.changes.place)
     stop()
-    settled = shop.changes.place()
+    settled = services.changes.place()
     monkeypatch.setattr(relay_module, "free_tasks", lambda: lambda name: name == steps.ANNOUNCE)
     place()
-    stop = relaying(shop)
+    stop = relaying(services)
     eventually(lambda: heard.orders(steps.ANNOUNCE))
     stop()
     assert heard.orders(steps.AUTHORIZE.name) == []
-    assert shop.changes.place() == settled
+    assert services.changes.place() == settled
     monkeypatch.undo()
 
 
-def test_a_relay_that_loses_its_lease_ends(shop: Shop, relay_module: Any, queues: Queues) -> None:
+def test_a_relay_that_loses_its_lease_ends(services: Services, relay_module: Any, queues: Queues) -> None:
     lease = Held()
-    thread = threading.Thread(target=relay_module.relay, args=(shop, lease, threading.Event()))
+    thread = threading.Thread(target=relay_module.relay, args=(services, lease, threading.Event()))
     thread.start()
-    eventually(shop.changes.place)
+    eventually(services.changes.place)
     assert thread.is_alive()
     lease.taken = True
     thread.join(10)
@@ -181,26 +187,26 @@ def test_a_relay_that_loses_its_lease_ends(shop: Shop, relay_module: Any, queues
 
 
 def test_an_outage_of_the_database_is_told_and_nothing_is_remembered(
-    shop: Shop, place: Place, relay_module: Any, queues: Queues
+    services: Services, place: Place, relay_module: Any, queues: Queues
 ) -> None:
     def outage() -> None:
         raise DatabaseUnavailable
 
-    changes: Any = Followed(shop.changes, "present_place", outage)
+    changes: Any = Followed(services.changes, "present_place", outage)
     with pytest.raises(DatabaseUnavailable):
-        relay_module.relay(replace(shop, changes=changes), Held(), threading.Event())
-    assert shop.changes.place() is None
+        relay_module.relay(with_parts(services, changes=changes), Held(), threading.Event())
+    assert services.changes.place() is None
 
 
-def test_a_follower_that_nobody_takes_from_ends_all_the_same(shop: Shop, place: Place) -> None:
+def test_a_follower_that_nobody_takes_from_ends_all_the_same(services: Services, place: Place) -> None:
     before = threading.active_count()
-    present = shop.changes.present_place()
-    with shop.changes.follow(present) as follower:
+    present = services.changes.present_place()
+    with services.changes.follow(present) as follower:
         follower._arrived.maxsize = 1
         ids = [place()["id"] for _ in range(5)]
         eventually(follower._arrived.full)
     eventually(lambda: threading.active_count() <= before)
-    with shop.changes.follow(present) as follower:
+    with services.changes.follow(present) as follower:
         taken: list[str] = []
         while len(taken) < len(ids):
             taken += [change.order_id for change in follower.take(1)]
@@ -220,8 +226,8 @@ def test_a_stream_that_ends_with_its_collection_says_so(mongo_server: MongoServe
     database.client.close()
 
 
-def test_a_fault_of_the_stream_comes_after_the_changes_before_it_and_stays(shop: Shop) -> None:
-    with shop.changes.follow({"_data": "garbage"}) as follower:
+def test_a_fault_of_the_stream_comes_after_the_changes_before_it_and_stays(services: Services) -> None:
+    with services.changes.follow({"_data": "garbage"}) as follower:
         for _ in range(2):
             with pytest.raises(PlaceLost):
                 follower.take(5)

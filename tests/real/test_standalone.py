@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app import create_app
-from app.bootstrap import shop_over
 from app.config import Settings
 from app.mongo.database import connect
+from app.services import services_over
 from deploy.local.servers import HOST, Mongod, free_port
 from deploy.local.stack import ROOT, Stack, procfile
 
@@ -74,7 +74,7 @@ def test_a_running_web_process_is_not_ready_and_says_why(options: str, address: 
     )
     database = connect(uri)
     with database.client:
-        answer = create_app(settings, shop_over(database, settings)).test_client().get("/readyz")
+        answer = create_app(settings, services_over(database, settings)).test_client().get("/readyz")
     assert answer.status_code == 503
     assert "is a standalone server" in answer.get_json()["checks"]["database"]
     assert os.linesep not in answer.get_json()["checks"]["database"]

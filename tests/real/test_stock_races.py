@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +14,12 @@ from app.orders.model import quantities
 from app.orders.processing import perform
 from app.orders.service import change_status
 from app.stock.service import adjust, get_level, list_movements, set_level
-from tests.real.doubles import at_once
+from tests.real.doubles import at_once, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place, SetStock
 
@@ -29,18 +28,18 @@ WORKERS = 6
 
 
 @pytest.fixture
-def busy(shop: Shop) -> Shop:
+def busy(services: Services) -> Services:
     """The shop with a clock that goes."""
-    return replace(shop, clock=now)
+    return with_parts(services, clock=now)
 
 
-def decrementing(shop: Shop, order_ids: list[str], batch: int) -> Callable[[], None]:
+def decrementing(services: Services, order_ids: list[str], batch: int) -> Callable[[], None]:
     """A worker that takes stock for all of the orders, in batches of its own choosing."""
     mixed = random.sample(order_ids, len(order_ids))
 
     def work() -> None:
         for start in range(0, len(mixed), batch):
-            perform(shop, steps.DECREMENT, mixed[start : start + batch])
+            perform(services.orders, steps.DECREMENT, mixed[start : start + batch])
 
     return work
 
@@ -51,12 +50,12 @@ def some_lines() -> dict[str, Any]:
 
 
 def test_workers_with_overlapping_batches_give_each_order_all_its_lines_or_none(
-    busy: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+    busy: Services, place: Place, stocked: SetStock, finish: Finish, books: Books
 ) -> None:
     on_hand = dict.fromkeys(PRODUCTS, 25)
     stocked(**on_hand)
     ids = [place(**some_lines())["id"] for _ in range(60)]
-    perform(busy, steps.AUTHORIZE, ids)
+    perform(busy.orders, steps.AUTHORIZE, ids)
     workers = [decrementing(busy, ids, batch) for batch in (7, 10, 15, 20, 30, 60)]
     assert at_once(*workers) == [None] * WORKERS
     finish(busy, *ids)
@@ -75,11 +74,11 @@ def test_workers_with_overlapping_batches_give_each_order_all_its_lines_or_none(
 
 
 def test_the_last_units_go_to_exactly_as_many_orders_as_there_are_units(
-    busy: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+    busy: Services, place: Place, stocked: SetStock, finish: Finish, books: Books
 ) -> None:
     stocked(apple=10)
     ids = [place(apple=1)["id"] for _ in range(40)]
-    perform(busy, steps.AUTHORIZE, ids)
+    perform(busy.orders, steps.AUTHORIZE, ids)
     assert at_once(*(decrementing(busy, ids, 8) for _ in range(WORKERS))) == [None] * WORKERS
     finish(busy, *ids)
     statuses = [order["status"] for order in books.check()]
@@ -88,12 +87,12 @@ def test_the_last_units_go_to_exactly_as_many_orders_as_there_are_units(
 
 
 def test_orders_that_lock_the_same_products_in_opposite_order_all_come_through(
-    busy: Shop, place: Place, stocked: SetStock, books: Books, finish: Finish
+    busy: Services, place: Place, stocked: SetStock, books: Books, finish: Finish
 ) -> None:
     stocked(apple=100, bread=100)
     forward = [place(apple=1, bread=1)["id"] for _ in range(10)]
     backward = [place(bread=1, apple=1)["id"] for _ in range(10)]
-    perform(busy, steps.AUTHORIZE, forward + backward)
+    perform(busy.orders, steps.AUTHORIZE, forward + backward)
     works = [decrementing(busy, ids, 1) for ids in (forward, backward)]
     assert at_once(*works) == [None, None]
     finish(busy, *forward, *backward)
@@ -102,22 +101,22 @@ def test_orders_that_lock_the_same_products_in_opposite_order_all_come_through(
 
 
 def test_taking_and_putting_back_at_once_keeps_level_and_ledger_together(
-    busy: Shop, place: Place, stocked: SetStock, finish: Finish, books: Books
+    busy: Services, place: Place, stocked: SetStock, finish: Finish, books: Books
 ) -> None:
     stocked(apple=30, bread=30)
     ended, coming = ([place(apple=2, bread=1)["id"] for _ in range(10)] for _ in range(2))
     finish(busy, *ended)
     for order_id in ended:
-        change_status(busy, order_id, "cancelled", actor="user")
-    perform(busy, steps.AUTHORIZE, coming)
+        change_status(busy.orders, order_id, "cancelled", actor="user")
+    perform(busy.orders, steps.AUTHORIZE, coming)
 
     def restock() -> None:
         for start in (0, 5):
-            perform(busy, steps.RESTOCK, ended[start : start + 5])
+            perform(busy.orders, steps.RESTOCK, ended[start : start + 5])
 
     def count() -> None:
         for _ in range(5):
-            adjust(busy, "apple", 1, "found")
+            adjust(busy.stock, "apple", 1, "found")
 
     assert (
         at_once(restock, restock, decrementing(busy, coming, 3), decrementing(busy, coming, 4), count)
@@ -130,20 +129,20 @@ def test_taking_and_putting_back_at_once_keeps_level_and_ledger_together(
 
 
 def test_adjustments_at_once_never_take_a_level_below_zero(
-    busy: Shop, stocked: SetStock, books: Books
+    busy: Services, stocked: SetStock, books: Books
 ) -> None:
     stocked(apple=10)
-    outcomes = at_once(*(lambda: adjust(busy, "apple", -3, "damaged") for _ in range(8)))
+    outcomes = at_once(*(lambda: adjust(busy.stock, "apple", -3, "damaged") for _ in range(8)))
     assert sum(isinstance(outcome, InsufficientStock) for outcome in outcomes) == 5
     books.check()
     assert books.levels() == {"apple": 1}
 
 
 def test_setting_a_new_level_at_once_from_many_sides_leaves_one_of_them_and_a_ledger_that_sums(
-    busy: Shop, books: Books
+    busy: Services, books: Books
 ) -> None:
     wanted = (3, 8, 13, 21)
-    outcomes = at_once(*(lambda level=level: set_level(busy, "apple", level) for level in wanted))
+    outcomes = at_once(*(lambda level=level: set_level(busy.stock, "apple", level) for level in wanted))
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert sum(created for _, created in outcomes) == 1
     books.check()
@@ -151,17 +150,17 @@ def test_setting_a_new_level_at_once_from_many_sides_leaves_one_of_them_and_a_le
 
 
 def test_the_movements_of_a_product_come_newest_first_in_pages_that_miss_none(
-    busy: Shop, stocked: SetStock
+    busy: Services, stocked: SetStock
 ) -> None:
     stocked(apple=1)
     for number in range(2, 8):
-        adjust(busy, "apple", number, "counted")
+        adjust(busy.stock, "apple", number, "counted")
     seen, after = [], None
     while True:
-        page = list_movements(busy, "apple", 3, after)
+        page = list_movements(busy.stock, "apple", 3, after)
         seen += [row["quantity"] for row in page.items]
         after = page.next
         if after is None:
             break
     assert seen == [7, 6, 5, 4, 3, 2, 1]
-    assert get_level(busy, "apple")["onHand"] == sum(seen)
+    assert get_level(busy.stock, "apple")["onHand"] == sum(seen)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.clock import now
-from app.payments.model import TRY_AGAIN, Charge, ProviderUnavailable, Repayment
+from app.errors import ProviderUnavailable
+from app.payments.model import TRY_AGAIN, Charge, Repayment
 from app.payments.stripe.calls import Timeouts
 from app.payments.stripe.provider import StripeProvider
 from tests.real import providers

@@ -13,13 +13,13 @@ from app.orders import steps, sweeping
 from app.orders.processing import perform
 from app.orders.service import delete_order
 from app.orders.sweeping import expire_orders, purge_deleted_orders, redrive
-from tests.real.doubles import at_once, swept
+from tests.real.doubles import at_once, swept, with_parts
 
 if TYPE_CHECKING:
     import pytest
 
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from tests.real.books import Books
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
@@ -40,40 +40,40 @@ def spoil(database: OrderDatabase, order_id: str) -> None:
 
 
 def test_an_order_expires_when_its_time_is_over_and_not_a_millisecond_before(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place()["id"]
-    clock.advance(shop.settings.order_expiry)
-    assert expire_orders(shop) == 0
+    clock.advance(services.settings.order_expiry)
+    assert expire_orders(services.orders) == 0
     clock.advance(TICK)
-    assert expire_orders(shop) == 1
-    assert expire_orders(shop) == 0
-    finish(shop, order_id)
+    assert expire_orders(services.orders) == 1
+    assert expire_orders(services.orders) == 0
+    finish(services, order_id)
     assert books.check()[0]["cancellation"] == {"reason": "expired"}
 
 
 def test_a_confirmed_order_never_expires(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place()["id"]
-    finish(shop, order_id)
+    finish(services, order_id)
     clock.advance(365 * DAY)
-    assert expire_orders(shop) == 0
+    assert expire_orders(services.orders) == 0
     assert books.order(order_id)["status"] == "confirmed"
 
 
 def test_two_beats_at_once_expire_each_order_once(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     ids = [place()["id"] for _ in range(30)]
-    clock.advance(shop.settings.order_expiry + TICK)
-    at_once(*[lambda: expire_orders(shop)] * 4)
-    finish(shop, *ids)
+    clock.advance(services.settings.order_expiry + TICK)
+    at_once(*[lambda: expire_orders(services.orders)] * 4)
+    finish(services, *ids)
     books.check()
 
 
 def test_more_late_orders_than_a_batch_holds_all_expire_past_one_that_cannot(
-    shop: Shop,
+    services: Services,
     clock: StoppedClock,
     place: Place,
     database: OrderDatabase,
@@ -84,69 +84,74 @@ def test_more_late_orders_than_a_batch_holds_all_expire_past_one_that_cannot(
     monkeypatch.setattr(sweeping, "BATCH", 4)
     ids = [place()["id"] for _ in range(11)]
     spoil(database, ids[0])
-    clock.advance(shop.settings.order_expiry + TICK)
-    assert expire_orders(shop) == 10
+    clock.advance(services.settings.order_expiry + TICK)
+    assert expire_orders(services.orders) == 10
     assert {books.order(order_id)["status"] for order_id in ids[1:]} == {"cancelled"}
     assert {line["order_id"] for line in logged if line["log_level"] == "error"} == {ids[0]}
 
 
 def test_a_deleted_order_stays_for_its_retention_and_goes_with_its_notifications(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     gone, kept = place()["id"], place()["id"]
-    delete_order(shop, gone, actor="u")
-    finish(shop, gone, kept)
-    announce(shop, [gone, kept])
-    clock.advance(shop.settings.retention_days * DAY)
-    assert purge_deleted_orders(shop) == 0
+    delete_order(services.orders, gone, actor="u")
+    finish(services, gone, kept)
+    announce(services.notifications, [gone, kept])
+    clock.advance(services.settings.retention_days * DAY)
+    assert purge_deleted_orders(services.orders) == 0
     clock.advance(TICK)
-    assert purge_deleted_orders(shop) == 1
+    assert purge_deleted_orders(services.orders) == 1
     assert [order["id"] for order in books.orders()] == [kept]
     assert {record["orderId"] for record in books.notifications()} == {kept}
 
 
 def test_a_deleted_order_that_still_owes_something_is_not_purged(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, books: Books
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place()["id"]
-    perform(shop, steps.AUTHORIZE, [order_id])
-    delete_order(shop, order_id, actor="u")
+    perform(services.orders, steps.AUTHORIZE, [order_id])
+    delete_order(services.orders, order_id, actor="u")
     clock.advance(1000 * DAY)
-    assert purge_deleted_orders(shop) == 0
-    finish(shop, order_id)
-    announce(shop, [order_id])
-    assert purge_deleted_orders(shop) == 1
+    assert purge_deleted_orders(services.orders) == 0
+    finish(services, order_id)
+    announce(services.notifications, [order_id])
+    assert purge_deleted_orders(services.orders) == 1
 
 
 def test_no_retention_purges_what_was_deleted_before_now(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish
+    services: Services, clock: StoppedClock, place: Place, finish: Finish
 ) -> None:
     order_id = place()["id"]
-    delete_order(shop, order_id, actor="u")
-    finish(shop, order_id)
-    announce(shop, [order_id])
+    delete_order(services.orders, order_id, actor="u")
+    finish(services, order_id)
+    announce(services.notifications, [order_id])
     clock.advance(TICK)
-    assert purge_deleted_orders(replace(shop, settings=replace(shop.settings, retention_days=0))) == 1
+    assert (
+        purge_deleted_orders(
+            with_parts(services, settings=replace(services.settings, retention_days=0)).orders
+        )
+        == 1
+    )
 
 
 def test_redriving_makes_what_is_owed_due_at_once_with_its_attempts_forgotten(
-    shop: Shop, place: Place, books: Books
+    services: Services, place: Place, books: Books
 ) -> None:
     order_id = place(method="sandbox_unavailable")["id"]
     for _ in range(6):
-        perform(shop, steps.AUTHORIZE, [order_id])
-    assert swept(shop) == {}
-    assert set(redrive(shop, order_id)) == onwards(order_id).keys()
+        perform(services.orders, steps.AUTHORIZE, [order_id])
+    assert swept(services) == {}
+    assert set(redrive(services.orders, order_id)) == onwards(order_id).keys()
     assert books.document(order_id)["attempts"] == 0
-    assert swept(shop) == onwards(order_id)
+    assert swept(services) == onwards(order_id)
 
 
 def test_redriving_an_order_that_owes_nothing_or_is_not_there_changes_nothing(
-    shop: Shop, place: Place, finish: Finish, books: Books
+    services: Services, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place()["id"]
-    finish(shop, order_id)
-    announce(shop, [order_id])
+    finish(services, order_id)
+    announce(services.notifications, [order_id])
     before = books.document(order_id)
-    assert redrive(shop, order_id) == redrive(shop, "0" * 24) == []
+    assert redrive(services.orders, order_id) == redrive(services.orders, "0" * 24) == []
     assert books.document(order_id) == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from app.orders.service import change_status
 from app.webhooks.delivery import deliver_next
 from app.webhooks.sender import WebhookSender
 from tests.damage import NO_TIME, OF_THE_LOG, UNDECODABLE, damage
-from tests.real.doubles import eventually
+from tests.real.doubles import eventually, with_parts
 from tests.real.hooks import announced, records
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
     from app.notifications.model import Notification
     from app.orders.model import Order
-    from app.shop import Shop
+    from app.services import Services
     from app.webhooks.model import Endpoint
     from tests.real.conftest import Place
     from tests.real.doubles import StoppedClock
@@ -42,9 +41,9 @@ del UNFOLDABLE["an event whose data are no order"]
 
 
 @pytest.fixture
-def shop(shop: Shop) -> Shop:
+def services(services: Services) -> Services:
     """A shop that may tell a receiver on this machine."""
-    return replace(shop, webhooks=WebhookSender(allow_private=True, seconds=5))
+    return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
 
 
 class Post:
@@ -67,17 +66,22 @@ class Post:
 
 @pytest.mark.parametrize("name", UNDECODABLE)
 def test_every_batch_holds_the_others_and_the_id_of_the_one(
-    shop: Shop, place: Place, database: OrderDatabase, clock: StoppedClock, logged: list[Any], name: str
+    services: Services,
+    place: Place,
+    database: OrderDatabase,
+    clock: StoppedClock,
+    logged: list[Any],
+    name: str,
 ) -> None:
     bad, *good = (place(email="a@example.org")["id"] for _ in range(3))
     damage(database, bad, UNDECODABLE[name])
     clock.advance(MINUTE)
     batches = {
-        "loaded": shop.orders.load([bad, *good]),
-        "with logs": shop.orders.load_with_logs([bad, *good]),
-        "overdue": shop.duties.overdue(clock(), 10),
-        "owing": shop.duties.owing(None, 10),
-        "to expire": shop.orders.pending_since_before(clock(), 10),
+        "loaded": services.orders.store.load([bad, *good]),
+        "with logs": services.orders.store.load_with_logs([bad, *good]),
+        "overdue": services.orders.due_work.overdue(clock(), 10),
+        "owing": services.orders.due_work.owing(None, 10),
+        "to expire": services.orders.store.pending_since_before(clock(), 10),
     }
     for batch in batches.values():
         found = {order["id"]: order for order in batch}
@@ -90,31 +94,31 @@ def test_every_batch_holds_the_others_and_the_id_of_the_one(
 
 
 def test_a_batch_of_changes_with_a_damaged_log_in_it_says_which_were_written(
-    shop: Shop, place: Place, database: OrderDatabase
+    services: Services, place: Place, database: OrderDatabase
 ) -> None:
     """One of them was damaged after it was loaded, and another has moved on."""
     ids = [place()["id"] for _ in range(3)]
-    before = shop.orders.load(ids)
+    before = services.orders.store.load(ids)
     changes = [
-        (order, advance(order, shop.clock(), "t", [Change("payment.authorized", {"reference": "r"})]))
+        (order, advance(order, services.clock(), "t", [Change("payment.authorized", {"reference": "r"})]))
         for order in before
     ]
-    change_status(shop, ids[1], "cancelled", actor="u")
+    change_status(services.orders, ids[1], "cancelled", actor="u")
     damage(database, ids[2], {"$set": {"version": 7}, "$unset": {"events": ""}})
-    assert sorted(shop.orders.append_all(changes, shop.due_by())) == sorted(ids[1:])
+    assert sorted(services.orders.store.append_all(changes, services.orders.due_by())) == sorted(ids[1:])
 
 
 @pytest.mark.parametrize("name", UNFOLDABLE)
 def test_the_others_are_told_and_the_one_is_tried_again(
-    shop: Shop, place: Place, database: OrderDatabase, logged: list[Any], name: str
+    services: Services, place: Place, database: OrderDatabase, logged: list[Any], name: str
 ) -> None:
     post = Post()
-    shop = replace(shop, channels=(post,))
+    services = with_parts(services, channels=(post,))
     bad, *good = (place(email="a@example.org")["id"] for _ in range(3))
-    change_status(shop, bad, "cancelled", actor="u")
-    wanted = announce(shop, [bad, *good]).notifications
+    change_status(services.orders, bad, "cancelled", actor="u")
+    wanted = announce(services.notifications, [bad, *good]).notifications
     damage(database, bad, UNFOLDABLE[name])
-    deliver(shop, wanted)
+    deliver(services.notifications, wanted)
     assert set(good) <= set(post.told)
     kept = {one["_id"]: one["status"] for one in database["notifications"].find()}
     assert {kept[f"{order_id}:1:post"] for order_id in good} == {"sent"}
@@ -124,7 +128,7 @@ def test_the_others_are_told_and_the_one_is_tried_again(
 
 @pytest.mark.parametrize("name", {**UNDECODABLE, **OF_THE_LOG})
 def test_an_endpoint_hears_of_the_others_and_the_one_waits_for_its_next_try(
-    shop: Shop,
+    services: Services,
     endpoint: Endpoint,
     receiver: Receiver,
     place: Place,
@@ -132,16 +136,16 @@ def test_an_endpoint_hears_of_the_others_and_the_one_waits_for_its_next_try(
     clock: StoppedClock,
     name: str,
 ) -> None:
-    bad, *good = (order["id"] for order in announced(shop, place, 3))
-    change_status(shop, bad, "cancelled", actor="u")
-    announce(shop, [bad])
+    bad, *good = (order["id"] for order in announced(services, place, 3))
+    change_status(services.orders, bad, "cancelled", actor="u")
+    announce(services.notifications, [bad])
     damage(database, bad, {**UNDECODABLE, **OF_THE_LOG}[name])
     outcomes = []
-    while (outcome := deliver_next(shop, endpoint["id"])) is not None:
+    while (outcome := deliver_next(services.webhooks, endpoint["id"])) is not None:
         outcomes.append(outcome)
     assert outcomes == [True] * 4
     assert set(good) <= {json.loads(hook.body)["data"]["order"]["id"] for hook in receiver.hooks}
-    (waiting,) = (one for one in records(shop, endpoint) if (one["orderId"], one["sequence"]) == (bad, 2))
+    (waiting,) = (one for one in records(services, endpoint) if (one["orderId"], one["sequence"]) == (bad, 2))
     assert (waiting["status"], waiting["attempts"][0]["error"]) == ("pending", "order_unreadable")
     assert waiting["dueBy"] > clock()
 
@@ -159,24 +163,24 @@ def test_an_endpoint_hears_of_the_others_and_the_one_waits_for_its_next_try(
     ids=str,
 )
 def test_the_change_stream_and_the_feed_go_on_behind_a_change_that_cannot_be_read(
-    shop: Shop, place: Place, database: OrderDatabase, relaying: Any, event: dict[str, Any]
+    services: Services, place: Place, database: OrderDatabase, relaying: Any, event: dict[str, Any]
 ) -> None:
-    stop = relaying(shop)
-    eventually(shop.changes.place)
+    stop = relaying(services)
+    eventually(services.changes.place)
     bad = place()["id"]
-    (order,) = shop.orders.load([bad])
+    (order,) = services.orders.store.load([bad])
     pushed = {**order["events"][0], "sequence": 2, "type": "order.cancelled", **event}
     damage(database, bad, {"$set": {"version": 2}, "$push": {"events": pushed}})
     good = place()["id"]
     eventually(lambda: any(str(row["orderId"]) == good for row in database["feed"].find()))
     stop()
-    relaying(shop)
+    relaying(services)
     last = place()["id"]
     eventually(lambda: any(str(row["orderId"]) == last for row in database["feed"].find()))
 
 
 def test_an_event_of_no_known_type_is_left_out_of_the_feed_and_logged(
-    shop: Shop, database: OrderDatabase, logged: list[Any]
+    services: Services, database: OrderDatabase, logged: list[Any]
 ) -> None:
     first, bad, last = (str(ObjectId()) for _ in range(3))
     entries = [
@@ -184,6 +188,6 @@ def test_an_event_of_no_known_type_is_left_out_of_the_feed_and_logged(
         Entry(bad, 1, "order.flown"),
         Entry(last, 1, "order.created"),
     ]
-    shop.feed.append(entries)
+    services.feed.store.append(entries)
     assert [(row["_id"], str(row["orderId"])) for row in database["feed"].find()] == [(1, first), (2, last)]
     assert [(line["event"], line["order_id"]) for line in logged] == [("event cannot be fed", bad)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +9,15 @@ import pytest
 from bson import ObjectId
 
 from app import gauges
-from app.bootstrap import shop_over
 from app.mongo.database import connect
+from app.orders.counts_store import OrderCounts as Asked
 from app.orders.counts_store import Tally
-from app.orders.counts_store import Vitals as Asked
 from app.orders.model import STATUS
 from app.orders.service import delete_order
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.run import advance, begin
+from app.services import services_over
+from tests.real.doubles import with_parts
 from tests.real.plans import START, Explained, fill
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from app.config import Settings
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from deploy.local.servers import MongoServer
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
@@ -69,33 +69,35 @@ def test_orders_are_counted_without_being_read(explained: Explained) -> None:
 
 
 def test_orders_are_counted_once_a_minute_and_for_a_fiftieth_of_the_time_at_most(
-    shop: Shop, clock: StoppedClock, place: Place
+    services: Services, clock: StoppedClock, place: Place
 ) -> None:
     first = place()
     place()
-    delete_order(shop, place()["id"], actor="user")
-    assert gauges.count_orders(shop)
-    assert not gauges.count_orders(shop)
-    tally = shop.vitals.tally()
+    delete_order(services.orders, place()["id"], actor="user")
+    assert gauges.count_orders(services)
+    assert not gauges.count_orders(services)
+    tally = services.counts.tally()
     assert tally is not None
     assert tally.orders == {**dict.fromkeys(STATUS, 0), "pending": 2}
-    delete_order(shop, first["id"], actor="user")
+    delete_order(services.orders, first["id"], actor="user")
     clock.advance(timedelta(minutes=1))
-    assert gauges.count_orders(shop)
-    assert shop.vitals.tally() == Tally({**tally.orders, "pending": 1}, shop.clock(), pytest.approx(0, abs=5))
-    shop.vitals.keep(tally._replace(at=shop.clock(), seconds=10))
+    assert gauges.count_orders(services)
+    assert services.counts.tally() == Tally(
+        {**tally.orders, "pending": 1}, services.clock(), pytest.approx(0, abs=5)
+    )
+    services.counts.keep(tally._replace(at=services.clock(), seconds=10))
     clock.advance(timedelta(seconds=499))
-    assert not gauges.count_orders(shop)
+    assert not gauges.count_orders(services)
     clock.advance(timedelta(seconds=2))
-    assert gauges.count_orders(shop)
+    assert gauges.count_orders(services)
 
 
 def test_the_state_tells_of_what_waits_and_for_how_long(
-    shop: Shop, clock: StoppedClock, place: Place, database: OrderDatabase
+    services: Services, clock: StoppedClock, place: Place, database: OrderDatabase
 ) -> None:
     place()
     clock.advance(timedelta(minutes=1))
-    state = gauges.Vitals(shop).state()
+    state = gauges.Vitals(services).state()
     assert state["part_ready"][("database",)] == 1
     assert state["oldest_pending_order_seconds"] == {(): pytest.approx(60, abs=1)}
     assert state["oldest_overdue_step_seconds"] == {(): pytest.approx(45, abs=1)}
@@ -109,29 +111,29 @@ def test_the_state_tells_of_what_waits_and_for_how_long(
             "at": clock(), "attempts": 0, "status": "pending", "dueBy": clock() + timedelta(hours=1),
         }
     )  # fmt: skip
-    assert gauges.Vitals(shop).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
+    assert gauges.Vitals(services).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
 
 
 def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
-    shop: Shop, clock: StoppedClock, place: Place, finish: Finish, database: OrderDatabase
+    services: Services, clock: StoppedClock, place: Place, finish: Finish, database: OrderDatabase
 ) -> None:
     order = place()
-    finish(shop, order["id"])
+    finish(services, order["id"])
     database.sandbox_payments.delete_one({"_id": order["id"]})
     clock.advance(timedelta(hours=1))
-    report = begin(shop)
-    assert advance(shop, report["id"], 60)
-    state = gauges.Vitals(shop).state()
+    report = begin(services.reconciliation)
+    assert advance(services.reconciliation, report["id"], 60)
+    state = gauges.Vitals(services).state()
     found = state["reconciliation_differences"]
     assert found.keys() == {(kind,) for kind in KINDS}
     assert (found["payment_missing",], found["payment_doubled",]) == (1, 0)
-    assert state["reconciliation_ended_timestamp_seconds"] == {(): shop.clock().timestamp()}
+    assert state["reconciliation_ended_timestamp_seconds"] == {(): services.clock().timestamp()}
 
 
-def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(shop: Shop) -> None:
+def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(services: Services) -> None:
     asked: list[str] = []
     probes: dict[str, Any] = {"database": lambda: asked.append("database") or "unreachable"}
-    watched = gauges.Vitals(replace(shop, probes=probes))
+    watched = gauges.Vitals(with_parts(services, probes=probes))
     assert watched.state() is watched.state()
     assert asked == ["database"]
 
@@ -139,7 +141,7 @@ def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(
 @pytest.mark.slow
 def test_without_the_database_the_state_still_tells_that_it_is_away(settings: Settings) -> None:
     away = connect("mongodb://127.0.0.1:1/orders?serverSelectionTimeoutMS=100")
-    state = gauges.Vitals(shop_over(away, settings)).state()
+    state = gauges.Vitals(services_over(away, settings)).state()
     assert state["part_ready"][("database",)] == 0
     assert "steps_overdue" not in state
     away.client.close()

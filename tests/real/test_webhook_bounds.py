@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,13 @@ from app.webhooks import service as webhooks
 from app.webhooks.delivery import deliver_next, purge_deliveries
 from app.webhooks.model import Answer, kept_since
 from app.webhooks.sender import WebhookSender
+from tests.real.doubles import with_parts
 from tests.real.hooks import announced, records
 from tests.real.originals import run_migrations
 from tests.real.stored import AT, RIGHT
 
 if TYPE_CHECKING:
-    from app.shop import Shop
+    from app.services import Services
     from app.webhooks.model import Endpoint
     from tests.real.conftest import Place
     from tests.real.doubles import StoppedClock
@@ -29,30 +29,30 @@ DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 
 @pytest.fixture
-def shop(shop: Shop) -> Shop:
+def services(services: Services) -> Services:
     """A shop whose webhooks may go to this machine."""
-    return replace(shop, webhooks=WebhookSender(allow_private=True))
+    return with_parts(services, webhooks=WebhookSender(allow_private=True))
 
 
 def test_what_has_ended_is_removed_after_the_retention_and_what_is_pending_is_not(
-    shop: Shop, clock: StoppedClock, endpoint: Endpoint, place: Place, monkeypatch: pytest.MonkeyPatch
+    services: Services, clock: StoppedClock, endpoint: Endpoint, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than one batch of it, and not a moment too soon."""
     monkeypatch.setattr("app.webhooks.delivery._BATCH", 2)
-    announced(shop, place, 5)
-    webhooks.change_endpoint(shop, endpoint["id"], {"enabled": False})
-    webhooks.change_endpoint(shop, endpoint["id"], {"enabled": True})
-    replayed = webhooks.replay(shop, endpoint["id"], records(shop, endpoint)[0]["id"])
-    clock.advance(DAY * shop.settings.delivery_retention_days)
-    assert purge_deliveries(shop) == 0
+    announced(services, place, 5)
+    webhooks.change_endpoint(services.webhooks, endpoint["id"], {"enabled": False})
+    webhooks.change_endpoint(services.webhooks, endpoint["id"], {"enabled": True})
+    replayed = webhooks.replay(services.webhooks, endpoint["id"], records(services, endpoint)[0]["id"])
+    clock.advance(DAY * services.settings.delivery_retention_days)
+    assert purge_deliveries(services.webhooks) == 0
     clock.advance(SECOND)
-    assert purge_deliveries(shop) == 4
-    assert [one["id"] for one in records(shop, endpoint)] == [replayed["id"]]
+    assert purge_deliveries(services.webhooks) == 4
+    assert [one["id"] for one in records(services, endpoint)] == [replayed["id"]]
 
 
 @pytest.mark.parametrize("status", [200, 410])
 def test_the_retention_counts_from_the_end_of_a_delivery_however_it_ends(
-    shop: Shop, clock: StoppedClock, endpoint: Endpoint, place: Place, status: int
+    services: Services, clock: StoppedClock, endpoint: Endpoint, place: Place, status: int
 ) -> None:
     """So every delivery of an event since `kept_since` is there."""
 
@@ -60,15 +60,15 @@ def test_the_retention_counts_from_the_end_of_a_delivery_however_it_ends(
         def send(self, *_: object) -> Answer:
             return Answer(status)
 
-    announced(shop, place)
+    announced(services, place)
     clock.advance(DAY)
-    deliver_next(replace(shop, webhooks=Receiver()), endpoint["id"])  # type: ignore[arg-type]
-    clock.advance(DAY * shop.settings.delivery_retention_days)
-    (kept,) = records(shop, endpoint)
-    assert kept["at"] < kept_since(clock(), shop.settings.delivery_retention_days)
-    assert purge_deliveries(shop) == 0
+    deliver_next(with_parts(services, webhooks=Receiver()).webhooks, endpoint["id"])  # type: ignore[arg-type]
+    clock.advance(DAY * services.settings.delivery_retention_days)
+    (kept,) = records(services, endpoint)
+    assert kept["at"] < kept_since(clock(), services.settings.delivery_retention_days)
+    assert purge_deliveries(services.webhooks) == 0
     clock.advance(SECOND)
-    assert purge_deliveries(shop) == 1
+    assert purge_deliveries(services.webhooks) == 1
 
 
 def test_the_migrations_number_endpoints_and_date_what_has_ended(mongo_uri: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,13 @@ from app.orders.sweeping import purge_deleted_orders
 from app.webhooks import service as webhooks
 from app.webhooks.delivery import deliver_next, endpoints_due
 from app.webhooks.sender import WebhookSender
-from tests.real.doubles import at_once, followed
+from tests.real.doubles import at_once, followed, with_parts
 from tests.real.hooks import announced, records
 from tests.receiver import Receiver, Reply
 
 if TYPE_CHECKING:
     from app.mongo.database import OrderDatabase
-    from app.shop import Shop
+    from app.services import Services
     from app.webhooks.model import Answer, Endpoint
     from tests.real.conftest import Finish, Place
     from tests.real.doubles import StoppedClock
@@ -31,157 +30,161 @@ SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
 @pytest.fixture
-def shop(shop: Shop) -> Shop:
+def services(services: Services) -> Services:
     """A shop that may tell a receiver on this machine."""
-    return replace(shop, webhooks=WebhookSender(allow_private=True, seconds=5))
+    return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
 
 
 def test_gone_disables_the_endpoint_and_fails_what_waits_for_it(
-    shop: Shop, clock: StoppedClock, endpoint: Endpoint, receiver: Receiver, place: Place
+    services: Services, clock: StoppedClock, endpoint: Endpoint, receiver: Receiver, place: Place
 ) -> None:
-    announced(shop, place, 3)
+    announced(services, place, 3)
     receiver.replies.extend([Reply(500), Reply(410)])
-    assert [deliver_next(shop, endpoint["id"]) for _ in range(3)] == [False, False, None]
-    disabled = webhooks.get_endpoint(shop, endpoint["id"])
+    assert [deliver_next(services.webhooks, endpoint["id"]) for _ in range(3)] == [False, False, None]
+    disabled = webhooks.get_endpoint(services.webhooks, endpoint["id"])
     assert (disabled["enabled"], disabled["disabledReason"]) == (False, "gone")
-    assert Counter(one["reason"] for one in records(shop, endpoint)) == {
+    assert Counter(one["reason"] for one in records(services, endpoint)) == {
         "endpoint_gone": 1,
         "endpoint_disabled": 2,
     }
-    announced(shop, place)
-    assert len(records(shop, endpoint)) == 3
+    announced(services, place)
+    assert len(records(services, endpoint)) == 3
     clock.advance(DAY)
-    assert endpoints_due(shop) == []
-    webhooks.change_endpoint(shop, endpoint["id"], {"enabled": True})
-    announced(shop, place)
-    assert deliver_next(shop, endpoint["id"])
+    assert endpoints_due(services.webhooks) == []
+    webhooks.change_endpoint(services.webhooks, endpoint["id"], {"enabled": True})
+    announced(services, place)
+    assert deliver_next(services.webhooks, endpoint["id"])
     assert len(receiver.hooks) == 3
 
 
 def test_gone_of_an_address_that_was_left_meanwhile_disables_nothing(
-    shop: Shop, endpoint: Endpoint, receiver: Receiver, place: Place
+    services: Services, endpoint: Endpoint, receiver: Receiver, place: Place
 ) -> None:
-    announced(shop, place)
+    announced(services, place)
     receiver.replies.append(Reply(410))
     moved = followed(
-        shop,
+        services,
         "webhooks",
         "send",
-        lambda: webhooks.change_endpoint(shop, endpoint["id"], {"url": receiver.url("localhost")}),
+        lambda: webhooks.change_endpoint(
+            services.webhooks, endpoint["id"], {"url": receiver.url("localhost")}
+        ),
     )
-    deliver_next(moved, endpoint["id"])
-    assert webhooks.get_endpoint(shop, endpoint["id"])["enabled"]
+    deliver_next(moved.webhooks, endpoint["id"])
+    assert webhooks.get_endpoint(services.webhooks, endpoint["id"])["enabled"]
 
 
 def test_what_is_recorded_for_an_endpoint_disabled_or_removed_meanwhile_is_not_sent(
-    shop: Shop, endpoint: Endpoint, receiver: Receiver, place: Place, database: OrderDatabase
+    services: Services, endpoint: Endpoint, receiver: Receiver, place: Place, database: OrderDatabase
 ) -> None:
-    removed = webhooks.add_endpoint(shop, receiver.url(), ["*"])
+    removed = webhooks.add_endpoint(services.webhooks, receiver.url(), ["*"])
     order_id = place()["id"]
 
     def end_both() -> None:
-        webhooks.remove_endpoint(shop, removed["id"])
-        webhooks.change_endpoint(shop, endpoint["id"], {"enabled": False})
+        webhooks.remove_endpoint(services.webhooks, removed["id"])
+        webhooks.change_endpoint(services.webhooks, endpoint["id"], {"enabled": False})
 
-    announce(followed(shop, "webhook_endpoints", "enabled", end_both), [order_id])
-    assert endpoints_due(shop) == sorted([endpoint["id"], removed["id"]])
-    for endpoint_id in endpoints_due(shop):
-        assert deliver_next(shop, endpoint_id) is None
-    assert endpoints_due(shop) == []
+    announce(followed(services, "webhook_endpoints", "enabled", end_both).notifications, [order_id])
+    assert endpoints_due(services.webhooks) == sorted([endpoint["id"], removed["id"]])
+    for endpoint_id in endpoints_due(services.webhooks):
+        assert deliver_next(services.webhooks, endpoint_id) is None
+    assert endpoints_due(services.webhooks) == []
     assert receiver.hooks == []
-    assert [one["reason"] for one in records(shop, endpoint)] == ["endpoint_disabled"]
+    assert [one["reason"] for one in records(services, endpoint)] == ["endpoint_disabled"]
     assert database["webhook_deliveries"].count_documents({"endpointId": removed["id"]}) == 0
 
 
 def test_after_a_rotation_both_secrets_verify_for_a_day_and_then_the_new_one_alone(
-    shop: Shop, clock: StoppedClock, endpoint: Endpoint, receiver: Receiver
+    services: Services, clock: StoppedClock, endpoint: Endpoint, receiver: Receiver
 ) -> None:
     old = endpoint["secrets"][0]["secret"]
-    new = webhooks.rotate_secret(shop, endpoint["id"])["secrets"][0]["secret"]
-    webhooks.send_test_event(shop, endpoint["id"])
-    assert deliver_next(shop, endpoint["id"])
+    new = webhooks.rotate_secret(services.webhooks, endpoint["id"])["secrets"][0]["secret"]
+    webhooks.send_test_event(services.webhooks, endpoint["id"])
+    assert deliver_next(services.webhooks, endpoint["id"])
     (hook,) = receiver.hooks
     assert hook.verified(new) == hook.verified(old)
     assert hook.verified(new)["data"] == {"endpointId": endpoint["id"]}
     assert len(hook.headers["webhook-signature"].split(" ")) == 2
     clock.advance(DAY)
-    webhooks.send_test_event(shop, endpoint["id"])
-    deliver_next(shop, endpoint["id"])
+    webhooks.send_test_event(services.webhooks, endpoint["id"])
+    deliver_next(services.webhooks, endpoint["id"])
     assert len(receiver.hooks[1].headers["webhook-signature"].split(" ")) == 1
 
 
-def test_rotations_at_once_lose_no_secret(shop: Shop, endpoint: Endpoint) -> None:
-    given = at_once(*[lambda: webhooks.rotate_secret(shop, endpoint["id"])["secrets"][0]["secret"]] * 4)
-    kept = webhooks.get_endpoint(shop, endpoint["id"])["secrets"]
+def test_rotations_at_once_lose_no_secret(services: Services, endpoint: Endpoint) -> None:
+    given = at_once(
+        *[lambda: webhooks.rotate_secret(services.webhooks, endpoint["id"])["secrets"][0]["secret"]] * 4
+    )
+    kept = webhooks.get_endpoint(services.webhooks, endpoint["id"])["secrets"]
     assert {one["secret"] for one in kept} == {*given, endpoint["secrets"][0]["secret"]}
     assert [("until" in one) for one in kept] == [False] + [True] * 4
 
 
 def test_a_delivery_that_is_being_tried_is_not_tried_twice_by_a_replay(
-    shop: Shop, endpoint: Endpoint, receiver: Receiver, place: Place
+    services: Services, endpoint: Endpoint, receiver: Receiver, place: Place
 ) -> None:
-    announced(shop, place)
-    (record,) = records(shop, endpoint)
+    announced(services, place)
+    (record,) = records(services, endpoint)
 
     def replay() -> None:
-        assert webhooks.replay(shop, endpoint["id"], record["id"])["status"] == "pending"
-        assert deliver_next(shop, endpoint["id"]) is None
+        assert webhooks.replay(services.webhooks, endpoint["id"], record["id"])["status"] == "pending"
+        assert deliver_next(services.webhooks, endpoint["id"]) is None
 
-    assert deliver_next(followed(shop, "webhooks", "send", replay), endpoint["id"])
+    assert deliver_next(followed(services, "webhooks", "send", replay).webhooks, endpoint["id"])
     assert len(receiver.hooks) == 1
 
 
 def test_an_order_that_is_gone_or_was_tampered_with_holds_up_no_other(
-    shop: Shop, endpoint: Endpoint, receiver: Receiver, place: Place, database: OrderDatabase
+    services: Services, endpoint: Endpoint, receiver: Receiver, place: Place, database: OrderDatabase
 ) -> None:
-    gone, tampered, sound = (order["id"] for order in announced(shop, place, 3))
+    gone, tampered, sound = (order["id"] for order in announced(services, place, 3))
     database["orders"].delete_one({"_id": ObjectId(gone)})
     update = [{"q": {"_id": ObjectId(tampered)}, "u": {"$set": {"events": []}}}]
     database.command("update", "orders", updates=update, bypassDocumentValidation=True)
-    while deliver_next(shop, endpoint["id"]) is not None:
+    while deliver_next(services.webhooks, endpoint["id"]) is not None:
         pass
-    ended = {one["orderId"]: (one["status"], one.get("reason")) for one in records(shop, endpoint)}
+    ended = {one["orderId"]: (one["status"], one.get("reason")) for one in records(services, endpoint)}
     assert ended == {gone: ("failed", "order_gone"), tampered: ("pending", None), sound: ("delivered", None)}
-    errors = {one["orderId"]: one["attempts"][0].get("error") for one in records(shop, endpoint)}
+    errors = {one["orderId"]: one["attempts"][0].get("error") for one in records(services, endpoint)}
     assert errors == {gone: "order_gone", tampered: "order_unreadable", sound: None}
     assert len(receiver.hooks) == 1
 
 
 def test_a_fault_of_our_own_is_logged_and_tried_again_by_the_schedule(
-    shop: Shop, endpoint: Endpoint, place: Place, logged: list[Any]
+    services: Services, endpoint: Endpoint, place: Place, logged: list[Any]
 ) -> None:
-    announced(shop, place)
+    announced(services, place)
 
     class Broken:
         def send(self, *_: object) -> Answer:
             raise ZeroDivisionError
 
-    assert deliver_next(replace(shop, webhooks=Broken()), endpoint["id"]) is False  # type: ignore[arg-type]
-    assert records(shop, endpoint)[0]["attempts"][0]["error"] == "internal"
+    assert deliver_next(with_parts(services, webhooks=Broken()).webhooks, endpoint["id"]) is False  # type: ignore[arg-type]
+    assert records(services, endpoint)[0]["attempts"][0]["error"] == "internal"
     assert [line["event"] for line in logged if line["log_level"] == "error"] == ["webhook cannot be sent"]
 
 
 def test_a_purged_order_takes_its_deliveries_along(
-    shop: Shop, clock: StoppedClock, endpoint: Endpoint, place: Place, finish: Finish
+    services: Services, clock: StoppedClock, endpoint: Endpoint, place: Place, finish: Finish
 ) -> None:
     order_id = place()["id"]
-    delete_order(shop, order_id, actor="u")
-    finish(shop, order_id)
-    announced(shop, place)
-    announce(shop, [order_id])
-    assert len(records(shop, endpoint)) == 4
+    delete_order(services.orders, order_id, actor="u")
+    finish(services, order_id)
+    announced(services, place)
+    announce(services.notifications, [order_id])
+    assert len(records(services, endpoint)) == 4
     clock.advance(DAY * 91)
-    assert purge_deleted_orders(shop) == 1
-    assert [one["type"] for one in records(shop, endpoint)] == ["order.created"]
+    assert purge_deleted_orders(services.orders) == 1
+    assert [one["type"] for one in records(services, endpoint)] == ["order.created"]
 
 
 def test_no_line_of_the_log_tells_a_secret_or_an_address(
-    shop: Shop, endpoint: Endpoint, receiver: Receiver, place: Place, logged: list[Any]
+    services: Services, endpoint: Endpoint, receiver: Receiver, place: Place, logged: list[Any]
 ) -> None:
-    announced(shop, place, 2)
+    announced(services, place, 2)
     receiver.replies.extend([Reply(500), Reply(410)])
-    deliver_next(shop, endpoint["id"])
-    deliver_next(shop, endpoint["id"])
+    deliver_next(services.webhooks, endpoint["id"])
+    deliver_next(services.webhooks, endpoint["id"])
     lines = [line for line in logged if "webhook" in line["event"]]
     assert [line["log_level"] for line in lines] == ["warning", "warning"]
     assert "whsec_" not in repr(lines)
@@ -189,14 +192,14 @@ def test_no_line_of_the_log_tells_a_secret_or_an_address(
 
 
 def test_ten_thousand_waiting_for_one_endpoint_hide_no_other(
-    shop: Shop, endpoint: Endpoint, receiver: Receiver, database: OrderDatabase
+    services: Services, endpoint: Endpoint, receiver: Receiver, database: OrderDatabase
 ) -> None:
     """The look for what is due costs a step per endpoint, not per delivery."""
-    other = webhooks.add_endpoint(shop, receiver.url(), ["*"])
-    webhooks.send_test_event(shop, other["id"])
-    made = webhooks.send_test_event(shop, endpoint["id"])
+    other = webhooks.add_endpoint(services.webhooks, receiver.url(), ["*"])
+    webhooks.send_test_event(services.webhooks, other["id"])
+    made = webhooks.send_test_event(services.webhooks, endpoint["id"])
     copies = [{**made, "_id": f"{number:032x}"} for number in range(10_000)]
     for copy in copies:
         del copy["id"]
     database["webhook_deliveries"].insert_many(copies)
-    assert endpoints_due(shop) == sorted([endpoint["id"], other["id"]])
+    assert endpoints_due(services.webhooks) == sorted([endpoint["id"], other["id"]])

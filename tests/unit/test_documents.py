@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask
 
-from app.cli import register_commands
+from app.commands import register_commands
 from app.config import TABLE
 from app.console import OperatorCommand
 from app.http import openapi

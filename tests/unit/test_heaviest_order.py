@@ -49,7 +49,7 @@ def placed() -> Order:
         "metadata": {widest(64, number): BIG * 512 for number in range(20)},
     }  # fmt: skip
     app = Flask("app")
-    app.extensions["shop"] = SimpleNamespace(settings=Settings.from_env({"AUTH": "off"}))
+    app.extensions["services"] = SimpleNamespace(settings=Settings.from_env({"AUTH": "off"}))
     with app.app_context():
         draft: Any = OrderIn().load(body)
     known = ("email", "shippingAddress", "metadata")

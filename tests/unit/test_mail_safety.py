@@ -286,7 +286,7 @@ def test_a_malformed_server_address_is_refused_without_showing_it(url: str) -> N
 
 @pytest.mark.parametrize(
     "sender",
-    ["", "Shop", "a@b.example, c@d.example", "a@b.example\r\nBcc: c@d.example", "Shop <a b@c.example>"],
+    ["", "Services", "a@b.example, c@d.example", "a@b.example\r\nBcc: c@d.example", "Shop <a b@c.example>"],
 )
 def test_a_sender_that_is_not_one_address_is_refused(sender: str) -> None:
     """At the start, rather than at the first mail."""

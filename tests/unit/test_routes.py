@@ -11,9 +11,9 @@ import mongomock
 import pytest
 
 from app import create_app
-from app.bootstrap import shop_over
 from app.clock import now
 from app.config import Settings
+from app.services import services_over
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -27,7 +27,7 @@ def client() -> FlaskClient:
     database: Any = mongomock.MongoClient(tz_aware=True).db
     database.orders.create_index([("idempotency.key", 1)], unique=True, sparse=True)
     settings = Settings.from_env({"AUTH": "off"})
-    return create_app(settings, shop_over(database, settings, now)).test_client()
+    return create_app(settings, services_over(database, settings, now)).test_client()
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_the_task_of_a_step_performs_that_step_and_no_other(
     step: steps.Step, celery: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     performed = []
-    monkeypatch.setattr("tasks.steps.shop", lambda: "the shop")
+    monkeypatch.setattr("tasks.steps.services", lambda: "the shop")
     monkeypatch.setattr("tasks.steps.perform", lambda *call: performed.append(call))
     celery.tasks[step.name](["a", "b"])
     assert performed == [("the shop", step, ["a", "b"])]
@@ -105,7 +105,7 @@ def test_the_task_of_a_step_performs_that_step_and_no_other(
 def test_announcing_sends_for_the_delivery_of_what_it_recorded_by_notification_and_by_endpoint(
     celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.steps.shop", lambda: "the shop")
+    monkeypatch.setattr("tasks.steps.services", lambda: "the shop")
     monkeypatch.setattr(
         "tasks.steps.announce", lambda _, ids: Announced([f"{one}:1:mail" for one in ids], ["e"])
     )

@@ -15,6 +15,7 @@ import stripe
 import structlog
 
 from app.clock import Clock
+from app.errors import ProviderUnavailable
 from app.payments.model import (
     TRY_AGAIN,
     BadSignature,
@@ -23,7 +24,6 @@ from app.payments.model import (
     Outcomes,
     ProviderEvent,
     ProviderPayment,
-    ProviderUnavailable,
     Repayment,
 )
 from app.payments.stripe import answers

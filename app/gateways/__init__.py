@@ -1,1 +1,0 @@
-"""The outside world: payment providers and notification channels."""

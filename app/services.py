@@ -1,0 +1,314 @@
+"""The composition root: the one place that decides what the service is made of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from app.broker import Broker
+from app.clock import Clock
+from app.config import Settings
+from app.erasure import ErasureServices
+from app.erasure.store import PersonalData
+from app.feed import FeedServices
+from app.feed.cursors_store import FeedCursors
+from app.feed.store import Feed
+from app.http.access import Caller
+from app.mongo import database as mongodb
+from app.mongo.migrations import pending
+from app.mongo.server_clock import ServerClock
+from app.notifications import NotificationServices
+from app.notifications.log import LogChannel
+from app.notifications.mail.channel import MailChannel
+from app.notifications.mail_counts_store import MailCounts
+from app.notifications.mail_limits import MailLimits
+from app.notifications.model import Channel
+from app.notifications.store import Notifications
+from app.observability.metrics import Metrics
+from app.observability.tracing import Tracer
+from app.orders import OrderServices
+from app.orders.changes_store import OrderChanges
+from app.orders.counts_store import OrderCounts
+from app.orders.due_store import OrderDuties
+from app.orders.purged_store import PurgedOrders
+from app.orders.store import Orders
+from app.payments import PaymentServices
+from app.payments import steps as payment_steps
+from app.payments.event_store import PaymentEvents
+from app.payments.model import PaymentProvider
+from app.payments.sandbox.provider import SandboxProvider
+from app.payments.sandbox.store import SandboxBooks
+from app.reconciliation import ReconciliationServices
+from app.reconciliation.records_store import Audit
+from app.reconciliation.store import Reconciliations
+from app.stock import StockServices
+from app.stock import steps as stock_steps
+from app.stock.load_store import StockLoads
+from app.stock.store import Stock
+from app.webhooks import WebhookServices
+from app.webhooks.delivery_store import WebhookDeliveries
+from app.webhooks.endpoint_store import WebhookEndpoints
+from app.webhooks.sender import WebhookSender
+
+if TYPE_CHECKING:
+    from app.http.rates import Quota
+    from app.orders.model import Order
+    from app.orders.steps import Step
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the services are made of: clock, stores, and gateways to the outside world.
+
+    `transact` runs its argument in one database transaction. It raises StockBusy after so many seconds of write
+    conflicts if it gets a number, too. `probes` give the state of a part by its name.
+    """
+
+    settings: Settings
+    clock: Clock
+    orders: Orders
+    duties: OrderDuties
+    stock: Stock
+    loads: StockLoads
+    notifications: Notifications
+    mail_counts: MailCounts
+    payments: PaymentProvider
+    channels: tuple[Channel, ...]
+    transact: Callable[..., Any]
+    probes: dict[str, Callable[[], str]]
+    changes: OrderChanges
+    webhook_endpoints: WebhookEndpoints
+    webhook_deliveries: WebhookDeliveries
+    webhooks: WebhookSender
+    feed: Feed
+    feed_cursors: FeedCursors
+    personal_data: PersonalData
+    payment_events: PaymentEvents
+    purged: PurgedOrders
+    audit: Audit
+    reconciliations: Reconciliations
+    counts: OrderCounts
+    broker: Broker
+    metrics: Metrics
+    tracer: Tracer
+
+
+@dataclass(frozen=True)
+class Services:
+    """The service: what each capability needs, and what belongs to none of them.
+
+    `parts` are what all of it was made from.
+    """
+
+    parts: Parts
+    orders: OrderServices
+    payments: PaymentServices
+    stock: StockServices
+    notifications: NotificationServices
+    webhooks: WebhookServices
+    feed: FeedServices
+    reconciliation: ReconciliationServices
+    erasure: ErasureServices
+    settings: Settings
+    clock: Clock
+    changes: OrderChanges
+    counts: OrderCounts
+    probes: dict[str, Callable[[], str]]
+    broker: Broker
+    metrics: Metrics
+    tracer: Tracer
+
+    def of(self, owner: str) -> "Services":
+        """The same for one user, who sees no orders, events and webhook endpoints but their own."""
+        return replace(
+            self, orders=self.orders.of(owner), feed=self.feed.of(owner), webhooks=self.webhooks.of(owner)
+        )
+
+
+def open_services(settings: Settings) -> Services:
+    """The service over the servers that the settings name; nothing is connected before its first use.
+
+    Call it after a process has forked, never before.
+    """
+    return services_over(mongodb.connect(settings.mongo_uri), settings)
+
+
+def services_over(
+    database: mongodb.OrderDatabase, settings: Settings, own_clock: Clock | None = None
+) -> Services:
+    """The service over a database that is connected already, whose time it uses, or a clock of its own."""
+    broker, metrics = Broker(settings.redis_url), Metrics()
+    clock = own_clock or ServerClock(database, partial(metrics.show, "clock_skew_seconds"))
+    mail_counts = MailCounts(database)
+    withhold = MailLimits(mail_counts, clock, settings)
+    mail = [MailChannel(settings.smtp_url, settings.mail_from, withhold)] if settings.smtp_url else []
+    return made_of(
+        Parts(
+            settings=settings,
+            clock=clock,
+            orders=Orders(database),
+            duties=OrderDuties(database),
+            stock=Stock(database),
+            loads=StockLoads(database),
+            notifications=Notifications(database),
+            mail_counts=mail_counts,
+            payments=_payments(settings, database, clock),
+            channels=(*mail, LogChannel()),
+            changes=OrderChanges(database),
+            webhook_endpoints=WebhookEndpoints(database),
+            webhook_deliveries=WebhookDeliveries(database),
+            webhooks=WebhookSender(allow_private=settings.webhook_allow_private),
+            feed=Feed(database),
+            feed_cursors=FeedCursors(database),
+            personal_data=PersonalData(database),
+            payment_events=PaymentEvents(database),
+            purged=PurgedOrders(database),
+            audit=Audit(database),
+            reconciliations=Reconciliations(database),
+            counts=OrderCounts(database),
+            broker=broker,
+            metrics=metrics,
+            tracer=_tracer(settings),
+            transact=partial(mongodb.transact, database),
+            probes={
+                "database": lambda: mongodb.fault_of(database) or "ok",
+                "migrations": lambda: _migrated(database),
+                "broker": lambda: "ok" if broker.answers() else "unreachable",
+            },
+        )
+    )
+
+
+def made_of(parts: Parts) -> Services:
+    """The service made of these parts."""
+    settings = parts.settings
+    common: Any = {"clock": parts.clock, "metrics": parts.metrics, "tracer": parts.tracer}
+    effects: dict[Step, Callable[[list[Order]], list[str]]] = {}
+    orders = OrderServices(
+        store=parts.orders,
+        due_work=parts.duties,
+        purged=parts.purged,
+        accepts=parts.payments.accepts,
+        effects=effects,
+        forget=(parts.notifications.purge, parts.webhook_deliveries.purge, parts.feed.purge),
+        step_deadline=settings.step_deadline,
+        order_expiry=settings.order_expiry,
+        retention_days=settings.retention_days,
+        **common,
+    )
+    payments = PaymentServices(
+        orders=orders,
+        provider=parts.payments,
+        events=parts.payment_events,
+        clock=parts.clock,
+        metrics=parts.metrics,
+        retention_days=settings.retention_days,
+    )
+    stock = StockServices(
+        orders=orders,
+        store=parts.stock,
+        loads=parts.loads,
+        transact=parts.transact,
+        clock=parts.clock,
+        strict=settings.stock_policy == "strict",
+    )
+    # The effects need the orders, and the orders the effects.
+    effects |= {step: partial(effect, payments) for step, effect in payment_steps.EFFECTS.items()}
+    effects |= {step: partial(effect, stock) for step, effect in stock_steps.EFFECTS.items()}
+    webhooks = WebhookServices(
+        orders=orders,
+        endpoints=parts.webhook_endpoints,
+        deliveries=parts.webhook_deliveries,
+        sender=parts.webhooks,
+        retention_days=settings.delivery_retention_days,
+        **common,
+    )
+    return Services(
+        parts=parts,
+        orders=orders,
+        payments=payments,
+        stock=stock,
+        notifications=NotificationServices(
+            orders=orders,
+            webhooks=webhooks,
+            store=parts.notifications,
+            mail_counts=parts.mail_counts,
+            channels=parts.channels,
+            **common,
+        ),
+        webhooks=webhooks,
+        feed=FeedServices(orders=orders, store=parts.feed, cursors=parts.feed_cursors),
+        reconciliation=ReconciliationServices(
+            orders=orders,
+            payments=payments,
+            webhooks=webhooks,
+            feed=parts.feed,
+            changes=parts.changes,
+            audit=parts.audit,
+            reports=parts.reconciliations,
+            clock=parts.clock,
+            settings=settings,
+        ),
+        erasure=ErasureServices(store=parts.personal_data, clock=parts.clock),
+        settings=settings,
+        changes=parts.changes,
+        counts=parts.counts,
+        probes=parts.probes,
+        broker=parts.broker,
+        **common,
+    )
+
+
+def _payments(settings: Settings, database: mongodb.OrderDatabase, clock: Clock) -> PaymentProvider:
+    secret = settings.payment_webhook_secret
+    if settings.payment_provider == "stripe":
+        # It is an extra, and of no small size.
+        from app.payments.stripe.provider import StripeProvider  # noqa: PLC0415
+
+        key, base = settings.stripe_api_key or "", settings.stripe_api_base
+        return StripeProvider(key, clock, api_base=base, secret=secret)
+    return SandboxProvider(SandboxBooks(database), clock, secret=secret)
+
+
+def _tracer(settings: Settings) -> Tracer:
+    if not settings.tracing:
+        return Tracer()
+    # It is an extra, and of no small size.
+    from app.observability.traces import Traces  # noqa: PLC0415
+
+    return Traces()
+
+
+def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
+    """What tells a caller by his token; None where nobody is asked for one."""
+    if settings.auth == "off":
+        return None
+    # The workers ask nobody, and are not to carry the cryptography.
+    from app.http import issuer, keys, tokens  # noqa: PLC0415
+
+    find_key: tokens.FindKey
+    if settings.jwt_jwks_url:
+        find_key = issuer.IssuerKeys(settings.jwt_jwks_url).find
+    elif settings.jwt_public_key:
+        find_key = keys.only(keys.of_pem(settings.jwt_public_key.encode()))
+    else:
+        find_key = keys.only(keys.of_secret(settings.jwt_secret or ""))
+    return tokens.Tokens(
+        find_key, settings.jwt_issuer or "", settings.jwt_audience or "", settings.jwt_leeway
+    ).caller
+
+
+def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | None":
+    """What counts requests against the limits; None where there are none."""
+    limits = {"caller": settings.rate_limit, "address": settings.rate_limit_address}
+    given = {name: limit for name, limit in limits.items() if limit}
+    if not given:
+        return None
+    # Only who sets a limit needs what counts for it.
+    from app.http.rates import Rates  # noqa: PLC0415
+
+    return Rates(settings.rate_limit_redis_url or settings.redis_url, given).count
+
+
+def _migrated(database: mongodb.OrderDatabase) -> str:
+    return "pending" if mongodb.fault_of(database) or pending(database) else "ok"

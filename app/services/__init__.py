@@ -1,1 +1,0 @@
-"""What the service does, one verb phrase each; it knows neither Flask nor Celery."""

@@ -1,1 +1,0 @@
-"""MongoDB, one module per collection: the only package that knows of pymongo."""
