@@ -1,8 +1,6 @@
 """Money is integer minor units beside its currency inside, and an exact decimal at the edge."""
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 # ISO 4217: the active currencies by the number of decimals of their minor unit. Funds, metals and
 # test codes (XAU, XXX, …) are left out: nobody pays an order with them.
@@ -19,9 +17,6 @@ _CODES_BY_DECIMALS = {
     3: "BHD IQD JOD KWD LYD OMR TND",
 }
 DECIMALS = {code: decimals for decimals, codes in _CODES_BY_DECIMALS.items() for code in codes.split()}
-
-# The fields of orders, refunds and events that are money, wherever they stand.
-AMOUNTS = frozenset(("totalAmount", "unitPrice", "capturedAmount", "refundedAmount", "amount"))
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
@@ -43,16 +38,3 @@ def to_text(minor: int, currency: str) -> str:
         return str(minor)
     whole, fraction = divmod(minor, 10**decimals)
     return f"{whole}.{fraction:0{decimals}d}"
-
-
-def with_amounts(value: Any, show: Callable[[int], Any]) -> Any:
-    """The value with `show` applied to every amount in it, however deep."""
-    match value:
-        case dict():
-            return {
-                name: show(inner) if name in AMOUNTS else with_amounts(inner, show)
-                for name, inner in value.items()
-            }
-        case list():
-            return [with_amounts(item, show) for item in value]
-    return value

@@ -1,113 +1,54 @@
 """What MongoDB itself refuses to store: the rules of the domain as JSON schema, whoever writes."""
 
-from typing import Any
-
-from app.orders.model import MOVES, PAYMENT, STATUS, STOCK
-from app.orders.refunds import REFUND
+from app.mongo.validation import (
+    BYTES,
+    COUNT,
+    COUNTS,
+    FLAG,
+    HASH,
+    INTEGER,
+    KEY,
+    NAME,
+    ORDINAL,
+    TEXT,
+    TIME,
+    Schema,
+    always,
+    exactly,
+    list_of,
+    one_of,
+    sometimes,
+)
+from app.orders.events import EVENTS
+from app.orders.fields import ORDER
 from app.reconciliation.kinds import KINDS, SCOPES
 from app.reconciliation.kinds import STATUSES as RECONCILIATION_STATUSES
 from app.webhooks.model import PATTERNS, PAYLOADS, TEST
 
-Schema = dict[str, Any]
-
-_TEXT: Schema = {"bsonType": "string"}
-_NAME: Schema = {"bsonType": "string", "minLength": 1, "maxLength": 128}
-_HASH: Schema = {"bsonType": "string", "minLength": 64, "maxLength": 64}
-_TIME: Schema = {"bsonType": "date"}
-_KEY: Schema = {"bsonType": "objectId"}
-_INTEGER: Schema = {"bsonType": ["int", "long"]}
-_COUNT: Schema = {**_INTEGER, "minimum": 0}
-_ORDINAL: Schema = {**_INTEGER, "minimum": 1}
-_COUNTS: Schema = {"bsonType": "object", "additionalProperties": _COUNT}
-_TEXTS: Schema = {"bsonType": "object", "additionalProperties": _TEXT}
-_BYTES: Schema = {"bsonType": "binData"}
-
-
-def _one_of(*values: object) -> Schema:
-    return {"enum": list(values)}
-
-
-def _list(items: Schema, **bounds: int) -> Schema:
-    return {"bsonType": "array", "items": items, **bounds}
-
-
-def _exactly(required: dict[str, Schema], **optional: Schema) -> Schema:
-    """An object with these fields and no others."""
-    return {
-        "bsonType": "object",
-        "required": list(required),
-        "properties": {**required, **optional},
-        "additionalProperties": False,
-    }
-
-
-_LINE = _exactly({"productId": _NAME, "quantity": _ORDINAL}, unitPrice=_COUNT)
-_EVENT = _exactly(
+_EVENT = exactly(
     {
-        "sequence": _ORDINAL,
-        "type": _one_of(*MOVES),
-        "at": _TIME,
-        "actor": _TEXT,
+        "sequence": ORDINAL,
+        "type": one_of(*EVENTS),
+        "at": TIME,
+        "actor": TEXT,
         "data": {"bsonType": "object"},
-        "hash": _HASH,
+        "hash": HASH,
     }
 )
-_PAYMENT = _exactly(
-    {"status": _one_of(*PAYMENT), "capturedAmount": _COUNT, "refundedAmount": _COUNT},
-    method=_TEXT,
-    reference=_TEXT,
-    action=_TEXTS,
-    failure=_TEXTS,
-)
-_REFUND = _exactly(
-    {
-        "id": _TEXT,
-        "status": _one_of(*REFUND),
-        "amount": _COUNT,
-        "attempt": _ORDINAL,
-        "createdAt": _TIME,
-        "updatedAt": _TIME,
-    },
-    reason=_TEXT,
-    products=_list(
-        _exactly({"productId": _NAME, "quantity": _ORDINAL, "restock": {"bsonType": "bool"}}), minItems=1
-    ),
-    failure=_TEXTS,
-    restocked=_one_of(True),
-)
-_SHORTAGE = _exactly({"productId": _NAME, "requested": _ORDINAL, "available": _COUNT})
-# See `order_documents` for the two forms.
-_PAIRS: Schema = {"anyOf": [_TEXTS, _list(_exactly({"name": _TEXT, "value": _TEXT}), maxItems=20)]}
-_ORDER = _exactly(
-    {
-        "_id": _KEY,
-        "userId": _NAME,
-        "products": _list(_LINE, minItems=1),
-        "totalAmount": _COUNT,
-        "currency": {"bsonType": "string", "minLength": 3, "maxLength": 3},
-        "status": _one_of(*STATUS),
-        "payment": _PAYMENT,
-        "stock": _exactly({"status": _one_of(*STOCK)}, shortages=_list(_SHORTAGE)),
-        "version": _ORDINAL,
-        "publicVersion": _ORDINAL,
-        "createdAt": _TIME,
-        "updatedAt": _TIME,
-        "events": _list(_EVENT, minItems=1),
-    },
-    reference=_NAME,
-    personal=_exactly({"salt": _TEXT}, email=_TEXT, shippingAddress=_TEXTS, metadata=_PAIRS),
-    refunds=_list(_REFUND),
-    tracking=_TEXTS,
-    cancellation=_TEXTS,
-    deletedAt=_TIME,
-    erasedAt=_TIME,
-    visible=_one_of(True),
-    dueBy=_TIME,
-    attempts=_COUNT,
-    announced=_COUNT,
-    origin=_exactly({"requestId": _TEXT}, traceparent=_TEXT),
-    idempotency=_exactly({"caller": _TEXT, "key": _TEXT, "digest": _HASH}, answered=_ORDINAL),
-    refundKeys=_list(_exactly({"caller": _TEXT, "key": _TEXT, "digest": _HASH, "refund_id": _TEXT})),
+_PERSONAL = [field for field in ORDER if field.personal]
+_STATE = [field for field in ORDER if not field.personal and field.name != "id"]
+_ORDER = exactly(
+    {"_id": KEY, "events": list_of(_EVENT, minItems=1), **always(_STATE)},
+    **sometimes(_STATE),
+    personal=exactly({"salt": TEXT}, **sometimes(_PERSONAL)),
+    erasedAt=TIME,
+    visible=one_of(True),
+    dueBy=TIME,
+    attempts=COUNT,
+    announced=COUNT,
+    origin=exactly({"requestId": TEXT}, traceparent=TEXT),
+    idempotency=exactly({"caller": TEXT, "key": TEXT, "digest": HASH}, answered=ORDINAL),
+    refundKeys=list_of(exactly({"caller": TEXT, "key": TEXT, "digest": HASH, "refund_id": TEXT})),
 )
 
 
@@ -139,140 +80,136 @@ _BOOKS_BALANCE: Schema = {
     ]
 }
 
-_LEVEL = _exactly({"_id": _NAME, "onHand": _COUNT, "version": _COUNT, "updatedAt": _TIME})
-_MOVEMENT = _exactly(
+_LEVEL = exactly({"_id": NAME, "onHand": COUNT, "version": COUNT, "updatedAt": TIME})
+_MOVEMENT = exactly(
     {
-        "_id": _KEY,
-        "productId": _NAME,
-        "quantity": _INTEGER,
-        "kind": _one_of("decrement", "restock", "adjustment"),
-        "at": _TIME,
+        "_id": KEY,
+        "productId": NAME,
+        "quantity": INTEGER,
+        "kind": one_of("decrement", "restock", "adjustment"),
+        "at": TIME,
     },
-    orderId=_TEXT,
-    refundId=_TEXT,
-    reason=_TEXT,
+    orderId=TEXT,
+    refundId=TEXT,
+    reason=TEXT,
 )
-_LOAD = _exactly({"_id": _KEY, "at": _TIME, "parts": _list(_BYTES)})
-_NOTIFICATION = _exactly(
+_LOAD = exactly({"_id": KEY, "at": TIME, "parts": list_of(BYTES)})
+_NOTIFICATION = exactly(
     {
-        "_id": _TEXT,
-        "orderId": _TEXT,
-        "sequence": _ORDINAL,
-        "type": _one_of(*MOVES),
-        "channel": _TEXT,
-        "at": _TIME,
-        "attempts": _COUNT,
-        "status": _one_of("pending", "sent", "failed", "withheld"),
+        "_id": TEXT,
+        "orderId": TEXT,
+        "sequence": ORDINAL,
+        "type": one_of(*EVENTS),
+        "channel": TEXT,
+        "at": TIME,
+        "attempts": COUNT,
+        "status": one_of("pending", "sent", "failed", "withheld"),
     },
-    dueBy=_TIME,
-    endedAt=_TIME,
-    detail=_TEXT,
+    dueBy=TIME,
+    endedAt=TIME,
+    detail=TEXT,
 )
-_MAIL_COUNT = _exactly({"_id": _TEXT}, ids=_list(_TEXT), until=_TIME, key=_BYTES)
+_MAIL_COUNT = exactly({"_id": TEXT}, ids=list_of(TEXT), until=TIME, key=BYTES)
 # A relay of the release before writes no `userId`.
-_FED = _exactly(
-    {"_id": _ORDINAL, "orderId": _KEY, "sequence": _ORDINAL, "type": _one_of(*MOVES)}, userId=_TEXT
-)
-_WEBHOOK_ENDPOINT = _exactly(
+_FED = exactly({"_id": ORDINAL, "orderId": KEY, "sequence": ORDINAL, "type": one_of(*EVENTS)}, userId=TEXT)
+_WEBHOOK_ENDPOINT = exactly(
     {
-        "_id": _KEY,
-        "url": _TEXT,
-        "events": _list(_one_of(*PATTERNS), minItems=1),
-        "enabled": {"bsonType": "bool"},
-        "secrets": _list(_exactly({"secret": _TEXT}, until=_TIME), minItems=1),
-        "createdAt": _TIME,
-        "updatedAt": _TIME,
+        "_id": KEY,
+        "url": TEXT,
+        "events": list_of(one_of(*PATTERNS), minItems=1),
+        "enabled": FLAG,
+        "secrets": list_of(exactly({"secret": TEXT}, until=TIME), minItems=1),
+        "createdAt": TIME,
+        "updatedAt": TIME,
     },
-    disabledReason=_TEXT,
-    owner=_TEXT,
-    payload=_one_of(*PAYLOADS),
-    slot=_ORDINAL,
-    tests=_list(_exactly({"id": _TEXT, "at": _TIME})),
+    disabledReason=TEXT,
+    owner=TEXT,
+    payload=one_of(*PAYLOADS),
+    slot=ORDINAL,
+    tests=list_of(exactly({"id": TEXT, "at": TIME})),
 )
-_WEBHOOK_DELIVERY = _exactly(
+_WEBHOOK_DELIVERY = exactly(
     {
-        "_id": _TEXT,
-        "endpointId": _TEXT,
-        "type": _one_of(*MOVES, TEST),
-        "at": _TIME,
-        "status": _one_of("pending", "delivered", "failed"),
-        "attempts": _list(_exactly({"at": _TIME, "milliseconds": _COUNT}, statusCode=_ORDINAL, error=_TEXT)),
-        "failures": _COUNT,
+        "_id": TEXT,
+        "endpointId": TEXT,
+        "type": one_of(*EVENTS, TEST),
+        "at": TIME,
+        "status": one_of("pending", "delivered", "failed"),
+        "attempts": list_of(exactly({"at": TIME, "milliseconds": COUNT}, statusCode=ORDINAL, error=TEXT)),
+        "failures": COUNT,
     },
-    orderId=_TEXT,
-    sequence=_ORDINAL,
-    dueBy=_TIME,
-    claim=_TEXT,
-    endedAt=_TIME,
-    reason=_TEXT,
+    orderId=TEXT,
+    sequence=ORDINAL,
+    dueBy=TIME,
+    claim=TEXT,
+    endedAt=TIME,
+    reason=TEXT,
 )
-_PAYMENT_EVENT = _exactly(
+_PAYMENT_EVENT = exactly(
     {
-        "_id": _TEXT,
-        "type": _TEXT,
-        "receivedAt": _TIME,
-        "attempts": _COUNT,
-        "status": _one_of("pending", "done", "ignored", "orphaned"),
+        "_id": TEXT,
+        "type": TEXT,
+        "receivedAt": TIME,
+        "attempts": COUNT,
+        "status": one_of("pending", "done", "ignored", "orphaned"),
     },
-    orderId=_TEXT,
-    reference=_TEXT,
-    dueBy=_TIME,
-    endedAt=_TIME,
-    detail=_TEXT,
+    orderId=TEXT,
+    reference=TEXT,
+    dueBy=TIME,
+    endedAt=TIME,
+    detail=TEXT,
 )
-_SANDBOX_PAYMENT = _exactly(
+_SANDBOX_PAYMENT = exactly(
     {
-        "_id": _TEXT,
-        "status": _one_of("authorized", "declined", "captured", "voided", "refunded"),
-        "amount": _COUNT,
-        "currency": _TEXT,
-        "captured": _COUNT,
-        "refunded": _COUNT,
-        "at": _TIME,
+        "_id": TEXT,
+        "status": one_of("authorized", "declined", "captured", "voided", "refunded"),
+        "amount": COUNT,
+        "currency": TEXT,
+        "captured": COUNT,
+        "refunded": COUNT,
+        "at": TIME,
     },
-    calls=_ORDINAL,
-    refunds=_list(_exactly({"id": _TEXT, "amount": _COUNT})),
+    calls=ORDINAL,
+    refunds=list_of(exactly({"id": TEXT, "amount": COUNT})),
 )
 
-_RECONCILIATION = _exactly(
+_RECONCILIATION = exactly(
     {
-        "_id": _KEY,
-        "scopes": _list(_one_of(*SCOPES), minItems=1),
-        "repair": {"bsonType": "bool"},
-        "scheduled": {"bsonType": "bool"},
-        "status": _one_of(*RECONCILIATION_STATUSES),
-        "startedAt": _TIME,
-        "checked": _COUNTS,
-        "found": _COUNTS,
-        "repaired": _COUNT,
-        "stage": _TEXT,
+        "_id": KEY,
+        "scopes": list_of(one_of(*SCOPES), minItems=1),
+        "repair": FLAG,
+        "scheduled": FLAG,
+        "status": one_of(*RECONCILIATION_STATUSES),
+        "startedAt": TIME,
+        "checked": COUNTS,
+        "found": COUNTS,
+        "repaired": COUNT,
+        "stage": TEXT,
     },
     place={"bsonType": ["null", "string", "date"]},
-    unjudged=_COUNT,
-    runAgainAfter=_TIME,
-    since=_TIME,
-    endedAt=_TIME,
-    detail=_TEXT,
-    claim=_TEXT,
-    claimedUntil=_TIME,
+    unjudged=COUNT,
+    runAgainAfter=TIME,
+    since=TIME,
+    endedAt=TIME,
+    detail=TEXT,
+    claim=TEXT,
+    claimedUntil=TIME,
 )
-_DIFFERENCE = _exactly(
+_DIFFERENCE = exactly(
     {
-        "_id": _TEXT,
-        "kind": _one_of(*KINDS),
+        "_id": TEXT,
+        "kind": one_of(*KINDS),
         "ids": {"bsonType": "object"},
-        "expected": _TEXT,
-        "found": _TEXT,
-        "version": _COUNT,
-        "at": _TIME,
-        "stands": {"bsonType": "bool"},
-        "repaired": {"bsonType": "bool"},
+        "expected": TEXT,
+        "found": TEXT,
+        "version": COUNT,
+        "at": TIME,
+        "stands": FLAG,
+        "repaired": FLAG,
     }
 )
 
-_TALLY = _exactly(
-    {"_id": _TEXT, "orders": _COUNTS, "at": _TIME, "seconds": {"bsonType": "number", "minimum": 0}}
-)
+_TALLY = exactly({"_id": TEXT, "orders": COUNTS, "at": TIME, "seconds": {"bsonType": "number", "minimum": 0}})
 
 VALIDATORS: dict[str, Schema] = {
     "orders": {"$jsonSchema": _ORDER, "$expr": _BOOKS_BALANCE},
@@ -282,12 +219,12 @@ VALIDATORS: dict[str, Schema] = {
     "notifications": {"$jsonSchema": _NOTIFICATION},
     "mail_counts": {"$jsonSchema": _MAIL_COUNT},
     "feed": {"$jsonSchema": _FED},
-    "feed_cursors": {"$jsonSchema": _exactly({"_id": _TEXT, "key": _BYTES, "openUntil": _COUNT})},
+    "feed_cursors": {"$jsonSchema": exactly({"_id": TEXT, "key": BYTES, "openUntil": COUNT})},
     "webhook_endpoints": {"$jsonSchema": _WEBHOOK_ENDPOINT},
     "webhook_deliveries": {"$jsonSchema": _WEBHOOK_DELIVERY},
     "payment_events": {"$jsonSchema": _PAYMENT_EVENT},
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
-    "purged_orders": {"$jsonSchema": _exactly({"_id": _KEY, "at": _TIME})},
+    "purged_orders": {"$jsonSchema": exactly({"_id": KEY, "at": TIME})},
     "tallies": {"$jsonSchema": _TALLY},
     "reconciliations": {"$jsonSchema": _RECONCILIATION},
     "reconciliation_differences": {"$jsonSchema": _DIFFERENCE},

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from app.clock import new_id, now
-from app.orders.model import PUBLIC, Change, Order, advance, create, quantities
+from app.orders.events import is_public
+from app.orders.model import Change, Order, advance, create, quantities
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,7 +89,7 @@ def _put(chunk: dict[str, list[Document]], order: Order, number: int) -> None:
         told = {"sequence": event["sequence"], "type": event["type"]}
         position = number * len(events) + event["sequence"]
         chunk["feed"].append({"_id": position, "orderId": key, **told})
-        if event["type"] in PUBLIC:
+        if is_public(event["type"], event["at"]):
             recorded = {"channel": "log", "at": at, "attempts": 0, "status": "sent", "endedAt": at}
             notification = f"{order_id}:{event['sequence']}:log"
             chunk["notifications"].append({"_id": notification, "orderId": order_id, **told, **recorded})

@@ -17,7 +17,7 @@ from app.http.paging import fitting
 from app.http.parsing import Blueprint
 from app.http.request_context import services
 from app.http.route_metadata import declares
-from app.orders import public as representation
+from app.orders import public
 
 blueprint = Blueprint("events", __name__, description="The events of all orders, for whoever follows them.")
 blueprint.before_request(require_json_accepted)
@@ -62,7 +62,7 @@ def _text(event: feeding.Fed) -> bytes:
 def _order(event: feeding.Fed) -> dict[str, Any]:
     try:
         if event.order:
-            return {"order": representation.order(event.order)}
+            return {"order": public.order(event.order)}
     except OrderUnreadable:
         pass
     return {"orderId": event.order_id, "unreadable": True}

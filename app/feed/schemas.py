@@ -6,14 +6,14 @@ import re
 from marshmallow import fields
 
 from app.http.fields import ListOf, Text, Whole
-from app.orders.answer_schemas import Answer, Order
-from app.orders.model import MOVES
-from app.orders.schemas import Input
+from app.http.schemas import Answer, Input
+from app.orders.events import EVENTS
+from app.orders.schemas import Order
 
 # What can be asked for: one type of event, or all of an axis.
-KINDS: dict[str, frozenset[str]] = {kind: frozenset({kind}) for kind in MOVES} | {
-    f"{axis}.*": frozenset(kind for kind in MOVES if kind.startswith(f"{axis}."))
-    for axis in {kind.partition(".")[0] for kind in MOVES}
+KINDS: dict[str, frozenset[str]] = {kind: frozenset({kind}) for kind in EVENTS} | {
+    f"{axis}.*": frozenset(kind for kind in EVENTS if kind.startswith(f"{axis}."))
+    for axis in {kind.partition(".")[0] for kind in EVENTS}
 }
 _KIND = f"({'|'.join(re.escape(kind) for kind in sorted(KINDS))})"
 
@@ -54,7 +54,7 @@ class FedEvent(Answer):
         required=True,
         metadata={"pattern": "^[0-9a-f]{24}:[0-9]+$", "description": "The same for ever, and no other's."},
     )
-    type = fields.String(required=True, metadata={"enum": list(MOVES)})
+    type = fields.String(required=True, metadata={"enum": list(EVENTS)})
     timestamp = fields.DateTime(required=True, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
     data = fields.Nested(FedOrder, required=True)
 

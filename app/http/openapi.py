@@ -11,7 +11,7 @@ from app.http.fields import Pairs
 from app.http.links import link
 from app.http.problems import PROBLEMS, RETRY_AFTER_SECONDS, TYPE
 from app.http.route_metadata import OPEN
-from app.orders.answer_schemas import Problem
+from app.http.schemas import Problem
 
 TITLE = "Order Service"
 VERSION = "1.0.0"

@@ -8,7 +8,7 @@ import flask_swagger_ui
 import orjson
 from flask import Response, current_app, render_template, request, send_from_directory
 
-from app.http import examples
+from app.http import examples, schemas
 from app.http.answers import answer
 from app.http.parsing import Blueprint
 from app.http.problems import problem
@@ -16,7 +16,6 @@ from app.http.readiness import is_ready, readiness
 from app.http.request_context import services
 from app.http.route_metadata import OPEN, declares
 from app.http.security_headers import page_policy
-from app.orders import answer_schemas
 
 _ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
 
@@ -24,7 +23,7 @@ blueprint = Blueprint("service", __name__, description="The service itself.", te
 
 
 @blueprint.get("/healthz")
-@blueprint.response(200, answer_schemas.Health, example=examples.HEALTH)
+@blueprint.response(200, schemas.Health, example=examples.HEALTH)
 @declares(OPEN)
 def healthz() -> Response:
     """Say that the process lives"""
@@ -32,7 +31,7 @@ def healthz() -> Response:
 
 
 @blueprint.get("/readyz")
-@blueprint.response(200, answer_schemas.Readiness, example=examples.READINESS)
+@blueprint.response(200, schemas.Readiness, example=examples.READINESS)
 @declares(OPEN, "not_ready")
 def readyz() -> Response:
     """Say whether orders can be taken

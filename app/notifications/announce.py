@@ -14,9 +14,10 @@ from app.errors import OrderUnreadable
 from app.notifications import NotificationServices
 from app.notifications.model import Channel, Delivery, Notification
 from app.observability.tracing import about
+from app.orders.events import is_public
 from app.orders.history import as_of
 from app.orders.log import Event
-from app.orders.model import PUBLIC, Order
+from app.orders.model import Order
 from app.orders.saving import set_aside, try_later
 from app.orders.steps import ANNOUNCE
 from app.webhooks.delivery import record_deliveries
@@ -68,7 +69,7 @@ def _news(services: NotificationServices, orders: Sequence[Order]) -> list[_News
     for order in orders:
         announced = order.get("announced", 0)
         if announced < order["publicVersion"]:
-            public = [event for event in order["events"] if event["type"] in PUBLIC]
+            public = [event for event in order["events"] if is_public(event["type"], event["at"])]
             events = [event for event in public if event["sequence"] > announced]
             wanted = [one for event in events for one in _wanted(services, order, event)]
             news.append(_News(order, events, wanted))

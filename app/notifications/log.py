@@ -6,7 +6,8 @@ import structlog
 
 from app.notifications.model import Delivery, Notification
 from app.observability.tracing import about
-from app.orders.model import PUBLIC, Order
+from app.orders.events import PUBLIC
+from app.orders.model import Order
 
 log = structlog.get_logger(__name__)
 

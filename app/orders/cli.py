@@ -11,6 +11,7 @@ from app.clock import to_text
 from app.console import OperatorGroup, echo_columns, plain, services
 from app.errors import NotFound
 from app.orders import steps
+from app.orders.fields import with_amounts
 from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Order
 from app.orders.reading import reading
@@ -97,7 +98,7 @@ def _line(order: Order, number: int) -> tuple[str, ...]:
 def _entry(event: Event, currency: str) -> tuple[str, ...]:
     # What an order was created with stands above.
     told = {} if event["type"] == "order.created" else event["data"]
-    shown = money.with_amounts(told, lambda minor: money.to_text(minor, currency))
+    shown = with_amounts(told, lambda minor: money.to_text(minor, currency))
     details = " ".join(f"{name}={_said(said)}" for name, said in shown.items())
     return str(event["sequence"]), to_text(event["at"]), event["type"], plain(event["actor"]), plain(details)
 

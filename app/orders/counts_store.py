@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from pymongo.database import Database
 
 from app.mongo.database import Document, reachable
-from app.orders.model import STATUS
 from app.orders.query_store import LIVE
+from app.orders.states import STATUS
 
 # What is counted further costs more than it tells.
 MOST_COUNTED = 10_000

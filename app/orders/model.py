@@ -12,73 +12,11 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from app.errors import IllegalTransition
 from app.orders import refunds
 from app.orders.bounds import require_room
+from app.orders.events import EVENTS
+from app.orders.fields import ORDER
 from app.orders.log import Event, digest, event_hash
-
-STATUS = {
-    "pending": ("confirmed", "cancelled"),
-    "confirmed": ("shipped", "cancelled"),
-    "shipped": ("delivered",),
-    "delivered": (),
-    "cancelled": (),
-}
-PAYMENT = {
-    # A payment that the customer still has to act on, at his bank, stays pending.
-    "pending": ("pending", "authorized", "declined", "voided"),
-    "authorized": ("captured", "voided"),
-    "captured": ("partially_refunded", "refunded"),
-    "partially_refunded": ("partially_refunded", "refunded"),
-    "refunded": (),
-    "declined": (),
-    "voided": (),
-}
-STOCK = {
-    "pending": ("decremented", "insufficient", "released"),
-    "decremented": ("restocked",),
-    "insufficient": (),
-    "released": (),
-    "restocked": (),
-}
-TRANSITIONS = {"order": STATUS, "payment": PAYMENT, "stock": STOCK, "refund": refunds.REFUND}
-
-CANCELLATION_REASONS = ("requested", "payment_declined", "out_of_stock", "expired")
-# `pending → confirmed` is the service's own move: payment captured and stock decremented.
-CLIENT_STATUSES = ("shipped", "delivered", "cancelled")
-
-# While there is money that may be given back.
-CAPTURED = ("captured", "partially_refunded")
-
-# What each event moves: the axis, and the value it takes there. An event's data is merged into that axis.
-MOVES: dict[str, tuple[str, str | None]] = {
-    "order.created": ("order", "pending"),
-    "order.confirmed": ("order", "confirmed"),
-    "order.shipped": ("order", "shipped"),
-    "order.delivered": ("order", "delivered"),
-    "order.cancelled": ("order", "cancelled"),
-    "order.deleted": ("order", None),
-    "payment.action_required": ("payment", "pending"),
-    "payment.authorized": ("payment", "authorized"),
-    "payment.declined": ("payment", "declined"),
-    "payment.captured": ("payment", "captured"),
-    "payment.voided": ("payment", "voided"),
-    "payment.partially_refunded": ("payment", "partially_refunded"),
-    "payment.refunded": ("payment", "refunded"),
-    "stock.decremented": ("stock", "decremented"),
-    "stock.insufficient": ("stock", "insufficient"),
-    "stock.released": ("stock", "released"),
-    "stock.restocked": ("stock", "restocked"),
-    "refund.requested": ("refund", "pending"),
-    "refund.retried": ("refund", "pending"),
-    "refund.succeeded": ("refund", "succeeded"),
-    "refund.failed": ("refund", "failed"),
-    "refund.restocked": ("refund", None),
-}
-
-# The events that the outside hears of; the others are steps on the way, told by the order's own history.
-PUBLIC = frozenset(kind for kind in MOVES if kind.startswith("order.")) | {
-    "payment.partially_refunded",
-    "payment.refunded",
-    "refund.failed",
-}
+from app.orders.states import CLIENT_STATUSES, STATUS, TRANSITIONS
+from app.shapes import names
 
 
 class Line(TypedDict):
@@ -155,6 +93,12 @@ class Order(TypedDict):
     tracking: NotRequired[dict[str, str]]
     cancellation: NotRequired[dict[str, str]]
     deletedAt: NotRequired[datetime]
+
+
+# What a new order takes over from its first event as it is.
+_STANDING = names(ORDER, stored=True, personal=False, given="required") + names(
+    ORDER, stored=True, personal=False, given="optional"
+)
 
 
 class Change(NamedTuple):
@@ -248,28 +192,25 @@ def _born(order_id: str, created: Event) -> Order:
     payment = Payment(status="pending", capturedAmount=0, refundedAmount=0)
     if "paymentMethod" in data:
         payment["method"] = data["paymentMethod"]
-    order = Order(
-        id=order_id,
-        userId=data["userId"],
-        products=data["products"],
-        totalAmount=data["totalAmount"],
-        currency=data["currency"],
-        status="pending",
-        payment=payment,
-        stock=Stock(status="pending"),
-        version=created["sequence"],
-        publicVersion=created["sequence"],
-        createdAt=created["at"],
-        updatedAt=created["at"],
-        events=[],
-    )
-    if "reference" in data:
-        order["reference"] = data["reference"]
+    # What the placed order says stands; the rest begins here.
+    order: Any = {field: data[field] for field in _STANDING if field in data}
+    order |= {
+        "id": order_id,
+        "status": "pending",
+        "payment": payment,
+        "stock": Stock(status="pending"),
+        "version": created["sequence"],
+        "publicVersion": created["sequence"],
+        "createdAt": created["at"],
+        "updatedAt": created["at"],
+        "events": [],
+    }
     return order
 
 
 def _moved(order: Order, event: Event) -> Order:
-    axis, value = MOVES[event["type"]]
+    kind = EVENTS[event["type"]]
+    axis, value = kind.axis, kind.value
     after: dict[str, Any] = {**order}
     if axis == "refund":
         after["refunds"] = refunds.moved(order.get("refunds", ()), event, value)
@@ -284,7 +225,7 @@ def _moved(order: Order, event: Event) -> Order:
         if axis != "order":
             after[axis] = part
     after["version"] = event["sequence"]
-    if event["type"] in PUBLIC:
+    if kind.is_public(event["at"]):
         after["publicVersion"] = event["sequence"]
     after["updatedAt"] = event["at"]
     return after  # type: ignore[return-value]

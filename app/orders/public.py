@@ -1,5 +1,6 @@
-"""How things look from outside: the contract's names and order, exact amounts, nothing without a value."""
+"""How an order looks from outside: the contract's names and order, exact amounts, nothing without a value."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -7,15 +8,15 @@ import orjson
 
 from app import money
 from app.clock import to_text
+from app.orders.fields import ORDER, PERSONAL, REFUND_STATE, with_amounts
 from app.orders.log import Event
 from app.orders.model import Order
 from app.orders.reading import reading
 from app.orders.refunds import Refund
-from app.stock.model import Level, Movement
+from app.shapes import Amount, Field, Kind, Many, Moment, Record
 
-_PERSONAL = ("email", "shippingAddress", "metadata")
-_LEVEL = ("productId", "onHand", "version", "updatedAt")
-_MOVEMENT = ("id", "quantity", "kind", "orderId", "reason", "at")
+# Makes the public form of a value that is in this currency.
+_Form = Callable[[Any, str], Any]
 
 
 def order(found: Order) -> orjson.Fragment:
@@ -26,26 +27,13 @@ def order(found: Order) -> orjson.Fragment:
 def order_text(found: Order) -> bytes:
     """The same as JSON text."""
     with reading(found["id"]):
-        return orjson.dumps(_order(found))
+        return orjson.dumps(_ORDER({**found.get("personal", {}), **found}, found["currency"]))
 
 
 def refund(found: Refund, owner: Order) -> dict[str, Any]:
     """A refund of an order."""
-    shown: dict[str, Any] = {
-        "id": found["id"],
-        "orderId": owner["id"],
-        "amount": _amount(found["amount"], owner["currency"]),
-        "currency": owner["currency"],
-        "status": found["status"],
-        "reason": found.get("reason"),
-        "products": found.get("products"),
-        "failure": found.get("failure"),
-        "restocked": found.get("restocked"),
-        "attempt": found["attempt"],
-        "createdAt": to_text(found["createdAt"]),
-        "updatedAt": to_text(found["updatedAt"]),
-    }
-    return _present(shown)
+    shown = _REFUND(found, owner["currency"])
+    return {"id": shown.pop("id"), "orderId": owner["id"], "currency": owner["currency"], **shown}
 
 
 def event(entry: Event, owner: Order) -> dict[str, Any]:
@@ -54,11 +42,11 @@ def event(entry: Event, owner: Order) -> dict[str, Any]:
     The first also shows the customer's personal data while they are kept; the log has their digest alone.
     """
     # An event's times are its data's own members, its amounts may be deeper.
-    shown = money.with_amounts(entry["data"], lambda minor: _amount(minor, owner["currency"]))
-    data = {name: _plain(value) for name, value in shown.items()}
+    shown = with_amounts(entry["data"], lambda minor: _amount(minor, owner["currency"]))
+    data = {name: plain(value) for name, value in shown.items()}
     if "personalDigest" in data:
         personal = owner.get("personal", {})
-        data |= {name: personal[name] for name in _PERSONAL if name in personal}  # type: ignore[literal-required]
+        data |= {name: personal[name] for name in PERSONAL if name in personal}  # type: ignore[literal-required]
     return {
         "sequence": entry["sequence"],
         "type": entry["type"],
@@ -69,67 +57,47 @@ def event(entry: Event, owner: Order) -> dict[str, Any]:
     }
 
 
-def level(found: Level) -> dict[str, Any]:
-    """The stock level of a product."""
-    return {name: _plain(found[name]) for name in _LEVEL}  # type: ignore[literal-required]
-
-
-def movement(found: Movement) -> dict[str, Any]:
-    """A row of a product's ledger."""
-    return {name: _plain(found[name]) for name in _MOVEMENT if name in found}  # type: ignore[literal-required]
-
-
-def _order(found: Order) -> dict[str, Any]:
-    currency = found["currency"]
-    payment = found["payment"]
-    personal = found.get("personal", {})
-    shown: dict[str, Any] = {
-        "id": found["id"],
-        "userId": found["userId"],
-        "reference": found.get("reference"),
-        "products": [_line(line, currency) for line in found["products"]],
-        "totalAmount": _amount(found["totalAmount"], currency),
-        "currency": currency,
-        "status": found["status"],
-        "payment": _present(
-            {
-                "status": payment["status"],
-                "method": payment.get("method"),
-                # A provider that was not called for a charge of nothing gave it none.
-                "reference": payment.get("reference") or None,
-                "capturedAmount": _amount(payment["capturedAmount"], currency),
-                "refundedAmount": _amount(payment["refundedAmount"], currency),
-                "action": payment.get("action"),
-                "failure": payment.get("failure"),
-            }
-        ),
-        "stock": found["stock"],
-        "email": personal.get("email"),
-        "shippingAddress": personal.get("shippingAddress"),
-        "metadata": personal.get("metadata"),
-        "tracking": found.get("tracking"),
-        "cancellation": found.get("cancellation"),
-        "version": found["version"],
-        "createdAt": to_text(found["createdAt"]),
-        "updatedAt": to_text(found["updatedAt"]),
-    }
-    return _present(shown)
-
-
-def _line(line: Any, currency: str) -> dict[str, Any]:
-    shown = {**line}
-    if "unitPrice" in line:
-        shown["unitPrice"] = _amount(line["unitPrice"], currency)
-    return shown
+def plain(value: Any) -> Any:
+    """The value, a time as text."""
+    return to_text(value) if isinstance(value, datetime) else value
 
 
 def _amount(minor: int, currency: str) -> orjson.Fragment:
     return orjson.Fragment(money.to_text(minor, currency))
 
 
-def _present(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
+def _moment(at: datetime, _currency: str) -> str:
+    return to_text(at)
 
 
-def _plain(value: Any) -> Any:
-    return to_text(value) if isinstance(value, datetime) else value
+def _form(kind: Kind) -> _Form | None:
+    """What makes the public form of such a value; None where it is that already."""
+    match kind:
+        case Amount():
+            return _amount
+        case Moment():
+            return _moment
+        case Record():
+            return _record(kind.fields)
+        case Many() if inner := _form(kind.of):
+            return lambda values, currency: [inner(value, currency) for value in values]
+    return None
+
+
+def _record(fields: tuple[Field, ...]) -> _Form:
+    """Makes the public form of an object with these fields; raises KeyError where one lacks that must be there."""
+    forms = [(field.name, _form(field.kind), field.always) for field in fields if field.shown]
+
+    def record(found: Any, currency: str) -> dict[str, Any]:
+        shown = {}
+        for name, form, always in forms:
+            value = found[name] if always else found.get(name)
+            # A provider that was not asked about a charge of nothing gave it an empty reference.
+            if value is not None and value != "":
+                shown[name] = form(value, currency) if form else value
+        return shown
+
+    return record
+
+
+_ORDER, _REFUND = _record(ORDER), _record(REFUND_STATE.fields)

@@ -10,9 +10,7 @@ from typing import Any, NotRequired, TypedDict
 
 from app.errors import IllegalTransition
 from app.orders.log import Event
-
-# A failed refund reserves nothing any more; tried again, it has to fit into what is left.
-REFUND = {"pending": ("succeeded", "failed"), "failed": ("pending",), "succeeded": ()}
+from app.orders.states import REFUND
 
 
 class RefundLine(TypedDict):

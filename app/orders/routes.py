@@ -16,8 +16,7 @@ from app.http.parsing import Blueprint
 from app.http.request_context import caller, origin, require, require_own_email, services
 from app.http.route_metadata import declares
 from app.http.shares import waiting
-from app.orders import answer_schemas
-from app.orders import public as representation
+from app.orders import public, schemas
 from app.orders import service as ordering
 from app.orders.model import Order
 from app.orders.query_store import OrderQuery
@@ -40,7 +39,7 @@ blueprint.before_request(require_json_accepted)
 
 @blueprint.post("/orders")
 @blueprint.arguments(OrderIn(), example=examples.NEW_ORDER)
-@blueprint.response(201, answer_schemas.OrderAnswer, headers=CREATED, example=examples.CREATED)
+@blueprint.response(201, schemas.OrderAnswer, headers=CREATED, example=examples.CREATED)
 @declares(
     "orders:write",
     "bad_header",
@@ -78,7 +77,7 @@ def place(draft: Any) -> Response:
 
 @blueprint.get("/orders")
 @blueprint.arguments(OrdersQuery(), location="query")
-@blueprint.response(200, answer_schemas.Orders, headers=NEXT, example=examples.PAGE)
+@blueprint.response(200, schemas.Orders, headers=NEXT, example=examples.PAGE)
 @declares("orders:read", "bad_cursor")
 def list_all(query: dict[str, Any]) -> Response:
     """List orders, newest first
@@ -112,7 +111,7 @@ def list_all(query: dict[str, Any]) -> Response:
 
 @blueprint.get("/orders/<order_id>")
 @blueprint.arguments(VersionQuery(), location="query")
-@blueprint.response(200, answer_schemas.Order, headers=ETAG, example=examples.ORDER)
+@blueprint.response(200, schemas.Order, headers=ETAG, example=examples.ORDER)
 @declares("orders:read", "not_found", "order_unreadable", headers=("If-None-Match",))
 def show(query: dict[str, Any], order_id: str) -> Response:
     """Show an order, as it is or as it was at a version"""
@@ -125,12 +124,12 @@ def show(query: dict[str, Any], order_id: str) -> Response:
     tag = {"ETag": entity_tag(version)}
     if headers.is_known(version):
         return empty(304, tag)
-    return answer(representation.order(order), headers=tag)
+    return answer(public.order(order), headers=tag)
 
 
 @blueprint.put("/orders/<order_id>")
 @blueprint.arguments(StatusChange(), example=examples.SHIPMENT)
-@blueprint.response(200, answer_schemas.OrderAnswer, headers=ETAG, example=examples.UPDATED)
+@blueprint.response(200, schemas.OrderAnswer, headers=ETAG, example=examples.UPDATED)
 @declares(
     "orders:write",
     "bad_header",
@@ -182,18 +181,18 @@ def delete(order_id: str) -> Response:
 
 
 @blueprint.get("/orders/<order_id>/events")
-@blueprint.response(200, answer_schemas.Events, example=examples.EVENTS)
+@blueprint.response(200, schemas.Events, example=examples.EVENTS)
 @declares("orders:read", "not_found", "order_unreadable")
 def events(order_id: str) -> Response:
     """Show every change that an order went through"""
     order = ordering.history(services().orders, order_id)
     with reading(order_id):
-        shown = [representation.event(event, order) for event in order["events"]]
+        shown = [public.event(event, order) for event in order["events"]]
         return answer({"events": shown})
 
 
 @blueprint.get("/orders/<order_id>/events/verify")
-@blueprint.response(200, answer_schemas.Verification, example=examples.VERIFICATION)
+@blueprint.response(200, schemas.Verification, example=examples.VERIFICATION)
 @declares("orders:read", "not_found", "order_unreadable")
 def verify(order_id: str) -> Response:
     """Say whether an order's events are as they were written"""
@@ -204,13 +203,13 @@ def verify(order_id: str) -> Response:
 def _text(order: Order) -> bytes:
     """The order as JSON; empty where it cannot be read."""
     try:
-        return representation.order_text(order)
+        return public.order_text(order)
     except OrderUnreadable:
         return b""
 
 
 def _changed(message: str, order: Order, status: int = 200, told: dict[str, str] | None = None) -> Response:
-    body = {"message": message, "order": representation.order(order)}
+    body = {"message": message, "order": public.order(order)}
     return answer(body, status, {"ETag": entity_tag(order["version"]), **(told or {})})
 
 

@@ -1,68 +1,26 @@
-"""What clients may send. All checks are here and in `fields`; what goes on to the services is right."""
+"""What clients send about orders, and what they get. The fields of an order come from `orders.fields`."""
 # ruff: noqa: N815 - the names are those of the API
 
 from decimal import Decimal
 from typing import Any
 
 from flask import current_app
-from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validates_schema
 
-from app.errors import NotFound
-from app.http.fields import Amount, Choice, ListOf, Moment, ObjectOf, Pairs, Text, Whole, is_finer, text
-from app.http.pointers import UNKNOWN
+from app.http.fields import Choice, ListOf, Moment, ObjectOf, Text, is_finer
+from app.http.schemas import ORDER_ID, Answer, Input, PageQuery, count, moment, optional, text
+from app.http.shaping import answer_schema, input_fields, input_schema
 from app.money import DECIMALS, to_minor
-from app.orders.model import PAYMENT, STATUS
+from app.orders.events import EVENTS
+from app.orders.fields import ID_LENGTH, ORDER, TRACKING
+from app.orders.states import PAYMENT, STATUS
+from app.shapes import Record
 
-# Spaces and control characters, said so that Python and ECMAScript agree on what they are.
-_GAPS = r"\s\u0000-\u001f\u007f\u0085\ufeff"
-_EMAIL = (rf"^[^@{_GAPS}]{{1,64}}@[^@.{_GAPS}]+(\.[^@.{_GAPS}]+)+$", "must be an email address")
-_COUNTRY = (r"^[A-Z]{2}$", "must be a country code of ISO 3166-1 such as DE")
-_WEB_ADDRESS = (
-    rf"^https?://[^/?#@\[\]\\{_GAPS}]+([/?#][^{_GAPS}]*)?$",
-    "must be a URL that begins with https:// or http://, without user or password",
-)
-MOST_LINES, MOST_OF_A_LINE, MOST_ON_HAND = 200, 1_000_000, 1_000_000_000
-ID_LENGTH = 128
+Order = answer_schema(Record("Order", "An order.", ORDER, sent="OrderIn"))
 
 
-class Input(Schema):
-    """An object in which every field is known."""
-
-    error_messages = {"type": "must be an object", "unknown": UNKNOWN}  # noqa: RUF012 - marshmallow's own
-
-
-class LineIn(Input):
-    """A line of a new order."""
-
-    productId = Text(ID_LENGTH, required=True)
-    quantity = Whole(1, MOST_OF_A_LINE, required=True)
-    unitPrice = Amount()
-
-
-class Address(Input):
-    """Where an order goes."""
-
-    name = Text(200)
-    line1 = Text(200)
-    line2 = Text(200)
-    city = Text(100)
-    region = Text(100)
-    postalCode = Text(20)
-    country = Text(2, form=_COUNTRY)
-
-
-class OrderIn(Input):
+class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
     """A new order. Where every line has a `unitPrice`, the lines must add up to `totalAmount`."""
-
-    userId = Text(ID_LENGTH, required=True)
-    products = ListOf(ObjectOf(LineIn), 1, MOST_LINES, required=True)
-    totalAmount = Amount(required=True)
-    currency = Choice(sorted(DECIMALS), kind="a currency of ISO 4217 such as USD")
-    paymentMethod = Text(255)
-    reference = Text(64)
-    email = Text(254, form=_EMAIL)
-    shippingAddress = ObjectOf(Address)
-    metadata = Pairs()
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_amounts(self, data: dict[str, Any], original: Any, **_: Any) -> None:
@@ -94,19 +52,11 @@ class OrderIn(Input):
         return data
 
 
-class Tracking(Input):
-    """How to follow the parcel."""
-
-    carrier = Text(100)
-    number = Text(100)
-    url = Text(2000, form=_WEB_ADDRESS)
-
-
 class StatusChange(Input):
     """A change of an order's status; `tracking` goes with `shipped`, `reason` with `cancelled`."""
 
     status = Choice(tuple(STATUS), required=True)
-    tracking = ObjectOf(Tracking)
+    tracking = ObjectOf(input_schema(TRACKING))
     reason = Text(500, lines=True)
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
@@ -123,37 +73,10 @@ class StatusChange(Input):
                 raise ValidationError(faults)
 
 
-class LevelIn(Input):
-    """The level to set."""
-
-    onHand = Whole(0, MOST_ON_HAND, required=True)
-
-
-class AdjustmentIn(Input):
-    """A movement to make; a negative quantity takes away."""
-
-    quantity = Whole(-MOST_ON_HAND, MOST_ON_HAND, required=True)
-    reason = Text(200, required=True)
-
-    @validates_schema
-    def check_quantity(self, data: dict[str, Any], **_: Any) -> None:
-        """Something moves."""
-        if data["quantity"] == 0:
-            raise ValidationError({"quantity": ["must not be 0"]})
-
-
 class VersionQuery(Input):
     """Which version of an order to show. Any number may be asked for; there may be no such version."""
 
     version = Text(1000, form=(r"^-?[0-9]{1,18}$", "must be a whole number"))
-
-
-class PageQuery(Input):
-    """Which page of a listing."""
-
-    limit = Whole(1, 100, spelled=True, load_default=25)
-    # Whatever is wrong with it, it is a bad cursor, which is for `paging` to say.
-    cursor = fields.String(error_messages={"invalid": "may be given only once"})
 
 
 class OrdersQuery(PageQuery):
@@ -169,12 +92,51 @@ class OrdersQuery(PageQuery):
     sort = Choice(("createdAt", "-createdAt"), load_default="-createdAt")
 
 
-def require_product_id(given: str) -> str:
-    """The id out of a path. Raises NotFound where no product can have it."""
-    try:
-        return text(given, 1, ID_LENGTH)
-    except ValidationError as error:
-        raise NotFound("There can be no such product.") from error
+class OrderAnswer(Answer):
+    """An order, and what happened to it."""
+
+    message = text()
+    order = fields.Nested(Order, required=True)
+
+
+class Orders(Answer):
+    """A page of orders."""
+
+    orders = fields.List(fields.Nested(Order), required=True)
+    unreadable = fields.List(
+        text(pattern=ORDER_ID),
+        metadata={
+            "description": "Orders of this page that cannot be shown, by id. The fault is the service's own."
+        },
+    )
+    nextCursor = optional(description="Only while there is more.")
+
+
+class Event(Answer):
+    """An entry of an order's log."""
+
+    sequence = count(minimum=1)
+    type = text(enum=list(EVENTS))
+    at = moment()
+    actor = text()
+    data = fields.Dict(required=True)
+    hash = text(
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 over the hash before and this event; docs/events.md has the exact rule.",
+    )
+
+
+class Events(Answer):
+    """Every change that the order went through."""
+
+    events = fields.List(fields.Nested(Event), required=True)
+
+
+class Verification(Answer):
+    """Whether the log is as it was written."""
+
+    intact = fields.Boolean(required=True)
+    firstBadSequence = fields.Integer(metadata={"minimum": 1, "description": "Only where it is not intact."})
 
 
 def _default_currency() -> str:

@@ -19,10 +19,9 @@ from app.errors import (
     StaleVersion,
 )
 from app.orders import OrderServices
+from app.orders.fields import PERSONAL, STATED
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
-    CAPTURED,
-    STATUS,
     Change,
     Line,
     Order,
@@ -37,14 +36,13 @@ from app.orders.model import (
 from app.orders.query_store import OrderQuery
 from app.orders.reading import reading
 from app.orders.refunds import next_id
+from app.orders.states import CAPTURED, STATUS
 from app.orders.store import Idempotency, KeyTaken
 
 log = structlog.get_logger(__name__)
 
-_PERSONAL = ("email", "shippingAddress", "metadata")
 # By the status that a client asks for.
 _COMMANDS = {"shipped": "ship", "delivered": "deliver", "cancelled": "cancel"}
-_STATED = ("userId", "products", "totalAmount", "currency", "paymentMethod", "reference")
 
 
 class Draft(TypedDict):
@@ -97,7 +95,7 @@ def place_order(
     """
     if not services.accepts(draft.get("paymentMethod")):
         raise InvalidInput(Fault("/paymentMethod", "is not a payment method of the provider"))
-    stated = {field: draft[field] for field in _STATED if field in draft}  # type: ignore[literal-required]
+    stated = {field: draft[field] for field in STATED if field in draft}  # type: ignore[literal-required]
     answered = None if waits else 1
     while True:
         at = services.clock()
@@ -254,7 +252,7 @@ def page_of(found: list[Any], limit: int, id_field: str) -> Page:
 
 
 def _personal(draft: Draft) -> Personal | None:
-    known: Any = {field: draft[field] for field in _PERSONAL if field in draft}  # type: ignore[literal-required]
+    known: Any = {field: draft[field] for field in PERSONAL if field in draft}  # type: ignore[literal-required]
     if not known:
         return None
     known["salt"] = secrets.token_hex(16)

@@ -7,7 +7,8 @@ the state: a step is due or it is not, so that a message lost, doubled, late or 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from app.orders.model import PUBLIC, Order
+from app.orders.events import PUBLIC
+from app.orders.model import Order
 from app.orders.refunds import Refund, is_pending, to_restock
 
 

@@ -25,14 +25,10 @@ from app.mongo.gathering import Gather
 from app.mongo.group_commit import GroupCommit
 from app.orders import steps
 from app.orders.documents_store import OrderDocuments, decoded, document_of, order_of, raw_orders
+from app.orders.fields import MUTABLE
 from app.orders.model import Order
 from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 
-# The parts of an order that an event can change; the rest stands from its creation on.
-_MUTABLE = (
-    "status", "payment", "stock", "refunds", "tracking", "cancellation", "deletedAt", "version",
-    "publicVersion", "updatedAt",
-)  # fmt: skip
 _WITHOUT_LOG = {"events": 0, "idempotency": 0, "refundKeys": 0}
 WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0, "refundKeys": 0}
 # How many orders of a page are read at once: they may be large, and the page may end before its limit. The
@@ -295,7 +291,7 @@ class Orders:
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
     added = [event for event in after["events"] if event["sequence"] > before["version"]]
-    fields: Document = {key: after[key] for key in _MUTABLE if key in after}  # type: ignore[literal-required]
+    fields: Document = {key: after[key] for key in MUTABLE if key in after}  # type: ignore[literal-required]
     update: Document = {"$set": fields, "$push": {"events": {"$each": added}}}
     if steps.due(after):
         fields |= {"dueBy": due_by, "attempts": 0}

@@ -13,7 +13,7 @@ from app.http.parsing import Blueprint
 from app.http.problems import Problem
 from app.http.request_context import services
 from app.http.route_metadata import OPEN, declares
-from app.orders.answer_schemas import Answer
+from app.http.schemas import Answer
 from app.payments.events import receive
 from app.payments.model import BadSignature
 

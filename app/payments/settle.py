@@ -11,11 +11,12 @@ import structlog
 
 from app.errors import HistoryFull
 from app.observability.tracing import about
-from app.orders.model import CAPTURED, Change, Order, refundable
+from app.orders.model import Change, Order, refundable
 from app.orders.processing import perform
 from app.orders.refunds import next_id, reserved
 from app.orders.saving import save
 from app.orders.service import cancellation
+from app.orders.states import CAPTURED
 from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID
 from app.payments import PaymentServices
 from app.payments.model import Outcome, Outcomes, ProviderPayment, Repayment

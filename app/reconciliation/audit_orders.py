@@ -6,17 +6,14 @@ from datetime import datetime
 from app import money
 from app.clock import to_text
 from app.orders import steps
+from app.orders.events import is_public
+from app.orders.fields import STATE, with_amounts
 from app.orders.log import first_bad_sequence
-from app.orders.model import PUBLIC, Order, digest_of, fold
+from app.orders.model import Order, digest_of, fold
 from app.reconciliation.kinds import Difference
 from app.reconciliation.records import ADOPTED_BY, CHANGING, DEADLINES, FEEDING, Dossier, Look, Told
 from app.webhooks.model import delivery_id, wants
 
-# What an order is made of, beside its log and what its journey needs.
-_FIELDS = (
-    "userId", "products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "version",
-    "publicVersion", "createdAt", "updatedAt", "reference", "tracking", "cancellation", "deletedAt",
-)  # fmt: skip
 # Characters of a field's value, as a report tells it.
 _LONGEST = 500
 
@@ -51,7 +48,7 @@ def _log(order: Order) -> Iterator[Difference]:
         # Whatever is wrong with an event that chains, its order is to be reported, and no other to suffer.
         yield Difference("document_differs", ids, "events that lead somewhere", repr(error), version)
         return
-    wrong = [field for field in _FIELDS if told.get(field) != order.get(field)]
+    wrong = [field for field in STATE if told.get(field) != order.get(field)]
     if wrong:
         expected, found = (
             ", ".join(f"{field}: {_said(field, one)}" for field in wrong) for one in (told, order)
@@ -95,7 +92,7 @@ def _announcements(order: Order, notifications: Sequence[Told]) -> Iterator[Diff
     recorded = {told.sequence for told in notifications}
     for event in order["events"]:
         sequence = event["sequence"]
-        is_due = sequence <= order.get("announced", 0) and event["type"] in PUBLIC
+        is_due = sequence <= order.get("announced", 0) and is_public(event["type"], event["at"])
         if is_due and sequence not in recorded and event["actor"] != ADOPTED_BY:
             ids = {"orderId": order["id"], "sequence": sequence}
             yield Difference("announcement_missing", ids, event["type"], "no notification", order["version"])
@@ -106,7 +103,7 @@ def _deliveries(order: Order, deliveries: Sequence[Told], look: Look) -> Iterato
     recorded = {told.where for told in deliveries}
     for event in order["events"]:
         sequence, at = event["sequence"], event["at"]
-        is_due = sequence <= order.get("announced", 0) and event["type"] in PUBLIC
+        is_due = sequence <= order.get("announced", 0) and is_public(event["type"], at)
         if not is_due or at < look.deliveries_since:
             continue
         for endpoint in look.endpoints:
@@ -135,5 +132,5 @@ def _said(field: str, order: Order) -> str:
     def amount(minor: int) -> str:
         return money.to_text(minor, currency) if currency in money.DECIMALS else str(minor)
 
-    value = money.with_amounts({field: order.get(field)}, amount)[field]
+    value = with_amounts({field: order.get(field)}, amount)[field]
     return to_text(value) if isinstance(value, datetime) else str(value)[:_LONGEST]

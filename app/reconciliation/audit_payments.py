@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from app import money
-from app.orders.model import CAPTURED, Order, refundable
+from app.orders.model import Order, refundable
 from app.orders.refunds import reserved
+from app.orders.states import CAPTURED
 from app.payments.model import ProviderPayment
 from app.reconciliation.kinds import Difference
 from app.reconciliation.records import ADOPTED_METHOD, DEADLINES, Dossier, Look

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from app.feed.store import Entry
-from app.orders.model import CAPTURED, Change, Order, advance, refundable
+from app.orders.model import Change, Order, advance, refundable
 from app.orders.refunds import next_id
 from app.orders.service import cancellation
+from app.orders.states import CAPTURED
 from app.payments.settle import LEFT, settle
 from app.reconciliation import ReconciliationServices
 from app.reconciliation.kinds import Noted

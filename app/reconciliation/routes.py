@@ -11,8 +11,8 @@ from app.http.paging import LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
 from app.http.request_context import services
 from app.http.route_metadata import declares
+from app.http.schemas import PageQuery
 from app.orders.routes import NEXT
-from app.orders.schemas import PageQuery
 from app.reconciliation import run as reconciling
 from app.reconciliation import schemas as reconciliation_schemas
 from app.reconciliation.kinds import KINDS, Noted, Report

@@ -3,7 +3,7 @@
 
 from marshmallow import fields
 
-from app.orders.answer_schemas import Answer
+from app.http.schemas import Answer
 from app.reconciliation.kinds import KINDS, SCOPES, STATUSES
 
 _MOMENT = {"examples": ["2024-10-04T10:00:00.000Z"]}

@@ -11,7 +11,7 @@ from app.http.json_body import digest
 from app.http.parsing import Blueprint
 from app.http.request_context import caller, services
 from app.http.route_metadata import declares
-from app.orders import public as representation
+from app.orders import public
 from app.orders import service as ordering
 from app.orders.reading import reading
 from app.refunds import service as refunding
@@ -63,7 +63,7 @@ def list_refunds(order_id: str) -> Response:
     """List an order's refunds, oldest first"""
     order = ordering.get_order(services().orders, order_id)
     with reading(order_id):
-        shown = [representation.refund(refund, order) for refund in order.get("refunds", ())]
+        shown = [public.refund(refund, order) for refund in order.get("refunds", ())]
     return answer({"refunds": shown})
 
 
@@ -93,4 +93,4 @@ def retry_refund(order_id: str, refund_id: str) -> Response:
 
 
 def _shown(asked: refunding.Asked, status: int = 200, told: dict[str, str] | None = None) -> Response:
-    return answer(representation.refund(asked.refund, asked.order), status, told)
+    return answer(public.refund(asked.refund, asked.order), status, told)

@@ -7,9 +7,10 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from app.http.fields import Amount, Flag, ListOf, ObjectOf, Text, Whole
-from app.orders.answer_schemas import Answer, Failure
-from app.orders.refunds import REFUND
-from app.orders.schemas import ID_LENGTH, MOST_LINES, MOST_OF_A_LINE, Input
+from app.http.schemas import Answer, Input
+from app.http.shaping import answer_schema
+from app.orders.fields import FAILURE, ID_LENGTH, MOST_LINES, MOST_OF_A_LINE
+from app.orders.states import REFUND
 
 NEW_REFUND: dict[str, Any] = {"amount": 10.00, "reason": "The apples arrived bruised"}
 REFUND_EXAMPLE: dict[str, Any] = {
@@ -76,7 +77,7 @@ class RefundOut(Answer):
     status = fields.String(required=True, metadata={"enum": list(REFUND)})
     reason = fields.String()
     products = fields.List(fields.Nested(RefundLine))
-    failure = fields.Nested(Failure)
+    failure = fields.Nested(answer_schema(FAILURE))
     restocked = fields.Boolean(metadata={"description": "There once the goods are in the stock again."})
     attempt = fields.Integer(required=True, metadata={"minimum": 1})
     createdAt = fields.DateTime(required=True)

@@ -18,9 +18,10 @@ from app.errors import (
 from app.money import to_minor
 from app.orders import OrderServices
 from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
-from app.orders.model import CAPTURED, Change, Order, advance, fold, quantities, refundable
+from app.orders.model import Change, Order, advance, fold, quantities, refundable
 from app.orders.refunds import Refund, RefundLine, next_id, returned
 from app.orders.service import found, get_order, history
+from app.orders.states import CAPTURED
 from app.orders.store import RefundKey
 
 

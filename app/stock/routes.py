@@ -15,11 +15,11 @@ from app.http.paging import LIKE_A_PRODUCT, LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
 from app.http.request_context import services
 from app.http.route_metadata import declares
-from app.orders import answer_schemas
-from app.orders import public as representation
+from app.http.schemas import PageQuery
 from app.orders.routes import NEXT
-from app.orders.schemas import AdjustmentIn, LevelIn, PageQuery, require_product_id
+from app.stock import public, schemas
 from app.stock import service as stocking
+from app.stock.schemas import AdjustmentIn, LevelIn, require_product_id
 
 blueprint = Blueprint("stock", __name__, description="Stock levels and the ledger of their movements.")
 blueprint.before_request(require_json_accepted)
@@ -33,48 +33,48 @@ class ProductConverter(PathConverter):
 
 @blueprint.get("/stock")
 @blueprint.arguments(PageQuery(), location="query")
-@blueprint.response(200, answer_schemas.Levels, headers=NEXT, example=examples.LEVELS)
+@blueprint.response(200, schemas.Levels, headers=NEXT, example=examples.LEVELS)
 @declares("stock:write", "bad_cursor")
 def list_levels(query: dict[str, Any]) -> Response:
     """List stock levels by product id"""
     page = stocking.list_levels(services().stock, query["limit"], after(query.get("cursor"), LIKE_A_PRODUCT))
-    return listing("levels", [representation.level(level) for level in page.items], page.next)
+    return listing("levels", [public.level(level) for level in page.items], page.next)
 
 
 @blueprint.get("/stock/<product:product_id>")
-@blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
+@blueprint.response(200, schemas.Level, example=examples.LEVEL)
 @declares("stock:write", "not_found")
 def show_level(product_id: str) -> Response:
     """Show the stock level of a product"""
-    return answer(representation.level(stocking.get_level(services().stock, require_product_id(product_id))))
+    return answer(public.level(stocking.get_level(services().stock, require_product_id(product_id))))
 
 
 @blueprint.put("/stock/<product:product_id>")
 @blueprint.arguments(LevelIn(), example=examples.NEW_LEVEL)
-@blueprint.response(200, answer_schemas.Level, example=examples.LEVEL)
-@blueprint.alt_response(201, schema=answer_schemas.Level, example=examples.LEVEL | {"version": 1})
+@blueprint.response(200, schemas.Level, example=examples.LEVEL)
+@blueprint.alt_response(201, schema=schemas.Level, example=examples.LEVEL | {"version": 1})
 @declares("stock:write", "not_found", "stock_busy")
 def set_level(wanted: dict[str, Any], product_id: str) -> Response:
     """Set the stock level of a product, and track it from now on"""
     level, created = stocking.set_level(services().stock, require_product_id(product_id), wanted["onHand"])
-    return answer(representation.level(level), 201 if created else 200)
+    return answer(public.level(level), 201 if created else 200)
 
 
 @blueprint.post("/stock/<path:product_id>/adjustments")
 @blueprint.arguments(AdjustmentIn(), example=examples.NEW_ADJUSTMENT)
-@blueprint.response(201, answer_schemas.Adjustment, example=examples.ADJUSTMENT)
+@blueprint.response(201, schemas.Adjustment, example=examples.ADJUSTMENT)
 @declares("stock:write", "not_found", "insufficient_stock", "stock_busy")
 def adjust(wanted: dict[str, Any], product_id: str) -> Response:
     """Move the stock level of a product up or down"""
     level, movement = stocking.adjust(
         services().stock, require_product_id(product_id), wanted["quantity"], wanted["reason"]
     )
-    return answer({**representation.level(level), "movement": representation.movement(movement)}, 201)
+    return answer({**public.level(level), "movement": public.movement(movement)}, 201)
 
 
 @blueprint.get("/stock/<path:product_id>/movements")
 @blueprint.arguments(PageQuery(), location="query")
-@blueprint.response(200, answer_schemas.Movements, headers=NEXT, example=examples.MOVEMENTS)
+@blueprint.response(200, schemas.Movements, headers=NEXT, example=examples.MOVEMENTS)
 @declares("stock:write", "bad_cursor", "not_found")
 def list_movements(query: dict[str, Any], product_id: str) -> Response:
     """List the movements of a product, newest first"""
@@ -84,4 +84,4 @@ def list_movements(query: dict[str, Any], product_id: str) -> Response:
         query["limit"],
         after(query.get("cursor"), LIKE_AN_ORDER),
     )
-    return listing("movements", [representation.movement(movement) for movement in page.items], page.next)
+    return listing("movements", [public.movement(movement) for movement in page.items], page.next)

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from ipaddress import IPv6Address
 from typing import Literal, NamedTuple, NotRequired, TypedDict
 
-from app.orders.model import PUBLIC
+from app.orders.events import PUBLIC
 
 TEST = "webhook.test"
 

@@ -11,8 +11,8 @@ from app.http.paging import LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
 from app.http.request_context import caller, may, require, services
 from app.http.route_metadata import declares
+from app.http.schemas import PageQuery
 from app.orders.routes import NEXT
-from app.orders.schemas import PageQuery
 from app.webhooks import schemas as webhook_schemas
 from app.webhooks import service as webhooks
 from app.webhooks.model import FULL, IDS, Attempt, Delivery, Endpoint

@@ -6,8 +6,7 @@ from typing import Any
 from marshmallow import fields, post_load
 
 from app.http.fields import Choice, Flag, ListOf, Text
-from app.orders.answer_schemas import Answer
-from app.orders.schemas import Input, PageQuery
+from app.http.schemas import Answer, Input, PageQuery
 from app.webhooks.delivery_store import STATUSES
 from app.webhooks.model import PATTERNS, PAYLOADS, TEST, URL_PATTERN
 

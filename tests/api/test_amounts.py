@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.money import AMOUNTS
+from app.orders.fields import AMOUNTS
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

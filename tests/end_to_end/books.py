@@ -9,8 +9,9 @@ from bson import ObjectId
 
 from app.notifications.mail.channel import SUBJECTS
 from app.orders import steps
+from app.orders.events import is_public
 from app.orders.log import first_bad_sequence
-from app.orders.model import PUBLIC, fold, quantities
+from app.orders.model import fold, quantities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -123,7 +124,7 @@ def _of_announcements(order: Document, records: list[Document], *, has_mail: boo
     expected = Counter(
         (event["sequence"], "mail" if event["type"] in mailed else "log", "sent")
         for event in order["events"]
-        if event["type"] in PUBLIC
+        if is_public(event["type"], event["at"])
     )
     made = Counter((record["sequence"], record["channel"], record["status"]) for record in records)
     if made != expected:

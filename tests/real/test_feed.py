@@ -14,7 +14,7 @@ import pytest
 from app.feed import service as feeding
 from app.feed import store as storage
 from app.feed.store import Entry
-from app.orders.model import MOVES
+from app.orders.events import EVENTS
 from app.orders.service import change_status, delete_order
 from app.orders.sweeping import purge_deleted_orders
 from tasks import feeder as module_of_feeder
@@ -54,7 +54,7 @@ def a_stream(orders: int, seed: int) -> list[Entry]:
     for _ in range(orders * 6):
         order_id = f"{dice.randrange(orders):024x}"
         sequences[order_id] += 1
-        entries.append(Entry(order_id, sequences[order_id], dice.choice(sorted(MOVES))))
+        entries.append(Entry(order_id, sequences[order_id], dice.choice(sorted(EVENTS))))
     return entries
 
 

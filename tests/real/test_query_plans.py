@@ -21,7 +21,7 @@ from app.mongo import database as storage
 from app.notifications.mail_counts_store import MailCounts
 from app.notifications.store import Notifications
 from app.orders.due_store import OrderDuties
-from app.orders.model import MOVES
+from app.orders.events import EVENTS
 from app.orders.query_store import OrderQuery
 from app.orders.store import Orders
 from app.orders.sweeping import all_owed_steps
@@ -182,7 +182,7 @@ FEED_PAGES: dict[str, tuple[str | None, int, set[str] | None]] = {
     "a user's rare type": ("user-7", 0, {"order.deleted"}),
     "a user's types": ("user-7", 3_000, {"order.deleted", "order.created"}),
     "of a user who has none": ("nobody", 0, None),
-    "all types of a user who has none": ("nobody", 0, set(MOVES)),
+    "all types of a user who has none": ("nobody", 0, set(EVENTS)),
 }
 
 

@@ -12,8 +12,8 @@ from app import gauges
 from app.mongo.database import connect
 from app.orders.counts_store import OrderCounts as Asked
 from app.orders.counts_store import Tally
-from app.orders.model import STATUS
 from app.orders.service import delete_order
+from app.orders.states import STATUS
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.run import advance, begin
 from app.services import services_over

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.orders.changes_store import Changed
-from app.orders.model import MOVES
+from app.orders.events import EVENTS
 from app.orders.steps import set_in_motion
 from tasks.backlog import BATCH, MOST_WAITING, Backlog
 
-NAMES = sorted(set_in_motion(MOVES))
+NAMES = sorted(set_in_motion(EVENTS))
 ORDERS = [f"{number:024x}" for number in range(6)]
 
 moves = st.one_of(
     st.lists(
-        st.tuples(st.sampled_from(ORDERS), st.lists(st.sampled_from(sorted(MOVES)), min_size=1, max_size=2)),
+        st.tuples(st.sampled_from(ORDERS), st.lists(st.sampled_from(sorted(EVENTS)), min_size=1, max_size=2)),
         max_size=4,
     ),
     st.sets(st.sampled_from(NAMES)),

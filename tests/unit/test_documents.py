@@ -15,9 +15,10 @@ from app.http import openapi
 from app.http.access import SCOPES
 from app.http.problems import PROBLEMS, TYPE
 from app.observability.metrics import COUNTED, STATE
-from app.orders.model import CANCELLATION_REASONS, MOVES, PAYMENT, PUBLIC, STATUS, STOCK, TRANSITIONS
+from app.orders.events import EVENTS, PUBLIC
 from app.orders.refunds import is_pending, to_restock
 from app.orders.schemas import OrderIn, OrdersQuery
+from app.orders.states import CANCELLATION_REASONS, PAYMENT, STATUS, STOCK, TRANSITIONS
 from app.orders.steps import ANNOUNCE, STEPS
 from app.payments.sandbox.provider import METHODS
 from deploy.local.stack import OF_PROCESSES, ROOT, procfile
@@ -34,7 +35,7 @@ README, CONTRACT = TEXTS[ROOT / "README.md"], TEXTS[ROOT / "docs/contract.md"]
 SETTINGS = TEXTS[ROOT / "docs/settings.md"]
 PROBLEMS_TOLD = TEXTS[ROOT / "docs/problems.md"]
 ACCESS = TEXTS[ROOT / "docs/access.md"]
-EVENTS, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/architecture.md"]
+EVENTS_PAGE, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/architecture.md"]
 EVERYTHING = "\n".join(TEXTS.values())
 
 # How the documents say which refunds make a step due.
@@ -238,13 +239,13 @@ def test_the_contract_tells_the_reasons_and_methods() -> None:
 def test_every_event_is_told_with_what_it_moves() -> None:
     """And whether it is public."""
     listed = []
-    for kind, moves, _, public in table(EVENTS, "| `hash` |"):
+    for kind, moves, _, public in table(EVENTS_PAGE, "| `hash` |"):
         axis, *value = code(moves) or ["status"]
         told = (axis.removesuffix(".status").replace("status", "order"), *value, public)
         listed.append((code(kind)[0], told))
     expected = {
         kind: (axis, *([value] if value else []), "yes" if kind in PUBLIC else "")
-        for kind, (axis, value) in MOVES.items()
+        for kind, (axis, value, *_) in EVENTS.items()
     }
     assert once(listed) == expected
 

@@ -8,8 +8,9 @@ from structlog.testing import capture_logs
 from app.notifications.log import LogChannel
 from app.notifications.mail.channel import MONEY, REASONS, SUBJECTS, MailChannel
 from app.notifications.model import Delivery
-from app.orders import model as orders
-from app.orders.model import CANCELLATION_REASONS, PAYMENT, PUBLIC, Change, Order
+from app.orders.events import EVENTS, PUBLIC
+from app.orders.model import Change, Order
+from app.orders.states import CANCELLATION_REASONS, PAYMENT
 from tests.mails import (
     AUTHORIZED,
     CONFIRMED,
@@ -170,12 +171,12 @@ def test_mail_is_wanted_for_four_events_of_orders_with_an_address() -> None:
     """Not for steps on the way, and not once the address is erased."""
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
     order = order_after(CONFIRMED)
-    wanted = {kind for kind in orders.MOVES if channel.wants(order, kind)}
+    wanted = {kind for kind in EVENTS if channel.wants(order, kind)}
     assert (
         wanted == {"order.confirmed", "order.shipped", "order.delivered", "order.cancelled"} == set(SUBJECTS)
     )
     del order["personal"]
-    assert not any(channel.wants(order, kind) for kind in orders.MOVES)
+    assert not any(channel.wants(order, kind) for kind in EVENTS)
     outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])
     assert outcomes == [Delivery("failed", "no usable mail address")]
 
@@ -184,7 +185,7 @@ def test_the_log_channel_tells_every_public_event_in_one_line_without_the_custom
     """The line is constant text with fields; the address stays out."""
     order = order_after(CONFIRMED)
     channel = LogChannel()
-    assert {kind for kind in orders.MOVES if channel.wants(order, kind)} == PUBLIC
+    assert {kind for kind in EVENTS if channel.wants(order, kind)} == PUBLIC
     with capture_logs() as lines:
         outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)] * 2)
     assert outcomes == [Delivery("sent")] * 2

@@ -12,7 +12,7 @@ import pytest
 from app.broker import QUEUES
 from app.notifications.announce import Announced
 from app.orders import steps, sweeping
-from app.orders.model import MOVES
+from app.orders.events import EVENTS
 from tasks.schedule import EVERY, SCHEDULE
 from tasks.steps import send_all
 
@@ -40,12 +40,12 @@ def own(celery: Celery) -> set[str]:
 
 
 def test_every_step_that_an_event_sets_in_motion_has_its_task(celery: Celery) -> None:
-    assert steps.set_in_motion(MOVES) == {step.name for step in steps.STEPS} | {steps.ANNOUNCE}
-    assert steps.set_in_motion(MOVES) <= own(celery)
+    assert steps.set_in_motion(EVENTS) == {step.name for step in steps.STEPS} | {steps.ANNOUNCE}
+    assert steps.set_in_motion(EVENTS) <= own(celery)
 
 
 def test_every_task_is_a_step_a_delivery_or_on_the_schedule(celery: Celery) -> None:
-    assert own(celery) - EVERY.keys() - steps.set_in_motion(MOVES) == {
+    assert own(celery) - EVERY.keys() - steps.set_in_motion(EVENTS) == {
         "notifications.deliver",
         "notifications.send_webhooks",
         "payments.take_in_events",

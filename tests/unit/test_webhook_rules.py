@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from app.http.guard import is_public
-from app.orders.model import PUBLIC
+from app.orders.events import PUBLIC
 from app.webhooks import model as webhooks
 from app.webhooks.model import (
     OVERLAP,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.money import DECIMALS, to_minor, to_text, with_amounts
+from app.money import DECIMALS, to_minor, to_text
+from app.orders.fields import with_amounts
 
 MOST_MINOR = 10**13
 

@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 
 from app.clock import id_at
 from app.errors import IllegalTransition
+from app.orders.events import EVENTS, PUBLIC
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
-    MOVES,
-    PUBLIC,
-    STATUS,
-    TRANSITIONS,
     Change,
     Event,
     Order,
@@ -26,6 +23,7 @@ from app.orders.model import (
     fold,
     quantities,
 )
+from app.orders.states import STATUS, TRANSITIONS
 
 AT = datetime(2024, 10, 4, 10, tzinfo=UTC)
 ID = id_at(AT, 7)
@@ -70,7 +68,7 @@ def legal(order: Order) -> list[str]:
         present["refund"] = refund["status"]
     return [
         kind
-        for kind, (axis, value) in MOVES.items()
+        for kind, (axis, value, *_) in EVENTS.items()
         if (kind == "refund.requested" and "refund" not in present)
         or (
             (kind != "refund.requested" and axis in present)
@@ -125,7 +123,7 @@ def test_every_past_state_can_be_folded_and_led_to_the_present_one(order: Order,
 def test_a_move_that_the_table_forbids_is_refused_and_changes_nothing(order: Order) -> None:
     before = deepcopy(order)
     asked = order.get("refunds", [])
-    for kind in MOVES.keys() - set(legal(order)):
+    for kind in EVENTS.keys() - set(legal(order)):
         if kind.startswith("refund.") and (not asked or kind == "refund.requested"):
             continue
         with pytest.raises(IllegalTransition) as refusal:

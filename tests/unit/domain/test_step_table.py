@@ -9,8 +9,10 @@ import pytest
 
 from app.clock import id_at
 from app.errors import IllegalTransition
-from app.orders.model import CAPTURED, MOVES, PUBLIC, TRANSITIONS, Change, Order, advance, create, refundable
+from app.orders.events import EVENTS, PUBLIC
+from app.orders.model import Change, Order, advance, create, refundable
 from app.orders.refunds import Refund, is_pending, next_id, to_restock
+from app.orders.states import CAPTURED, TRANSITIONS
 from app.orders.steps import (
     ANNOUNCE,
     AUTHORIZE,
@@ -216,7 +218,7 @@ def test_a_new_order_owes_its_authorization_and_its_announcement() -> None:
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_each_event_that_sets_a_step_in_motion_can_lead_to_a_state_where_it_is_due(step: Step) -> None:
     for kind in step.after:
-        assert kind in MOVES
+        assert kind in EVENTS
         if kind == "order.created":
             assert step is AUTHORIZE
             continue
@@ -236,7 +238,7 @@ def test_a_step_asks_only_for_states_that_the_tables_know(step: Step) -> None:
 
 
 def test_every_public_event_is_announced_and_no_other() -> None:
-    for kind in MOVES:
+    for kind in EVENTS:
         assert (ANNOUNCE in set_in_motion([kind])) == (kind in PUBLIC)
 
 

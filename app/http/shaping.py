@@ -1,0 +1,107 @@
+"""Makes marshmallow's schemas of requests and answers out of the fields of an object."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from app.http.fields import Amount, Choice, Flag, ListOf, Moment, ObjectOf, Pairs, Text, Whole
+from app.http.schemas import Answer, Input
+from app.shapes import Amount as AmountKind
+from app.shapes import Choice as ChoiceKind
+from app.shapes import Field, Kind, Many, Record
+from app.shapes import Flag as FlagKind
+from app.shapes import Moment as MomentKind
+from app.shapes import Pairs as PairsKind
+from app.shapes import Text as TextKind
+from app.shapes import Whole as WholeKind
+
+
+def input_fields(given: Sequence[Field]) -> dict[str, Any]:
+    """The fields that a request has, by their names; those that clients do not send are left out."""
+    return {
+        field.name: _input(field.kind, _facts(field), required=field.given == "required")
+        for field in given
+        if field.given
+    }
+
+
+def answer_fields(shown: Sequence[Field]) -> dict[str, Any]:
+    """The fields that an answer has, by their names; those that clients do not see are left out."""
+    return {field.name: _answer(field.kind, _facts(field), field.always) for field in shown if field.shown}
+
+
+@cache
+def input_schema(record: Record) -> type[Schema]:
+    """The schema of such an object in a request."""
+    return _schema(record.sent or record.named, record.doc, Input, input_fields(record.fields))
+
+
+@cache
+def answer_schema(record: Record) -> type[Schema]:
+    """The schema of such an object in an answer: that of requests where it comes back as it was sent."""
+    if not record.sent and all(field.given for field in record.fields):
+        return input_schema(record)
+    return _schema(record.named, record.doc, Answer, answer_fields(record.fields))
+
+
+def _schema(name: str, doc: str, base: type[Schema], members: Mapping[str, Any]) -> type[Schema]:
+    return type(name, (base,), {"__doc__": doc, **members})
+
+
+def _facts(field: Field) -> dict[str, Any]:
+    return {"description": field.doc} if field.doc else {}
+
+
+def _input(kind: Kind, facts: dict[str, Any], *, required: bool = False) -> Any:
+    made: Any
+    match kind:
+        case TextKind():
+            made = Text(kind.longest or 0, lines=kind.lines, form=kind.pattern, required=required)
+        case ChoiceKind():
+            made = Choice(kind.values, kind=kind.means, required=required)
+        case WholeKind():
+            made = Whole(kind.least, kind.most or 2**53, required=required)
+        case AmountKind():
+            made = Amount(required=required)
+        case MomentKind():
+            made = Moment(required=required)
+        case FlagKind():
+            made = Flag(required=required)
+        case PairsKind():
+            made = Pairs(required=required)
+        case Record():
+            made = ObjectOf(input_schema(kind), required=required)
+        case Many():
+            made = ListOf(_input(kind.of, {}), kind.least, kind.most, required=required)
+    made.metadata.update(facts)
+    return made
+
+
+def _answer(kind: Kind, facts: dict[str, Any], required: bool = False) -> Any:
+    made: Any
+    match kind:
+        case TextKind():
+            pattern = {"pattern": kind.pattern[0]} if kind.pattern and required else {}
+            made = fields.String(required=required, metadata=pattern)
+        case ChoiceKind():
+            bounds = {"pattern": kind.pattern} if kind.pattern else {"enum": list(kind.values)}
+            made = fields.String(required=required, metadata=bounds)
+        case WholeKind():
+            made = fields.Integer(required=required, metadata={"minimum": kind.least})
+        case AmountKind():
+            money: dict[str, Any] = {"minimum": 0, "description": "In major units, exact."}
+            made = fields.Decimal(required=required, metadata=money)
+        case MomentKind():
+            made = fields.DateTime(required=required, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
+        case FlagKind():
+            made = fields.Boolean(required=required)
+        case PairsKind():
+            made = fields.Dict(required=required, metadata={"additionalProperties": {"type": "string"}})
+        case Record():
+            made = fields.Nested(answer_schema(kind), required=required)
+        case Many():
+            made = fields.List(_answer(kind.of, {}), required=required)
+    made.metadata.update(facts)
+    return made

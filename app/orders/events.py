@@ -1,0 +1,96 @@
+"""The events of an order: what each means, what it moves, what it carries, and whether it is public.
+
+The log, the validators, the announcements, the API's description and docs/events.md follow from this table.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+
+class EventType(NamedTuple):
+    """`axis` and `value` say what the event moves, and where to; without a value the axis keeps its own. The
+    event's data is merged into the axis. `carries` names the members of its data.
+
+    `public` says whether clients hear of it. To make an existing event public, give the time from which on it
+    is: then what was public in a log stays what it was.
+    """
+
+    axis: str
+    value: str | None
+    means: str
+    carries: str = ""
+    public: bool | datetime = False
+
+    def is_public(self, at: datetime) -> bool:
+        """Whether an event of this type that happened then is public."""
+        return self.public if isinstance(self.public, bool) else at >= self.public
+
+
+EVENTS: dict[str, EventType] = {
+    "order.created": EventType(
+        "order", "pending", "The order was placed.", "the order as it was placed", public=True
+    ),
+    "order.confirmed": EventType(
+        "order", "confirmed", "The payment is captured and the stock decremented.", public=True
+    ),
+    "order.shipped": EventType("order", "shipped", "The order was shipped.", "`tracking`", public=True),
+    "order.delivered": EventType("order", "delivered", "The order was delivered.", public=True),
+    "order.cancelled": EventType(
+        "order", "cancelled", "The order was cancelled.", "`cancellation` (`reason`, `detail`)", public=True
+    ),
+    "order.deleted": EventType("order", None, "The order left the API.", "`deletedAt`", public=True),
+    "payment.action_required": EventType(
+        "payment",
+        "pending",
+        "The customer has to act before the payment goes on.",
+        "`reference`, `action` (`type`, `clientSecret`)",
+    ),
+    "payment.authorized": EventType("payment", "authorized", "The money is reserved.", "`reference`"),
+    "payment.declined": EventType(
+        "payment", "declined", "The provider refused the payment.", "`failure` (`code`, `message`)"
+    ),
+    "payment.captured": EventType("payment", "captured", "The money is taken.", "`capturedAmount`"),
+    "payment.voided": EventType(
+        "payment",
+        "voided",
+        "The reserved money is released.",
+        "`failure`, where the provider lost the authorization",
+    ),
+    "payment.partially_refunded": EventType(
+        "payment",
+        "partially_refunded",
+        "A part of the money was given back.",
+        "`refundedAmount`",
+        public=True,
+    ),
+    "payment.refunded": EventType(
+        "payment", "refunded", "All of the money was given back.", "`refundedAmount`", public=True
+    ),
+    "stock.decremented": EventType("stock", "decremented", "The goods were taken out of the stock."),
+    "stock.insufficient": EventType("stock", "insufficient", "The stock does not suffice.", "`shortages`"),
+    "stock.released": EventType("stock", "released", "The order ended before it took any stock."),
+    "stock.restocked": EventType("stock", "restocked", "The goods are back in the stock."),
+    "refund.requested": EventType(
+        "refund", "pending", "A refund was asked for.", "`refundId`, `amount`, `reason`, `products`"
+    ),
+    "refund.retried": EventType("refund", "pending", "A failed refund is tried again.", "`refundId`"),
+    "refund.succeeded": EventType("refund", "succeeded", "The refund's money was given back.", "`refundId`"),
+    "refund.failed": EventType(
+        "refund",
+        "failed",
+        "The provider refused the refund.",
+        "`refundId`, `failure` (`code`, `message`)",
+        public=True,
+    ),
+    "refund.restocked": EventType(
+        "refund", None, "The goods of the refund are back in the stock.", "`refundId`"
+    ),
+}
+
+# All types that are public now, or will be.
+PUBLIC = frozenset(name for name, event in EVENTS.items() if event.public)
+
+
+def is_public(event_type: str, at: datetime) -> bool:
+    """Whether an event of that type and time is public."""
+    return EVENTS[event_type].is_public(at)
