@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from flask import current_app
@@ -11,7 +11,9 @@ from flask.cli import AppGroup
 
 from app.errors import OrderServiceError
 from app.mongo.database import connect
-from app.services import Services
+
+if TYPE_CHECKING:
+    from app.services import Services
 
 Progress = Callable[[int, int], None]
 
@@ -54,7 +56,7 @@ class OperatorCommand(_Operators):
             raise _misused(mistake) from None
 
 
-def services() -> Services:
+def services() -> "Services":
     """The service's collaborators, as the app holds them."""
     held: Services = current_app.extensions["services"]
     return held

@@ -54,7 +54,7 @@ def count_orders(services: Services) -> bool:
 
 
 def _state(services: Services) -> State:
-    parts = readiness(services)
+    parts = readiness(services.probes)
     state: State = {
         "part_ready": {(part,): float(said == "ok") for part, said in parts.items()},
         "queue_messages": {(queue,): n for queue, n in services.broker.waiting().items()},

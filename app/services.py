@@ -14,8 +14,8 @@ from app.feed import FeedServices
 from app.feed.cursors_store import FeedCursors
 from app.feed.store import Feed
 from app.http.access import Caller
+from app.migrations import pending
 from app.mongo import database as mongodb
-from app.mongo.migrations import pending
 from app.mongo.server_clock import ServerClock
 from app.notifications import NotificationServices
 from app.notifications.log import LogChannel
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 class Parts:
     """All that the services are made of: clock, stores, and gateways to the outside world.
 
-    `transact` runs its argument in one database transaction. It raises StockBusy after so many seconds of write
-    conflicts if it gets a number, too. `probes` give the state of a part by its name.
+    `transact` runs its argument in one database transaction. If it gets a number, too, it raises StockBusy
+    after so many seconds of write conflicts. `probes` give the state of a part by its name.
     """
 
     settings: Settings
@@ -284,7 +284,8 @@ def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
     if settings.auth == "off":
         return None
     # The workers ask nobody, and are not to carry the cryptography.
-    from app.http import issuer, keys, tokens  # noqa: PLC0415
+    from app import keys  # noqa: PLC0415
+    from app.http import issuer, tokens  # noqa: PLC0415
 
     find_key: tokens.FindKey
     if settings.jwt_jwks_url:

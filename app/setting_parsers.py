@@ -47,7 +47,7 @@ def secret(text: str) -> str:
 
 def public_key(path: str) -> str:
     # Half of the processes need no cryptography, and most who start them no key in a file.
-    from app.http.keys import of_pem  # noqa: PLC0415
+    from app.keys import of_pem  # noqa: PLC0415
 
     try:
         pem = Path(path).read_bytes()
@@ -115,7 +115,7 @@ def _is_loopback(host: str) -> bool:
 
 def smtp_url(text: str) -> str:
     # Only the service that sends mail needs what reads it.
-    from app.notifications.mail.smtp import SmtpServer  # noqa: PLC0415
+    from app.mail_server import SmtpServer  # noqa: PLC0415
 
     SmtpServer.at(text)
     return text

@@ -1,4 +1,4 @@
-"""What a value can be, said once. Input schemas, answer schemas, validators and public forms follow from it."""
+"""What a value can be. Schemas of requests and answers, validators and public forms follow from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

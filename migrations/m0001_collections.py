@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from app.config import Settings
-    from app.mongo.migrations import Progress
+    from app.migrations import Progress
 
 
 def upgrade(database: Database[dict[str, Any]], settings: Settings, progress: Progress) -> list[str]:

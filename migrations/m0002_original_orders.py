@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from app.config import Settings
-    from app.mongo.migrations import Progress
+    from app.migrations import Progress
 
     Document = dict[str, Any]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from app.config import Settings
-    from app.mongo.migrations import Progress
+    from app.migrations import Progress
 
 REPLACED = {"stock_movements": "orderId_1_productId_1_kind_1", "orders": "status_1__id_1"}
 BATCH = 1_000

@@ -16,7 +16,7 @@ import structlog
 
 from app.errors import IssuerUnavailable
 from app.http.guard import Deadline, GuardedBackend, Unresolvable, resolve
-from app.http.keys import Key, of_jwk
+from app.keys import Key, of_jwk
 
 # After so long the set is fetched anew, so that a key that was withdrawn is one no more.
 _LIFETIME = 300.0

@@ -1,14 +1,14 @@
 """Whether the service can take orders."""
 
-from app.services import Services
+from collections.abc import Callable, Mapping
 
 # The broker being down delays processing and refuses nobody.
 REQUIRED = ("database", "migrations")
 
 
-def readiness(services: Services) -> dict[str, str]:
+def readiness(probes: Mapping[str, Callable[[], str]]) -> dict[str, str]:
     """Each part's state: `ok`, or what is wrong with it."""
-    return {name: probe() for name, probe in services.probes.items()}
+    return {name: probe() for name, probe in probes.items()}
 
 
 def is_ready(states: dict[str, str]) -> bool:

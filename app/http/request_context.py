@@ -1,17 +1,19 @@
 """Who calls, and the shop that serves them."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import g
 
 from app.errors import Fault, InvalidInput, NotAllowed
 from app.http.access import Caller
-from app.notifications.mail.addresses import same_address
-from app.orders.model import Origin
-from app.services import Services
+from app.mail_addresses import same_address
+
+if TYPE_CHECKING:
+    from app.orders.model import Origin
+    from app.services import Services
 
 
-def services() -> Services:
+def services() -> "Services":
     """The shop that handles the request, as the caller may see it."""
     return cast("Services", g.services)
 
@@ -21,9 +23,9 @@ def caller() -> str:
     return _who().subject
 
 
-def origin() -> Origin:
+def origin() -> "Origin":
     """What is to be known of the request wherever the order goes that it makes."""
-    told = Origin(requestId=g.request_id)
+    told: Origin = {"requestId": g.request_id}
     if g.trace.traceparent:
         told["traceparent"] = g.trace.traceparent
     return told

@@ -38,7 +38,7 @@ def readyz() -> Response:
 
     The broker is reported; without it orders are taken all the same.
     """
-    checks = readiness(services())
+    checks = readiness(services().probes)
     if is_ready(checks):
         return answer({"status": "ready", "checks": checks})
     return problem("not_ready", "A part that orders need is not ready.", checks=checks)

@@ -12,7 +12,7 @@ import orjson
 
 from app.errors import NotSignedIn
 from app.http.access import Caller, caller_of
-from app.http.keys import Key, of_secret
+from app.keys import Key, of_secret
 
 MOST_BYTES = 8 * 1024
 INVALID = "The token is not valid."

@@ -6,7 +6,7 @@ backend orders for many, and each of them counts alone.
 
 from app.clock import Clock
 from app.config import Settings
-from app.notifications.mail.addresses import mailbox
+from app.mail_addresses import mailbox
 from app.notifications.mail_counts_store import MailCounts
 from app.notifications.model import Notification
 from app.orders.model import Order

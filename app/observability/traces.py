@@ -1,9 +1,11 @@
 """Traces by OpenTelemetry, sent over OTLP; its own variables (`OTEL_…`) say where to, and how many."""
 
+from __future__ import annotations
+
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -15,7 +17,11 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.observability.tracing import Arrived, Tracer, about, trace_id
-from app.orders.model import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from app.orders.model import Order
 
 _SERVICE = "order-service"
 _SERVER_ERROR = 500

@@ -1,12 +1,18 @@
 """Traces, as those who work see them: one of each order, from its POST to what was told of it last.
 
-Here is what happens where nothing is traced, which is nothing. `app/observability/traces.py` has OpenTelemetry's.
+Here is what happens where nothing is traced, which is nothing. `app/observability/traces.py` has
+OpenTelemetry's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from __future__ import annotations
 
-from app.orders.model import Order
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from app.orders.model import Order
 
 
 class Arrived:

@@ -85,7 +85,8 @@ def _form(kind: Kind) -> _Form | None:
 
 
 def _record(fields: tuple[Field, ...]) -> _Form:
-    """Makes the public form of an object with these fields; raises KeyError where one lacks that must be there."""
+    """Makes the public form of an object with these fields. It raises KeyError if one is missing
+    that is always there."""
     forms = [(field.name, _form(field.kind), field.always) for field in fields if field.shown]
 
     def record(found: Any, currency: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class StockServices:
     """What stock needs.
 
-    `transact` runs its argument in one database transaction. It raises StockBusy after so many seconds of write
-    conflicts if it gets a number, too. `strict` says that a product without a stock
+    `transact` runs its argument in one database transaction. If it gets a number, too, it raises StockBusy
+    after so many seconds of write conflicts. `strict` says that a product without a stock
     record is out of stock, where it otherwise never runs out.
     """
 

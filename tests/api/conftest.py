@@ -10,8 +10,8 @@ import pytest
 from app import create_app
 from app.config import Settings
 from app.feed.cursors_store import FeedCursors
+from app.migrations import upgrade
 from app.mongo.database import connect
-from app.mongo.migrations import upgrade
 from app.orders import steps
 from app.orders.processing import perform
 from app.schema import INDEXES

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from pymongo.database import Database
 
+    from app.orders import OrderServices
     from app.orders.model import Order
     from app.services import Services
 
@@ -169,9 +170,9 @@ def test_a_wait_ends_with_its_time(client: FlaskClient) -> None:
 def test_an_order_that_is_purged_while_its_answer_waits_is_answered_as_it_was_made(
     client: FlaskClient, services: Services, monkeypatch: pytest.MonkeyPatch, key: str | None
 ) -> None:
-    def gone(services: Services, order: Order, seconds: float) -> int:
-        delete_order(services.orders, order["id"], actor="u")
-        services.orders.store.purge([order["id"]])
+    def gone(services: OrderServices, order: Order, seconds: float) -> int:
+        delete_order(services, order["id"], actor="u")
+        services.store.purge([order["id"]])
         return 3
 
     monkeypatch.setattr(ordering, "_await_leaving_pending", gone)

@@ -33,7 +33,7 @@ def test_the_service_is_ready_without_a_broker(client: FlaskClient) -> None:
 def test_the_service_is_not_ready_before_it_is_migrated(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.bootstrap.pending", lambda _: ["0003"])
+    monkeypatch.setattr("app.services.pending", lambda _: ["0003"])
     answer = make_app().test_client().get("/readyz")
     assert (answer.status_code, answer.get_json()["code"]) == (503, "not_ready")
 

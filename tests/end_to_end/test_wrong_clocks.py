@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from app.orders.model import PUBLIC
+from app.orders.events import PUBLIC
 from deploy.local.servers import HOST, free_port
 from tests.end_to_end.service import accepted, draft, eventually
 from tests.receiver import Receiver

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.mongo.migrations import upgrade
+from app.migrations import upgrade
 from app.orders.log import first_bad_sequence
 
 if TYPE_CHECKING:
     from app.config import Settings
-    from app.mongo.migrations import Progress
+    from app.migrations import Progress
     from app.orders.model import Order
 
 CREATED, UPDATED = datetime(2023, 5, 1, 12, tzinfo=UTC), datetime(2023, 5, 3, 9, tzinfo=UTC)

@@ -161,10 +161,10 @@ def test_refunds_at_the_provider_stop_at_the_bound_but_for_the_last(
 ) -> None:
     """What was given back in between is noted with the last."""
     order = books.order(full)
-    list(recovered.payments.refund([outside(order, "first", 100)]))
+    list(recovered.payments.provider.refund([outside(order, "first", 100)]))
     assert settle(recovered.payments, order) == LEFT
     assert books.order(full)["version"] == order["version"]
-    list(recovered.payments.refund([outside(order, "last", TOTAL - 100)]))
+    list(recovered.payments.provider.refund([outside(order, "last", TOTAL - 100)]))
     assert settle(recovered.payments, order) == "refunded outside"
     after = books.order(full)
     assert (after["payment"]["status"], refundable(after)) == ("refunded", 0)
@@ -175,7 +175,7 @@ def test_refunds_at_the_provider_are_each_noted_while_there_is_room(
     confirmed: str, recovered: Services, books: Books
 ) -> None:
     order = books.order(confirmed)
-    list(recovered.payments.refund([outside(order, "first", 100)]))
+    list(recovered.payments.provider.refund([outside(order, "first", 100)]))
     assert settle(recovered.payments, order) == "refunded outside"
     assert books.order(confirmed)["payment"]["refundedAmount"] == 100
 

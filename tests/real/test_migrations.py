@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.config import Settings
+from app.migrations import STEPS, LeaseLost, applied, pending
 from app.mongo import database as storage
-from app.mongo.migrations import STEPS, LeaseLost, applied, pending
 from tests.real.originals import intact_orders, original_order, upgrade_names
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ import sys, time
 from contextlib import nullcontext
 from app.config import Settings
 from app.mongo.database import connect
-from app.mongo.migrations import upgrade
+from app.migrations import upgrade
 
 def progress(done, total):
     print(done, flush=True)

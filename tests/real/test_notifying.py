@@ -173,7 +173,10 @@ def test_a_claim_is_renewed_while_a_long_batch_goes_out(
 
     def take_long() -> None:
         clock.advance(timedelta(seconds=10))
-        deliver(replace(services, channels=(another,)).notifications, overdue_notifications(services.orders))
+        deliver(
+            with_parts(services, channels=(another,)).notifications,
+            overdue_notifications(services.notifications),
+        )
 
     telegraph.now_and_then = take_long
     deliver(services.notifications, wanted)
@@ -191,7 +194,10 @@ def test_a_worker_that_was_paused_leaves_the_rest_to_another(
     def pause_once() -> None:
         telegraph.now_and_then = lambda: None
         clock.advance(timedelta(minutes=1))
-        deliver(replace(services, channels=(another,)).notifications, overdue_notifications(services.orders))
+        deliver(
+            with_parts(services, channels=(another,)).notifications,
+            overdue_notifications(services.notifications),
+        )
 
     telegraph.now_and_then = pause_once
     deliver(services.notifications, wanted)
@@ -209,7 +215,7 @@ def test_a_worker_that_dies_in_a_batch_doubles_one_at_most(
     with pytest.raises(Crash):
         deliver(services.notifications, wanted)
     clock.advance(CLAIM)
-    deliver(services.notifications, overdue_notifications(services.orders))
+    deliver(services.notifications, overdue_notifications(services.notifications))
     assert telegraph.ids()[:3] == wanted[:3]
     assert sorted(telegraph.ids()[3:]) == sorted(wanted[2:])
 

@@ -16,8 +16,8 @@ from bson import Decimal128, ObjectId, json_util
 
 from app import schema
 from app.config import Settings
+from app.migrations import STEPS
 from app.mongo import database as storage
-from app.mongo.migrations import STEPS
 from deploy.local.stack import ROOT
 from migrations import NAMES
 from tests.real.originals import original_order, run_migrations
@@ -105,16 +105,16 @@ def test_the_schema_of_today_is_applied_last_and_found_pending_when_it_changes(
     monkeypatch.setitem(schema.VALIDATORS, "stock", {"$jsonSchema": {"bsonType": "object"}})
     changed = schema.version()
     assert changed != STEPS[-1]
-    monkeypatch.setattr("app.mongo.migrations.STEPS", (*NAMES, changed))
+    monkeypatch.setattr("app.migrations.STEPS", (*NAMES, changed))
     assert [done.name for done in run_migrations(database, settings)] == [changed]
     assert form_of(database)["stock"]["options"]["validator"] == schema.VALIDATORS["stock"]
     # The release before finds nothing that it would have to wait for.
-    monkeypatch.setattr("app.mongo.migrations.STEPS", STEPS)
+    monkeypatch.setattr("app.migrations.STEPS", STEPS)
     assert run_migrations(database, settings) == []
 
 
 def test_every_process_gives_the_schema_the_same_version() -> None:
-    ask = "from app.storage import schema; print(schema.version())"
+    ask = "from app import schema; print(schema.version())"
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         said = subprocess.run(

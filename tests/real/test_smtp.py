@@ -12,6 +12,7 @@ import pytest
 import trustme
 from aiosmtpd.smtp import AuthResult
 
+from app.mail_server import SmtpServer
 from app.notifications.mail import smtp
 from app.notifications.mail.channel import MailChannel
 from app.notifications.model import Delivery, Notification
@@ -140,13 +141,13 @@ def test_a_server_that_always_drops_us_is_left_alone_for_now(serve: Serve, postb
 def test_with_no_server_everything_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt to connect, whatever the size of the batch."""
     attempts = []
-    connect = smtp.SmtpServer.connect
+    connect = SmtpServer.connect
 
-    def counted(server: smtp.SmtpServer) -> SMTP:
+    def counted(server: SmtpServer) -> SMTP:
         attempts.append(server)
         return connect(server)
 
-    monkeypatch.setattr(smtp.SmtpServer, "connect", counted)
+    monkeypatch.setattr(SmtpServer, "connect", counted)
     with socket.create_server((HOST, 0)) as reserved:
         port = reserved.getsockname()[1]
     outcomes = delivered(channel_to(f"{HOST}:{port}"), batch("a@x.example", "b@x.example", "c@x.example"))

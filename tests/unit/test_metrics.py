@@ -26,7 +26,10 @@ metrics.count("deliveries_total", "mail", "sent", by=2)
 metrics.time("task_duration_seconds", "a.task", seconds=0.3)
 metrics.show("relay_lag_seconds", 7)
 """
-TELLING = 'from app.observability.metrics import Metrics; print(Metrics().text({"steps_overdue": {(): 3}}).decode())'
+TELLING = """
+from app.observability.metrics import Metrics
+print(Metrics().text({"steps_overdue": {(): 3}}).decode())
+"""
 
 
 def row(name: str, metric: Metric) -> str:

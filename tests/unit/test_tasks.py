@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,9 @@ from tasks.steps import send_all
 
 if TYPE_CHECKING:
     from celery import Celery
+
+
+SERVICES = SimpleNamespace(orders="the orders", notifications="the notifications")
 
 
 @pytest.fixture
@@ -96,16 +100,16 @@ def test_the_task_of_a_step_performs_that_step_and_no_other(
     step: steps.Step, celery: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     performed = []
-    monkeypatch.setattr("tasks.steps.services", lambda: "the shop")
+    monkeypatch.setattr("tasks.steps.services", lambda: SERVICES)
     monkeypatch.setattr("tasks.steps.perform", lambda *call: performed.append(call))
     celery.tasks[step.name](["a", "b"])
-    assert performed == [("the shop", step, ["a", "b"])]
+    assert performed == [("the orders", step, ["a", "b"])]
 
 
 def test_announcing_sends_for_the_delivery_of_what_it_recorded_by_notification_and_by_endpoint(
     celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.steps.services", lambda: "the shop")
+    monkeypatch.setattr("tasks.steps.services", lambda: SERVICES)
     monkeypatch.setattr(
         "tasks.steps.announce", lambda _, ids: Announced([f"{one}:1:mail" for one in ids], ["e"])
     )

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from app.errors import NotSignedIn
 from app.http.access import Caller
-from app.http.keys import of_jwk, of_pem, of_secret, only
 from app.http.tokens import EXPIRED, INVALID, MOST_BYTES, Tokens
+from app.keys import of_jwk, of_pem, of_secret, only
 from tests.tokens import AUDIENCE, ISSUER, KEYS, SECRET, claims, jwk, pem, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.http.keys import Key
+    from app.keys import Key
 
 ANN = Caller("ann", frozenset(("orders:read", "orders:write")))
 LEEWAY = 10

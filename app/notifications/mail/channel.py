@@ -11,8 +11,9 @@ from typing import Any
 import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from app.mail_server import SmtpServer
 from app.money import to_text
-from app.notifications.mail.smtp import SmtpServer, SmtpSession
+from app.notifications.mail.smtp import SmtpSession
 from app.notifications.mail.text import harmless, web_link
 from app.notifications.model import Delivery, Notification
 from app.orders.model import Order

@@ -2,9 +2,9 @@
 
 from flask import Flask
 
+from app.commands.database import db
+from app.commands.tokens import token
 from app.erasure.cli import erase_customer
-from app.http.cli import token
-from app.mongo.cli import db
 from app.orders.cli import orders
 from app.reconciliation.cli import reconcile
 from app.refunds.cli import refunds

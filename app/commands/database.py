@@ -4,9 +4,9 @@ import click
 
 from app.clock import to_text
 from app.console import OperatorGroup, echo_columns, opened_database, plain, progress_bar, services
+from app.migrations import applied, pending
+from app.migrations import upgrade as run_pending
 from app.mongo.database import require_replica_set
-from app.mongo.migrations import applied, pending
-from app.mongo.migrations import upgrade as run_pending
 
 db = OperatorGroup("db", help="Migrations of the database.")
 
