@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deploy.local.stack import ROOT
-from tests.tokens import SETTINGS, bearer, token
+from tests.support.tokens import SETTINGS, bearer, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from deploy.local.stack import Stack
-    from tests.servers import StackStarter
+    from tests.support.servers import StackStarter
 
 SECONDS = os.environ.get("CONFORMANCE_SECONDS")
 ENDLESS = int(SECONDS or 0) * 4 + 240

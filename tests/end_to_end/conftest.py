@@ -11,14 +11,14 @@ import pytest
 from deploy.local.mailbox import Mailbox
 from deploy.local.stack import ROLES, Stack
 from tests.end_to_end.service import Service
-from tests.nginx import Nginx
+from tests.support.nginx import Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from deploy.local.servers import Broker, MongoServer
-    from tests.servers import StackStarter
+    from tests.support.servers import StackStarter
 
 # A step that was lost is sent again soon enough for a test to wait for it.
 IMPATIENT = {"STEP_DEADLINE": "2s"}

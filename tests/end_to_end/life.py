@@ -18,12 +18,12 @@ from bson import ObjectId
 from deploy.local.mailbox import HOST
 from deploy.local.servers import Broker, MongoServer, free_port
 from deploy.local.stack import ROLES, Stack
-from tests.collector import Collector
 from tests.end_to_end.service import Service, draft, eventually
-from tests.payment_events import event, signed
-from tests.postbox import Postbox, Server
-from tests.receiver import Receiver, Reply
-from tests.tokens import CHECKED, claims
+from tests.support.collector import Collector
+from tests.support.payment_events import event, signed
+from tests.support.postbox import Postbox, Server
+from tests.support.receiver import Receiver, Reply
+from tests.support.tokens import CHECKED, claims
 
 if TYPE_CHECKING:
     from pathlib import Path

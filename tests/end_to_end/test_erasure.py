@@ -10,7 +10,7 @@ from bson import json_util
 
 from tests.end_to_end import books
 from tests.end_to_end.service import draft, eventually
-from tests.receiver import Receiver, Reply
+from tests.support.receiver import Receiver, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

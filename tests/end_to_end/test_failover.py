@@ -14,7 +14,7 @@ from pymongo import WriteConcern
 from deploy.local.servers import direct
 from tests.end_to_end import books
 from tests.end_to_end.service import Load, accepted, at_once, draft, eventually
-from tests.replica_set import ReplicaSet
+from tests.support.replica_set import ReplicaSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.end_to_end.conftest import ServiceStarter
     from tests.end_to_end.service import Service
-    from tests.replica_set import Member
+    from tests.support.replica_set import Member
 
 WAYS = ("kill", "part", "freeze", "cut_off", "kill")
 # Seconds: until a write that begins afterwards is taken, and until any request is answered.

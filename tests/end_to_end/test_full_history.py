@@ -8,7 +8,7 @@ from bson import ObjectId
 
 from app.orders.bounds import LIMITS
 from tests.end_to_end.service import draft, eventually
-from tests.payment_events import SECRET, event, signed
+from tests.support.payment_events import SECRET, event, signed
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import ServiceStarter

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.end_to_end.service import eventually
-from tests.receiver import Receiver
-from tests.tokens import SETTINGS, token
+from tests.support.receiver import Receiver
+from tests.support.tokens import SETTINGS, token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 
 from app.notifications.announce import CLAIM
 from tests.end_to_end.service import draft, eventually
-from tests.postbox import HOST, Postbox, Server
+from tests.support.postbox import HOST, Postbox, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.end_to_end.service import at_once, draft, eventually
-from tests.payment_events import SECRET, Call, event, signed
+from tests.support.payment_events import SECRET, Call, event, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

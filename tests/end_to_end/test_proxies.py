@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.end_to_end.conftest import ProxyStarter
-    from tests.servers import StackStarter
+    from tests.support.servers import StackStarter
 
 CLIENT = "127.0.0.9"
 LIES = {

@@ -9,13 +9,13 @@ import pytest
 
 from app.clock import now
 from tests.end_to_end.service import draft, eventually
-from tests.real.providers import event_body, sign_as_stripe_does
-from tests.stripe_server import API_KEY, ASKS_CUSTOMER, DECLINED, GOOD, SIGNING_SECRET
+from tests.support.providers import event_body, sign_as_stripe_does
+from tests.support.stripe_server import API_KEY, ASKS_CUSTOMER, DECLINED, GOOD, SIGNING_SECRET
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import ServiceStarter
     from tests.end_to_end.service import Service
-    from tests.stripe_server import StripeServer
+    from tests.support.stripe_server import StripeServer
 
 
 @pytest.fixture

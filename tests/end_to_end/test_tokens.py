@@ -12,13 +12,13 @@ import jwt
 import pytest
 
 from deploy.local.servers import free_port
-from tests.tokens import CHECKED, KEYS, Issuer, bearer, claims, jwk
+from tests.support.tokens import CHECKED, KEYS, Issuer, bearer, claims, jwk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deploy.local.stack import Stack
-    from tests.servers import StackStarter
+    from tests.support.servers import StackStarter
 
 WORKERS = 2
 

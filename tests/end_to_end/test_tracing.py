@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.collector import Collector
 from tests.end_to_end.service import draft, eventually
-from tests.receiver import Receiver
+from tests.support.collector import Collector
+from tests.support.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

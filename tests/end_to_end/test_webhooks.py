@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.end_to_end.service import draft, eventually
-from tests.receiver import Receiver, Reply
+from tests.support.receiver import Receiver, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

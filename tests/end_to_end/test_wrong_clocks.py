@@ -13,7 +13,7 @@ import pytest
 from app.orders.events import PUBLIC
 from deploy.local.servers import HOST, free_port
 from tests.end_to_end.service import accepted, draft, eventually
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.service import Service
 
 SLOW, FAST = -600, 600
-SKEWED = str(Path(__file__).parents[1] / "skewed")
+SKEWED = str(Path(__file__).parents[1] / "support/skewed")
 NEAR = timedelta(seconds=30)
 
 

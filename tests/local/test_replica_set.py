@@ -19,7 +19,7 @@ from deploy.local.servers import HOST, MongoServer, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import StackStarter
+    from tests.support.servers import StackStarter
 
 ROOT_PASSWORD = "root-secret"
 PASSWORDS = {"orders": "orders-secret", "backup": "backup-secret"}

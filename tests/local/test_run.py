@@ -20,8 +20,8 @@ from deploy.local.process import Process
 from deploy.local.runner import KEPT_RUNS, put_logs_by
 from deploy.local.servers import free_port
 from tests.end_to_end.service import eventually
-from tests.newcomer import Newcomer
-from tests.receiver import Receiver
+from tests.support.newcomer import Newcomer
+from tests.support.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

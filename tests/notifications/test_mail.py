@@ -1,0 +1,204 @@
+"""What customers read: the mails as composed, caught before they reach a server."""
+
+import html
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.notifications.log import LogChannel
+from app.notifications.mail.channel import MONEY, REASONS, SUBJECTS, MailChannel
+from app.notifications.model import Delivery
+from app.orders.events import EVENTS, PUBLIC
+from app.orders.model import Change, Order
+from app.orders.states import CANCELLATION_REASONS, PAYMENT
+from tests.support.mails import (
+    AUTHORIZED,
+    CONFIRMED,
+    NOW,
+    ORDER_ID,
+    SHIPPED,
+    TIMES,
+    cancelled,
+    delivered,
+    mail_of,
+    notification_of,
+    order_after,
+    texts_of,
+)
+
+
+def test_a_confirmed_order_is_told_with_its_lines_and_total_in_text_and_html() -> None:
+    """Both versions say the same; amounts have all decimals and their currency."""
+    order = order_after(CONFIRMED, reference="PO-7", name="Ann Lee")
+    letter = mail_of(order, "order.confirmed")
+    assert letter["Subject"] == f"Order {ORDER_ID} is confirmed"
+    assert letter.get_content_type() == "multipart/alternative"
+    for text in texts_of(letter):
+        assert "Hello Ann Lee," in text
+        assert f"2 {TIMES} tea-pot" in text
+        assert "100.00 USD each" in text
+        assert "200.00 USD" in text
+        assert ORDER_ID in text
+        assert "PO-7" in text
+
+
+def test_the_text_version_reads_like_a_letter() -> None:
+    """White space is where templates go wrong unseen."""
+    text, _ = texts_of(mail_of(order_after(SHIPPED, reference="PO-7", name="Ann"), "order.shipped"))
+    assert text == (
+        "Hello Ann,\n"
+        "\n"
+        f"Good news: your order {ORDER_ID} has left us.\n"
+        "\n"
+        "Carrier: Snail\n"
+        "Tracking number: S-1\n"
+        "Follow your parcel: https://snail.example/S-1?a=1&b=2\n"
+        "\n"
+        f"  2 {TIMES} tea-pot, 100.00 USD each\n"
+        "  Total: 200.00 USD\n"
+        "\n"
+        "Your reference: PO-7\n"
+        f"Order {ORDER_ID}. This mail was sent automatically.\n"
+    )
+
+
+def test_a_cancelled_order_reads_like_a_letter() -> None:
+    """The note of who cancelled, and the money, each in a paragraph of its own."""
+    order = cancelled(CONFIRMED, "requested", detail="Ordered twice")
+    text, _ = texts_of(mail_of(order, "order.cancelled"))
+    assert text.startswith(
+        "Hello,\n"
+        "\n"
+        f"Your order {ORDER_ID} has been cancelled. It was cancelled on request.\n"
+        "\n"
+        "Note: Ordered twice\n"
+        "\n"
+        "We are refunding 200.00 USD; your bank may take a few days to show it.\n"
+        "\n"
+        f"  2 {TIMES} tea-pot, 100.00 USD each\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "sentences"),
+    [
+        (
+            cancelled([Change("payment.declined")], "payment_declined", detail="do_not_honor"),
+            ("The payment was declined.", "You have not been charged."),
+        ),
+        (
+            cancelled([*AUTHORIZED, Change("stock.insufficient")], "out_of_stock"),
+            ("not have enough in stock", "The 200.00 USD held for this order is being given back"),
+        ),
+        (cancelled([], "expired"), ("could not complete it in time", "You have not been charged.")),
+        (
+            cancelled([*CONFIRMED, Change("payment.partially_refunded", {"refundedAmount": 1})], "requested"),
+            ("cancelled on request", "refunding the remaining 199.99 USD"),
+        ),
+    ],
+    ids=["declined", "out of stock", "expired", "part refunded"],
+)
+def test_a_cancelled_order_says_why_and_what_becomes_of_the_money(
+    order: Order, sentences: tuple[str, ...]
+) -> None:
+    """Reason and money are told apart: the same reason can meet every state of the payment."""
+    for text in texts_of(mail_of(order, "order.cancelled")):
+        for sentence in sentences:
+            assert sentence in text
+        assert "do_not_honor" not in text
+
+
+def test_there_are_words_for_every_reason_and_every_state_of_the_money() -> None:
+    """A state added to the tables of the domain needs its words."""
+    assert set(REASONS) == set(CANCELLATION_REASONS)
+    assert set(MONEY) == set(PAYMENT)
+
+
+def test_a_free_order_owes_nothing_when_cancelled() -> None:
+    """`The 0.00 USD held for this order` would be silly."""
+    change = Change("order.cancelled", {"cancellation": {"reason": "requested"}})
+    order = order_after([*AUTHORIZED, change], products=[{"productId": "p", "quantity": 1}], total="0")
+    text, _ = texts_of(mail_of(order, "order.cancelled"))
+    assert "There was nothing to pay" in text
+    assert "held" not in text
+
+
+@pytest.mark.parametrize(
+    ("total", "currency", "shown"),
+    [("200", "JPY", "200 JPY"), ("1.005", "KWD", "1.005 KWD"), ("9999999999.99", "EUR", "9999999999.99 EUR")],
+)
+def test_amounts_are_exact_in_every_currency(total: str, currency: str, shown: str) -> None:
+    """None, two or three decimals, and no rounding at ten billion."""
+    order = order_after(products=[{"productId": "p", "quantity": 1}], total=total, currency=currency)
+    for text in texts_of(mail_of(order, "order.delivered")):
+        assert shown in text
+        assert "each" not in text
+
+
+def test_a_doubled_mail_can_be_told_by_its_headers() -> None:
+    """Mailboxes fold together what has the same Message-ID; robots leave alone what is auto-generated."""
+    order = order_after(SHIPPED)
+    first, second = mail_of(order, "order.shipped"), mail_of(order, "order.shipped")
+    assert first["Message-ID"] == second["Message-ID"] == f"<{ORDER_ID}.6.mail@shop.example>"
+    assert first["Date"].datetime == NOW
+    assert first["Auto-Submitted"] == "auto-generated"
+    assert first["From"] == "The Shop <orders@shop.example>"
+    assert mail_of(order_after(CONFIRMED), "order.confirmed")["Message-ID"] != first["Message-ID"]
+
+
+def test_names_in_any_script_arrive_whole() -> None:
+    """A name of letters beyond ASCII stands in both texts, and so does a reference."""
+    order = order_after(CONFIRMED, name="Jörg Müller-Ångström 山田 太郎", reference="Bestellung №7")
+    letter = mail_of(order, "order.confirmed", "Laden für Töpfe <orders@shop.example>")
+    assert letter["From"].addresses[0].display_name == "Laden für Töpfe"
+    for text in texts_of(letter):
+        assert "Jörg Müller-Ångström 山田 太郎" in text
+        assert "Bestellung №7" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["St. Ives", "lamp-v2.1", "3.5 mm", "A/B, 12:30", "O'Neil & Sons (GmbH)", "№ 7"]
+)
+def test_ordinary_text_arrives_as_it_was_given(text: str) -> None:
+    """What mail programs make no link of needs no change."""
+    order = order_after(CONFIRMED, products=[{"productId": text, "quantity": 1}])
+    plain, page = texts_of(mail_of(order, "order.confirmed"))
+    assert f"1 {TIMES} {text}\n" in plain
+    assert text in html.unescape(page)
+
+
+def test_mail_is_wanted_for_four_events_of_orders_with_an_address() -> None:
+    """Not for steps on the way, and not once the address is erased."""
+    channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
+    order = order_after(CONFIRMED)
+    wanted = {kind for kind in EVENTS if channel.wants(order, kind)}
+    assert (
+        wanted == {"order.confirmed", "order.shipped", "order.delivered", "order.cancelled"} == set(SUBJECTS)
+    )
+    del order["personal"]
+    assert not any(channel.wants(order, kind) for kind in EVENTS)
+    outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])
+    assert outcomes == [Delivery("failed", "no usable mail address")]
+
+
+def test_the_log_channel_tells_every_public_event_in_one_line_without_the_customer() -> None:
+    """The line is constant text with fields; the address stays out."""
+    order = order_after(CONFIRMED)
+    channel = LogChannel()
+    assert {kind for kind in EVENTS if channel.wants(order, kind)} == PUBLIC
+    with capture_logs() as lines:
+        outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)] * 2)
+    assert outcomes == [Delivery("sent")] * 2
+    assert (
+        lines
+        == [
+            {
+                "event": "notification",
+                "log_level": "info",
+                "order_id": ORDER_ID,
+                "type": "order.confirmed",
+                "sequence": 5,
+            }
+        ]
+        * 2
+    )

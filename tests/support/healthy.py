@@ -1,0 +1,193 @@
+"""A shop's books in good order: many orders in all the states that orders rest or wait in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from app.clock import new_id
+from app.feed import service as feeding
+from app.notifications.announce import announce
+from app.orders import steps
+from app.orders.processing import perform
+from app.orders.service import change_status, delete_order, place_order
+from app.orders.sweeping import all_owed_steps, purge_deleted_orders
+from app.refunds.service import ask_refund
+from app.stock.service import set_levels
+from app.webhooks.model import Endpoint
+from migrations import m0002_original_orders
+from tests.support.originals import original_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.mongo.database import OrderDatabase
+    from app.services import Services
+    from tests.support.doubles import StoppedClock
+
+# Of each hundred orders, so many have each of these fates.
+FATES = {
+    "confirmed": 36,
+    "shipped": 8,
+    "delivered": 8,
+    "cancelled": 6,
+    "cancelled early": 6,
+    "declined": 6,
+    "out of stock": 6,
+    "partly refunded": 6,
+    "refunded": 3,
+    "deleted": 3,
+    "failing refund": 2,
+    "stuck": 2,
+    "waiting": 8,
+}
+METHODS = {
+    "declined": "sandbox_declined",
+    "waiting": "sandbox_unavailable",
+    "failing refund": "sandbox_refund_fails_once",
+}
+PRODUCTS = [f"product-{number}" for number in range(20)]
+ORIGINALS, PURGED = 15, 5
+LONG = timedelta(hours=1)
+
+
+class Healthy:
+    """The books, and the ids of the orders by their fates."""
+
+    def __init__(self, services: Services, database: OrderDatabase, clock: StoppedClock) -> None:
+        self.services = services
+        self.database = database
+        self.clock = clock
+        self.ids: dict[str, list[str]] = defaultdict(list)
+
+    def fill(self, hundreds: int) -> None:
+        """Lets so many hundred orders meet their fates; afterwards nothing has moved for minutes."""
+        self._purge_some()
+        set_levels(self.services.stock, {**dict.fromkeys(PRODUCTS, 1_000_000), "scarce": 0})
+        self.services.webhooks.endpoints.add(_endpoint(self.services), 100)
+        self.clock.advance(timedelta(minutes=5))
+        for fate, number in FATES.items():
+            self.ids[fate] = [self._placed(fate, n) for n in range(number * hundreds)]
+        self._process()
+        self._change()
+        # What is tracked only from now on was never taken from the stock.
+        set_levels(self.services.stock, {"later": 10})
+        self.ids["adopted"] = self._adopted()
+        self.clock.advance(timedelta(minutes=2))
+        self.come_to_rest()
+
+    def come_to_rest(self) -> None:
+        """Does all that is owed, announces it and feeds it, and lets some time pass."""
+        waiting = {*self.ids["waiting"], *self.ids["stuck"]}
+        for _ in range(6):
+            after = None
+            while True:
+                owed, after = all_owed_steps(self.services.orders, after)
+                for step in steps.STEPS:
+                    self.perform(step, set(owed.get(step.name, ())) - waiting)
+                announce(self.services.notifications, owed.get(steps.ANNOUNCE, []))
+                if after is None:
+                    break
+        assert feeding.catch_up(self.services.feed, lambda: False)
+        self.services.changes.remember({"at": "the end"})
+        self.clock.advance(timedelta(minutes=2))
+        owing = self.database["orders"].find({"dueBy": {"$exists": True}}, {"_id": 1})
+        self.services.orders.due_work.postpone({str(one["_id"]): self.clock() + LONG for one in owing})
+
+    def perform(self, step: steps.Step, order_ids: Iterable[str]) -> None:
+        """Does a step in batches."""
+        ids = sorted(order_ids)
+        for start in range(0, len(ids), 500):
+            perform(self.services.orders, step, ids[start : start + 500])
+
+    def all_ids(self) -> list[str]:
+        """All orders there are."""
+        return [order_id for ids in self.ids.values() for order_id in ids]
+
+    def _placed(self, fate: str, number: int) -> str:
+        product = PRODUCTS[number % len(PRODUCTS)]
+        lines = [
+            {"productId": product, "quantity": 2, "unitPrice": 400},
+            {"productId": "scarce" if fate == "out of stock" else "untracked", "quantity": 1},
+            {"productId": product, "quantity": 1},
+            {"productId": "later", "quantity": 1},
+        ]
+        if fate == "out of stock":
+            lines.pop()
+        draft: Any = {
+            "userId": f"user-{number % 7}",
+            "products": lines,
+            "totalAmount": 1000,
+            "currency": "USD",
+        }
+        if number % 3 == 0:
+            draft |= {"email": "somebody@example.org", "reference": f"{fate}-{number}"}
+        if fate in METHODS:
+            draft["paymentMethod"] = METHODS[fate]
+        return place_order(self.services.orders, draft, actor="user", key=None, digest="").order["id"]
+
+    def _process(self) -> None:
+        self.perform(steps.AUTHORIZE, self.all_ids())
+        for order_id in self.ids["cancelled early"]:
+            change_status(self.services.orders, order_id, "cancelled", actor="user")
+        self.perform(steps.DECREMENT, self.all_ids())
+        self.perform(steps.CAPTURE, set(self.all_ids()) - set(self.ids["stuck"]))
+
+    def _change(self) -> None:
+        for fate, journey in {
+            "shipped": ["shipped"],
+            "delivered": ["shipped", "delivered"],
+            "cancelled": ["cancelled"],
+        }.items():
+            for order_id in self.ids[fate]:
+                for status in journey:
+                    change_status(self.services.orders, order_id, status, actor="user")
+        for number, order_id in enumerate(self.ids["partly refunded"]):
+            product = PRODUCTS[number % len(PRODUCTS)]
+            lines = [{"productId": product, "quantity": 2, "restock": number % 2 == 0}]
+            self._refund(order_id, {"amount": Decimal("3.00"), "products": lines})
+            if number % 3 == 0:
+                self._refund(order_id, {"amount": Decimal("2.00")})
+        for order_id in self.ids["refunded"]:
+            self._refund(order_id, {})
+        for order_id in self.ids["deleted"]:
+            delete_order(self.services.orders, order_id, actor="user")
+
+    def _refund(self, order_id: str, draft: Any) -> None:
+        ask_refund(self.services.orders, order_id, draft, actor="user", key=None, digest="")
+
+    def _adopted(self) -> list[str]:
+        originals = [original_order(number) for number in range(ORIGINALS)]
+        self.database["orders"].insert_many(originals, bypass_document_validation=True)
+        m0002_original_orders.upgrade(self.database, self.services.settings, lambda *_: None)
+        return [str(original["_id"]) for original in originals]
+
+    def _purge_some(self) -> None:
+        """The ledger and the provider's books go on telling of them."""
+        set_levels(self.services.stock, {"product-0": 100})
+        gone = [self._placed("purged", 0) for _ in range(PURGED)]
+        for step in (steps.AUTHORIZE, steps.DECREMENT, steps.CAPTURE):
+            self.perform(step, gone)
+        for order_id in gone:
+            for status in ("shipped", "delivered"):
+                change_status(self.services.orders, order_id, status, actor="user")
+            delete_order(self.services.orders, order_id, actor="user")
+        self.come_to_rest()
+        now = self.clock()
+        self.database["orders"].update_many({}, {"$set": {"deletedAt": now - timedelta(days=1000)}})
+        assert purge_deleted_orders(self.services.orders) == PURGED
+
+
+def _endpoint(services: Services) -> Endpoint:
+    now = services.clock()
+    return Endpoint(
+        id=new_id(now),
+        url="http://localhost:1/",
+        events=["*"],
+        enabled=True,
+        secrets=[{"secret": "whsec_c2VjcmV0"}],
+        createdAt=now,
+        updatedAt=now,
+    )

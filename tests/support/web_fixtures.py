@@ -1,0 +1,109 @@
+"""The web application over a real mongod, called as WSGI, and the workers' steps done when a test says so."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app import create_app
+from app.config import Settings
+from app.feed.cursors_store import FeedCursors
+from app.migrations import upgrade
+from app.mongo.database import connect
+from app.orders import steps
+from app.orders.processing import perform
+from app.schema import INDEXES
+from app.services import services_over
+from tests.support.payment_events import SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from pymongo.database import Database
+
+    from app.services import Services
+    from deploy.local.servers import MongoServer
+
+# A port on which nothing listens: the API needs no broker.
+NO_BROKER = "redis://127.0.0.1:1/0"
+SAMPLE = {
+    "userId": "user-id",
+    "products": [{"productId": "product-id", "quantity": 2}],
+    "totalAmount": 200.00,
+}
+
+
+@pytest.fixture(scope="session")
+def migrated(mongo_server: MongoServer) -> Iterator[Database[dict[str, Any]]]:
+    """One migrated database for all tests of the API."""
+    api_database = connect(mongo_server.uri("api"))
+    list(upgrade(api_database, Settings.from_env({"AUTH": "off"}), lambda _: nullcontext(lambda *_: None)))
+    yield api_database
+    api_database.client.close()
+
+
+@pytest.fixture
+def api_database(migrated: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
+    """The migrated database with nothing in it."""
+    for name in INDEXES:
+        migrated[name].delete_many({})
+    FeedCursors(migrated).sealing()
+    return migrated
+
+
+@pytest.fixture
+def make_app(api_database: Database[dict[str, Any]]) -> Callable[..., Flask]:
+    """Makes an application with such settings, by the names of their environment variables."""
+
+    def make(**environ: str) -> Flask:
+        servers = {"REDIS_URL": NO_BROKER, "PAYMENT_WEBHOOK_SECRET": SECRET}
+        settings = Settings.from_env({"AUTH": "off", **servers, **environ})
+        return create_app(settings, services_over(api_database, settings))
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The application with default settings."""
+    return make_app()
+
+
+@pytest.fixture
+def app_services(app: Flask) -> Services:
+    """The application's shop."""
+    return app.extensions["services"]
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A caller."""
+    return app.test_client()
+
+
+@pytest.fixture
+def post_order(client: FlaskClient) -> Callable[..., dict[str, Any]]:
+    """Places the sample order with such changes, and gives it as it was shown."""
+
+    def post(**changes: Any) -> dict[str, Any]:
+        answer = client.post("/orders", json={**SAMPLE, **changes})
+        assert answer.status_code == 201, answer.text
+        return answer.get_json()["order"]
+
+    return post
+
+
+@pytest.fixture
+def settle(app_services: Services) -> Callable[[str], None]:
+    """Does what the workers would do for an order until nothing is due."""
+
+    def work(order_id: str) -> None:
+        for _ in range(len(steps.STEPS)):
+            for step in steps.STEPS:
+                perform(app_services.orders, step, [order_id])
+
+    return work
