@@ -98,7 +98,7 @@ class OrderDuties:
             present = {"_id": ObjectId(order["id"]), "version": order["version"]}
             return self._collection.update_one(present, {"$set": again}).matched_count == 1
 
-    def settle(self, orders: Iterable[Order]) -> None:
+    def clear(self, orders: Iterable[Order]) -> None:
         """Notes that these orders, as they were loaded, owe nothing more."""
         self._write(
             update_each,

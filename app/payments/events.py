@@ -16,9 +16,9 @@ from app.apart import each_apart
 from app.backoff import backoff
 from app.errors import DatabaseUnavailable, Fault, InvalidInput, NotFound, ProviderUnavailable
 from app.payments import PaymentServices
+from app.payments.align import WAITING, align
 from app.payments.event import ReceivedEvent, tells_of_a_payment
 from app.payments.model import Charge
-from app.payments.settle import WAITING, settle
 
 log = structlog.get_logger()
 
@@ -111,7 +111,7 @@ def _worked_on(services: PaymentServices, event: ReceivedEvent) -> _End:
         if not orders:
             hopeless = late or (order_id and not possible)
             return _End("orphaned" if hopeless else WAITING, "there is no such order")
-        outcome = settle(services, orders[0], event.get("reference"))
+        outcome = align(services, orders[0], event.get("reference"))
     except ProviderUnavailable:
         return _End(WAITING, "the provider cannot be asked now")
     except DatabaseUnavailable:

@@ -18,17 +18,19 @@ Changes = Callable[[Order, Outcome], list[Change]]
 
 def authorize(services: PaymentServices, due: list[Order]) -> list[str]:
     """Reserves the money."""
-    return _settle(services, AUTHORIZE, due, services.provider.authorize(_charges(due)), _AUTHORIZATION)
+    return _record_outcomes(
+        services, AUTHORIZE, due, services.provider.authorize(_charges(due)), _AUTHORIZATION
+    )
 
 
 def capture(services: PaymentServices, due: list[Order]) -> list[str]:
     """Takes the money."""
-    return _settle(services, CAPTURE, due, services.provider.capture(_charges(due)), _CAPTURE)
+    return _record_outcomes(services, CAPTURE, due, services.provider.capture(_charges(due)), _CAPTURE)
 
 
 def void(services: PaymentServices, due: list[Order]) -> list[str]:
     """Lets the money go that was reserved for an order that has ended."""
-    return _settle(services, VOID, due, services.provider.void(_charges(due)), _VOID)
+    return _record_outcomes(services, VOID, due, services.provider.void(_charges(due)), _VOID)
 
 
 def refund(services: PaymentServices, due: list[Order]) -> list[str]:
@@ -91,7 +93,7 @@ def _charges(orders: Sequence[Order]) -> list[Charge]:
     return [charge(order) for order in orders]
 
 
-def _settle(
+def _record_outcomes(
     services: PaymentServices, step: Step, due: list[Order], groups: Outcomes, table: dict[str, Changes]
 ) -> list[str]:
     """Turns each outcome into the changes that the table names for it; what is not in it is tried again."""

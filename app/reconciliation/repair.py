@@ -7,7 +7,7 @@ from app.orders.model import Change, Order, advance, refundable
 from app.orders.refunds import next_id
 from app.orders.service import cancellation
 from app.orders.states import CAPTURED
-from app.payments.settle import LEFT, settle
+from app.payments.align import LEFT, align
 from app.reconciliation import ReconciliationServices
 from app.reconciliation.kinds import Noted
 from app.reconciliation.records import ADOPTED_BY
@@ -16,13 +16,13 @@ from app.webhooks.delivery import record_deliveries
 ACTOR = "reconciliation"
 
 
-def _settle_payment(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
-    return settle(services.payments, order, noted["ids"].get("reference")) != LEFT
+def _align_payment(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+    return align(services.payments, order, noted["ids"].get("reference")) != LEFT
 
 
 def _give_rest_back(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
     if order["payment"]["status"] not in CAPTURED:
-        return _settle_payment(services, noted, order)
+        return _align_payment(services, noted, order)
     asked = {
         "refundId": next_id(order["id"], order.get("refunds", ())),
         "amount": refundable(order),
@@ -68,11 +68,11 @@ def _append(services: ReconciliationServices, order: Order, changes: Sequence[Ch
 
 # By the kind of the difference; each says whether it is done.
 REPAIRS: dict[str, Callable[[ReconciliationServices, Noted, Order], bool]] = {
-    "payment_ahead": _settle_payment,
-    "authorization_lost": _settle_payment,
-    "authorization_open": _settle_payment,
+    "payment_ahead": _align_payment,
+    "authorization_lost": _align_payment,
+    "authorization_open": _align_payment,
     "captured_on_cancelled": _give_rest_back,
-    "refund_unknown": _settle_payment,
+    "refund_unknown": _align_payment,
     "overdue": _make_due,
     "forgotten": _make_due,
     "expiry_overdue": _expire,

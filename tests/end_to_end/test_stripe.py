@@ -127,7 +127,7 @@ def test_while_stripe_fails_orders_wait_and_then_are_paid_once(
     assert SIGNING_SECRET not in logs
     assert service.faults_logged() == []
     assert any(
-        json.loads(line).get("event") == "payment not settled"
+        json.loads(line).get("event") == "payment outcome unknown"
         for line in logs.splitlines()
         if line[:1] == "{"
     )

@@ -8,8 +8,8 @@ import pytest
 from app.errors import HistoryFull
 from app.orders.bounds import LIMITS, MOST_EVENTS, owed
 from app.orders.model import Change, Order, advance
+from app.payments.align import _REMEDIES
 from app.payments.model import ProviderPayment
-from app.payments.settle import _REMEDIES
 from tests.orders.test_step_table import CLIENTS, State, reachable
 
 AT = datetime(2024, 10, 4, 10, tzinfo=UTC)

@@ -19,9 +19,9 @@ from app.orders.model import refundable
 from app.orders.processing import perform
 from app.orders.service import change_status, delete_order
 from app.orders.sweeping import purge_deleted_orders
+from app.payments.align import LEFT, align
 from app.payments.model import Outcome, Repayment
 from app.payments.sandbox.provider import SandboxProvider
-from app.payments.settle import LEFT, settle
 from app.payments.steps import charge
 from app.reconciliation import run as reconciling
 from app.refunds.service import ask_refund, failed_refunds, retry_refund
@@ -162,10 +162,10 @@ def test_refunds_at_the_provider_stop_at_the_bound_but_for_the_last(
     """What was given back in between is noted with the last."""
     order = books.order(full)
     list(recovered.payments.provider.refund([outside(order, "first", 100)]))
-    assert settle(recovered.payments, order) == LEFT
+    assert align(recovered.payments, order) == LEFT
     assert books.order(full)["version"] == order["version"]
     list(recovered.payments.provider.refund([outside(order, "last", TOTAL - 100)]))
-    assert settle(recovered.payments, order) == "refunded outside"
+    assert align(recovered.payments, order) == "refunded outside"
     after = books.order(full)
     assert (after["payment"]["status"], refundable(after)) == ("refunded", 0)
     assert after["version"] == order["version"] + 3
@@ -176,7 +176,7 @@ def test_refunds_at_the_provider_are_each_noted_while_there_is_room(
 ) -> None:
     order = books.order(confirmed)
     list(recovered.payments.provider.refund([outside(order, "first", 100)]))
-    assert settle(recovered.payments, order) == "refunded outside"
+    assert align(recovered.payments, order) == "refunded outside"
     assert books.order(confirmed)["payment"]["refundedAmount"] == 100
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.payments.align import AGREED, LEFT, WAITING, align
 from app.payments.model import Outcome
-from app.payments.settle import AGREED, LEFT, WAITING, settle
 from tests.support.doubles import with_parts
 from tests.support.outside import TOTAL, Outside, end
 
@@ -35,8 +35,8 @@ def test_a_payment_that_comes_in_after_the_order_is_over_is_undone_once(
 ) -> None:
     order = end(services, place(), closed)
     outside.make(order, status, captured=captured)
-    assert settle(services.payments, order) == outcome
-    assert settle(services.payments, order) == AGREED
+    assert align(services.payments, order) == outcome
+    assert align(services.payments, order) == AGREED
     payment: Any = books.payment(order["id"])
     assert payment["captured"] == payment["refunded"]
     assert len(payment.get("refunds", ())) == (1 if captured else 0)
@@ -50,7 +50,7 @@ def test_what_is_left_of_a_late_payment_goes_back_where_a_part_has_before(
     order = end(services, place(), "payment.voided")
     outside.make(order, "captured", captured=TOTAL)
     outside.refund(order, 400)
-    assert settle(services.payments, order) == "gave back 600"
+    assert align(services.payments, order) == "gave back 600"
     books.check()
 
 
@@ -59,7 +59,7 @@ def test_a_late_payment_that_cannot_be_given_back_is_left_to_a_person(
 ) -> None:
     order = end(services, place(method="sandbox_refund_fails_once"), "payment.voided")
     outside.make(order, "captured", captured=TOTAL)
-    assert settle(services.payments, order) == LEFT
+    assert align(services.payments, order) == LEFT
     (line,) = [line for line in logged if line["log_level"] == "error"]
     assert (line["order_id"], line["code"]) == (order["id"], "refund_declined")
 
@@ -71,7 +71,7 @@ def test_a_payment_of_another_amount_or_currency_is_left_to_a_person(
     order = end(services, place(), "payment.voided")
     outside.make(order, "captured", captured=TOTAL, **other)
     before = books.document(order["id"]), books.payment(order["id"])
-    assert settle(services.payments, order) == LEFT
+    assert align(services.payments, order) == LEFT
     assert (books.document(order["id"]), books.payment(order["id"])) == before
 
 
@@ -91,7 +91,7 @@ def test_a_void_that_comes_too_late_gives_the_money_back(
             outside.capture(order)
             return inner.void(charges)
 
-    assert f"gave back {TOTAL}" in settle(with_parts(services, payments=Slow()).payments, order)  # type: ignore[arg-type]
+    assert f"gave back {TOTAL}" in align(with_parts(services, payments=Slow()).payments, order)  # type: ignore[arg-type]
     books.check()
 
 
@@ -113,4 +113,4 @@ def test_a_provider_that_does_not_answer_the_closing_is_asked_again_later(
         def refund(self, repayments: Any) -> Any:
             yield {repayment.refund_id: Outcome("try_again") for repayment in repayments}
 
-    assert settle(with_parts(services, payments=Silent()).payments, order) == WAITING  # type: ignore[arg-type]
+    assert align(with_parts(services, payments=Silent()).payments, order) == WAITING  # type: ignore[arg-type]

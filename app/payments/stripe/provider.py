@@ -203,5 +203,5 @@ def _guarded(work: Callable[[T], Outcome], name: str, item: T) -> Outcome:
         return work(item)
     except stripe.StripeError as error:
         write = log.error if is_refused(error) else log.warning
-        write("payment not settled", id=name, **fault(error))
+        write("payment outcome unknown", id=name, **fault(error))
         return TRY_AGAIN

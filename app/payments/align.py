@@ -52,7 +52,7 @@ class _Remedy(NamedTuple):
     command: str | None = None
 
 
-def settle(services: PaymentServices, order: Order, reference: str | None = None) -> str:
+def align(services: PaymentServices, order: Order, reference: str | None = None) -> str:
     """What was done about an order's payment; AGREED, WAITING or LEFT where there was nothing to do.
 
     `reference` is the provider's name for the payment, where the order does not know it yet. An order whose

@@ -11,8 +11,8 @@ from app.clock import now
 from app.orders import steps
 from app.orders.processing import perform
 from app.orders.service import change_status
+from app.payments.align import AGREED, LEFT, WAITING, align
 from app.payments.model import Repayment
-from app.payments.settle import AGREED, LEFT, WAITING, settle
 from app.payments.steps import charge
 from app.refunds.service import ask_refund
 from tests.support.doubles import at_once, with_parts
@@ -37,7 +37,7 @@ def test_an_order_that_agrees_stays_as_it_is(
     order = place()
     finish(services, order["id"])
     before = books.document(order["id"])
-    assert [settle(services.payments, books.order(order["id"])) for _ in range(3)] == [AGREED] * 3
+    assert [align(services.payments, books.order(order["id"])) for _ in range(3)] == [AGREED] * 3
     assert books.document(order["id"]) == before
     books.check()
 
@@ -48,7 +48,7 @@ def test_an_authorization_that_we_have_not_heard_of_is_taken_up(
     """The worker died between the provider's answer and its own write; the event comes first."""
     order = place(method="sandbox_unavailable")
     outside.make(order, "authorized")
-    assert settle(services.payments, order) == "authorized"
+    assert align(services.payments, order) == "authorized"
     assert types(books, order) == ["order.created", "payment.authorized"]
     finish(services, order["id"])
     assert books.check()[0]["status"] == "confirmed"
@@ -60,9 +60,9 @@ def test_a_payment_captured_outside_confirms_the_order_once_its_stock_is_taken(
     order = place()
     perform(services.orders, steps.AUTHORIZE, [order["id"]])
     outside.capture(order)
-    assert settle(services.payments, books.order(order["id"])) == WAITING
+    assert align(services.payments, books.order(order["id"])) == WAITING
     perform(services.orders, steps.DECREMENT, [order["id"]])
-    assert settle(services.payments, books.order(order["id"])) == AGREED
+    assert align(services.payments, books.order(order["id"])) == AGREED
     (ended,) = books.check()
     assert ended["status"] == "confirmed"
 
@@ -72,9 +72,9 @@ def test_a_payment_captured_before_we_knew_of_any_goes_the_usual_road(
 ) -> None:
     order = place()
     outside.make(order, "captured", captured=TOTAL)
-    assert settle(services.payments, order) == WAITING
+    assert align(services.payments, order) == WAITING
     finish(services, order["id"])
-    assert settle(services.payments, books.order(order["id"])) == AGREED
+    assert align(services.payments, books.order(order["id"])) == AGREED
     assert books.check()[0]["status"] == "confirmed"
 
 
@@ -85,9 +85,9 @@ def test_an_authorization_cancelled_outside_ends_the_order(
     order = place()
     perform(services.orders, steps.AUTHORIZE, [order["id"]])
     outside.make(order, status)
-    assert settle(services.payments, books.order(order["id"])) == WAITING
+    assert align(services.payments, books.order(order["id"])) == WAITING
     perform(services.orders, steps.DECREMENT, [order["id"]])
-    assert settle(services.payments, books.order(order["id"])) == AGREED
+    assert align(services.payments, books.order(order["id"])) == AGREED
     finish(services, order["id"])
     (ended,) = books.check()
     assert ended["payment"]["failure"]["code"] == "authorization_lost"
@@ -99,7 +99,7 @@ def test_the_authorization_of_a_cancelled_order_is_voided(
     order = place()
     perform(services.orders, steps.AUTHORIZE, [order["id"]])
     change_status(services.orders, order["id"], "cancelled", actor="user")
-    assert settle(services.payments, books.order(order["id"])) == AGREED
+    assert align(services.payments, books.order(order["id"])) == AGREED
     assert books.check()[0]["payment"]["status"] == "voided"
 
 
@@ -112,7 +112,7 @@ def test_money_taken_for_a_cancelled_order_goes_back_by_its_log(
         perform(services.orders, steps.AUTHORIZE, [order["id"]])
     change_status(services.orders, order["id"], "cancelled", actor="user")
     outside.make(order, "captured", captured=TOTAL)
-    assert settle(services.payments, books.order(order["id"])) == AGREED
+    assert align(services.payments, books.order(order["id"])) == AGREED
     (ended,) = books.check()
     assert ended["payment"]["status"] == "refunded"
     assert types(books, order)[-3:] == ["refund.requested", "refund.succeeded", "payment.refunded"]
@@ -125,8 +125,8 @@ def test_a_refund_made_at_the_provider_is_recorded_once(
     order = place()
     finish(services, order["id"])
     outside.refund(order, given)
-    assert settle(services.payments, books.order(order["id"])) == "refunded outside"
-    assert settle(services.payments, books.order(order["id"])) == AGREED
+    assert align(services.payments, books.order(order["id"])) == "refunded outside"
+    assert align(services.payments, books.order(order["id"])) == AGREED
     after = books.order(order["id"])
     assert (after["status"], after["payment"]["refundedAmount"]) == ("confirmed", given)
     assert after["payment"]["status"] == ("refunded" if given == TOTAL else "partially_refunded")
@@ -148,7 +148,7 @@ def test_refunds_of_ours_are_not_taken_for_others(
             finish(services, order["id"])
     list(services.payments.provider.refund([Repayment(charge(order), asked.refund["id"], 1, 200)]))
     outside.refund(order, 50)
-    assert settle(services.payments, books.order(order["id"])) == "refunded outside"
+    assert align(services.payments, books.order(order["id"])) == "refunded outside"
     after = books.order(order["id"])
     assert [refund["amount"] for refund in after["refunds"]] == [100, 200, 50]
     assert after["payment"]["refundedAmount"] == 350 == books.payment(order["id"])["refunded"]  # type: ignore[index]
@@ -161,7 +161,7 @@ def test_a_refund_of_ours_for_which_too_little_is_left_fails_and_the_other_is_re
     finish(services, order["id"])
     ask_refund(services.orders, order["id"], {"amount": Decimal(8)}, actor="a", key=None, digest="")
     outside.refund(order, 500)
-    assert settle(services.payments, books.order(order["id"])) == "refunded outside"
+    assert align(services.payments, books.order(order["id"])) == "refunded outside"
     after = books.order(order["id"])
     assert [(refund["status"], refund["amount"]) for refund in after["refunds"]] == [
         ("failed", 800),
@@ -187,7 +187,7 @@ def test_money_taken_and_given_back_before_we_knew_ends_the_order_in_balance(
     if cancelled:
         change_status(services.orders, order["id"], "cancelled", actor="user")
     outside.make(order, "refunded", captured=TOTAL, refunded=TOTAL)
-    assert settle(services.payments, books.order(order["id"])) == "taken and given back"
+    assert align(services.payments, books.order(order["id"])) == "taken and given back"
     finish(services, order["id"])
     (ended,) = books.check()
     assert (ended["status"], ended["payment"]["status"]) == ("cancelled", "refunded")
@@ -199,10 +199,10 @@ def test_a_captured_payment_that_the_provider_does_not_know_is_left_to_a_person(
     order = place()
     finish(services, order["id"])
     database["sandbox_payments"].delete_many({})
-    assert settle(services.payments, books.order(order["id"])) == LEFT
+    assert align(services.payments, books.order(order["id"])) == LEFT
 
 
-def test_many_that_settle_at_once_amid_the_workers_give_back_once(
+def test_many_that_align_at_once_amid_the_workers_give_back_once(
     services: Services, place: Place, finish: Finish, outside: Outside, books: Books
 ) -> None:
     busy = with_parts(services, clock=now)
@@ -213,7 +213,7 @@ def test_many_that_settle_at_once_amid_the_workers_give_back_once(
 
     def work() -> None:
         for order in (dead, alive):
-            settle(busy.payments, busy.orders.store.load([order["id"]])[0])
+            align(busy.payments, busy.orders.store.load([order["id"]])[0])
             for step in steps.STEPS:
                 perform(busy.orders, step, [order["id"]])
 
