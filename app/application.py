@@ -55,6 +55,6 @@ def application(
         service.blueprint,
     ):
         api.register_blueprint(blueprint, url_prefix=prefix)
-    app.add_url_rule(f"{prefix}/docs/<name>", "service.asset", service.asset)
+    app.add_url_rule(f"{prefix}/docs/<name>", "service.get_docs_asset", service.get_docs_asset)
     app.extensions["description"] = openapi.finish(app, api)
     return app

@@ -27,7 +27,7 @@ blueprint.before_request(require_json_accepted)
 @blueprint.arguments(FeedQuery(), location="query")
 @blueprint.response(200, Feed, example=examples.FEED)
 @declares("orders:read", "bad_cursor")
-def feed(query: dict[str, Any]) -> Response:
+def list_events(query: dict[str, Any]) -> Response:
     """Read on in the events of all orders
 
     In one order that never changes. An answer ends at 1 MiB, so it may hold fewer events than asked for while

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asked for every few seconds by machines, so not worth a line each.
-METRICS = "service.metrics"
-_UNLOGGED = frozenset(("service.healthz", "service.readyz", METRICS))
+METRICS = "service.get_metrics"
+_UNLOGGED = frozenset(("service.get_health", "service.get_readiness", METRICS))
 
 WhoCalls = Callable[[str], Caller]
 

@@ -1,10 +1,10 @@
-"""Which answer leads on to which operations (links of OpenAPI), for whoever explores the API by machine."""
+"""OpenAPI links: which operations can follow each response, for tools that explore the API."""
 
 from typing import Any, NamedTuple
 
 
 class Link(NamedTuple):
-    """From one operation's answers to others, and where these find their parameters in the answer."""
+    """Links from one operation's responses to other operations, with where their parameters come from."""
 
     source: str
     statuses: tuple[str, ...]
@@ -13,45 +13,58 @@ class Link(NamedTuple):
 
 
 _SAME = "$request.path.id"
-_OF_AN_ORDER = ("show", "change", "delete", "events", "verify", "ask_refund", "list_refunds")
-_OF_AN_ENDPOINT = (
-    "show_endpoint",
-    "change_endpoint",
-    "remove_endpoint",
-    "rotate_secret",
-    "send_test_event",
-    "list_deliveries",
+_OF_AN_ORDER = (
+    "getOrder",
+    "updateOrder",
+    "deleteOrder",
+    "listOrderEvents",
+    "verifyOrderEvents",
+    "createRefund",
+    "listRefunds",
 )
-_OF_A_PRODUCT = ("show_level", "set_level", "adjust", "list_movements")
+_OF_AN_ENDPOINT = (
+    "getWebhookEndpoint",
+    "updateWebhookEndpoint",
+    "deleteWebhookEndpoint",
+    "rotateWebhookSecret",
+    "sendWebhookTestEvent",
+    "listWebhookDeliveries",
+)
+_OF_A_PRODUCT = ("getStockLevel", "setStockLevel", "createStockAdjustment", "listStockMovements")
 
 LINKS = (
-    Link("place", ("201",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
-    Link("change", ("200",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
+    Link("createOrder", ("201",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
+    Link("updateOrder", ("200",), {"id": "$response.body#/order/id"}, _OF_AN_ORDER),
     Link(
-        "ask_refund",
+        "createRefund",
         ("202",),
         {"id": _SAME, "refundId": "$response.body#/id"},
-        ("show_refund", "retry_refund"),
+        ("getRefund", "retryRefund"),
     ),
-    Link("feed", ("200",), {"after": "$response.body#/nextCursor"}, ("feed",)),
-    Link("set_level", ("200", "201"), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),
-    Link("adjust", ("201",), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),
-    Link("add_endpoint", ("201",), {"id": "$response.body#/id"}, _OF_AN_ENDPOINT),
+    Link("listEvents", ("200",), {"after": "$response.body#/nextCursor"}, ("listEvents",)),
+    Link("setStockLevel", ("200", "201"), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),
+    Link("createStockAdjustment", ("201",), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),
+    Link("createWebhookEndpoint", ("201",), {"id": "$response.body#/id"}, _OF_AN_ENDPOINT),
     Link(
-        "send_test_event",
+        "sendWebhookTestEvent",
         ("202",),
         {"id": _SAME, "deliveryId": "$response.body#/id"},
-        ("show_delivery", "replay_delivery"),
+        ("getWebhookDelivery", "replayWebhookDelivery"),
     ),
-    Link("list_reports", ("200",), {"id": "$response.body#/reconciliations/0/id"}, ("show_report",)),
+    Link(
+        "listReconciliations",
+        ("200",),
+        {"id": "$response.body#/reconciliations/0/id"},
+        ("getReconciliation",),
+    ),
 )
 
 
 def link(operations: dict[str, dict[str, Any]]) -> None:
-    """Works the links into the operations, which are by their ids."""
+    """Adds the links to the operations, a mapping by operationId."""
     for source, statuses, parameters, targets in LINKS:
         for status in statuses:
             links = operations[source]["responses"][status].setdefault("links", {})
             for target in targets:
-                name = f"{target}_by_{'_and_'.join(parameters)}"
+                name = f"{target}By{'And'.join(name[0].upper() + name[1:] for name in parameters)}"
                 links[name] = {"operationId": target, "parameters": parameters}

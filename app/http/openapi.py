@@ -17,7 +17,7 @@ TITLE = "Order Service"
 VERSION = "1.0.0"
 
 # The files of the page that shows this description.
-_ASSETS = "service.asset"
+_ASSETS = "service.get_docs_asset"
 # What the server itself refuses, before it knows what was asked.
 _UNREAD = ("uri_too_long", "request_header_fields_too_large", "unavailable")
 _ALWAYS = (*_UNREAD, "internal_error")
@@ -151,6 +151,12 @@ def finish(app: Flask, api: Api) -> bytes:
     return orjson.dumps(description)
 
 
+def operation_id(endpoint: str) -> str:
+    """The name of the view function in camelCase: `orders.create_order` is `createOrder`."""
+    verb, *words = endpoint.partition(".")[2].split("_")
+    return verb + "".join(word.title() for word in words)
+
+
 def _names_of_pairs(self: Any, field: Any, **_: Any) -> dict[str, Any]:
     """What apispec does not take from a field's metadata."""
     return {"propertyNames": field.metadata["propertyNames"]} if isinstance(field, Pairs) else {}
@@ -165,7 +171,7 @@ def _named_as_outside(path: str, item: dict[str, Any]) -> tuple[str, dict[str, A
 
 
 def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
-    operation["operationId"] = endpoint.partition(".")[2]
+    operation["operationId"] = operation_id(endpoint)
     parameters = operation.setdefault("parameters", [])
     codes = list(_ALWAYS + declared.problems)
     if "requestBody" in operation:

@@ -25,7 +25,7 @@ blueprint = Blueprint("service", __name__, description="The service itself.", te
 @blueprint.get("/healthz")
 @blueprint.response(200, schemas.Health, example=examples.HEALTH)
 @declares(OPEN)
-def healthz() -> Response:
+def get_health() -> Response:
     """Say that the process lives"""
     return answer({"status": "ok"})
 
@@ -33,7 +33,7 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 @blueprint.response(200, schemas.Readiness, example=examples.READINESS)
 @declares(OPEN, "not_ready")
-def readyz() -> Response:
+def get_readiness() -> Response:
     """Say whether orders can be taken
 
     The broker is reported; without it orders are taken all the same.
@@ -47,7 +47,7 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 @blueprint.response(200, {"type": "string"}, content_type="text/plain")
 @declares(OPEN)
-def metrics() -> Response:
+def get_metrics() -> Response:
     """Tell Prometheus what was measured, across the worker processes"""
     counted, state = services().metrics, current_app.extensions["vitals"].state()
     return Response(counted.text(state), HTTPStatus.OK, content_type=counted.content_type)
@@ -56,7 +56,7 @@ def metrics() -> Response:
 @blueprint.get("/openapi.json")
 @blueprint.response(200, {"type": "object"})
 @declares(OPEN)
-def openapi_json() -> Response:
+def get_api_description() -> Response:
     """Describe this API in OpenAPI 3.1"""
     description = current_app.extensions["description"]
     if request.script_root:
@@ -69,7 +69,7 @@ def openapi_json() -> Response:
 @blueprint.get("/docs")
 @blueprint.response(200, {"type": "string"}, content_type="text/html")
 @declares(OPEN)
-def docs() -> Response:
+def get_docs() -> Response:
     """Show this API on a page to try it out"""
     nonce = secrets.token_urlsafe(16)
     page = render_template("docs.html", nonce=nonce)
@@ -78,6 +78,6 @@ def docs() -> Response:
 
 
 @declares(OPEN)
-def asset(name: str) -> Response:
+def get_docs_asset(name: str) -> Response:
     """A script or style of the page."""
     return send_from_directory(_ASSETS, name, max_age=86400)

@@ -48,7 +48,7 @@ blueprint.before_request(require_json_accepted)
     "order_unreadable",
     headers=("Idempotency-Key", "Prefer"),
 )
-def place(draft: Any) -> Response:
+def create_order(draft: Any) -> Response:
     """Place an order
 
     Accepted as soon as it is durable; payment and stock follow. `Prefer: wait` waits for them.
@@ -79,7 +79,7 @@ def place(draft: Any) -> Response:
 @blueprint.arguments(OrdersQuery(), location="query")
 @blueprint.response(200, schemas.Orders, headers=NEXT, example=examples.PAGE)
 @declares("orders:read", "bad_cursor")
-def list_all(query: dict[str, Any]) -> Response:
+def list_orders(query: dict[str, Any]) -> Response:
     """List orders, newest first
 
     A page ends at 1 MiB, whatever `limit` says. `unreadable` names orders of the page that cannot be shown.
@@ -113,7 +113,7 @@ def list_all(query: dict[str, Any]) -> Response:
 @blueprint.arguments(VersionQuery(), location="query")
 @blueprint.response(200, schemas.Order, headers=ETAG, example=examples.ORDER)
 @declares("orders:read", "not_found", "order_unreadable", headers=("If-None-Match",))
-def show(query: dict[str, Any], order_id: str) -> Response:
+def get_order(query: dict[str, Any], order_id: str) -> Response:
     """Show an order, as it is or as it was at a version"""
     if "version" in query:
         order = ordering.order_at_version(services().orders, order_id, int(query["version"]))
@@ -141,7 +141,7 @@ def show(query: dict[str, Any], order_id: str) -> Response:
     "order_unreadable",
     headers=("If-Match",),
 )
-def change(wanted: dict[str, Any], order_id: str) -> Response:
+def update_order(wanted: dict[str, Any], order_id: str) -> Response:
     """Ship, deliver or cancel an order
 
     Asking for the status that the order has changes nothing. Cancelling gives back money and stock.
@@ -174,7 +174,7 @@ def change(wanted: dict[str, Any], order_id: str) -> Response:
     "order_unreadable",
     headers=("If-Match",),
 )
-def delete(order_id: str) -> Response:
+def delete_order(order_id: str) -> Response:
     """Delete an order, cancelled first where it was not over"""
     ordering.delete_order(services().orders, order_id, actor=caller(), if_match=_version_to_match(order_id))
     return empty(204)
@@ -183,7 +183,7 @@ def delete(order_id: str) -> Response:
 @blueprint.get("/orders/<order_id>/events")
 @blueprint.response(200, schemas.Events, example=examples.EVENTS)
 @declares("orders:read", "not_found", "order_unreadable")
-def events(order_id: str) -> Response:
+def list_order_events(order_id: str) -> Response:
     """Show every change that an order went through"""
     order = ordering.history(services().orders, order_id)
     with reading(order_id):
@@ -194,7 +194,7 @@ def events(order_id: str) -> Response:
 @blueprint.get("/orders/<order_id>/events/verify")
 @blueprint.response(200, schemas.Verification, example=examples.VERIFICATION)
 @declares("orders:read", "not_found", "order_unreadable")
-def verify(order_id: str) -> Response:
+def verify_order_events(order_id: str) -> Response:
     """Say whether an order's events are as they were written"""
     bad = ordering.verify(services().orders, order_id)
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})

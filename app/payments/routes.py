@@ -33,7 +33,7 @@ class Received(Answer):
 @blueprint.doc(requestBody=_BODY)
 @blueprint.response(202, Received, example={"received": True})
 @declares(OPEN, "bad_signature", "not_found")
-def take_in_payment_event(provider: str) -> Response:
+def receive_payment_event(provider: str) -> Response:
     """Take in an event of the payment provider
 
     Signed as the provider signs; the sandbox does it as Standard Webhooks 1.0 says. Stored once by the

@@ -37,7 +37,7 @@ blueprint.before_request(require_json_accepted)
     200, reconciliation_schemas.ReportsOut, headers=NEXT, example=reconciliation_schemas.REPORTS
 )
 @declares(SCOPE, "bad_cursor")
-def list_reports(query: dict[str, Any]) -> Response:
+def list_reconciliations(query: dict[str, Any]) -> Response:
     """List reconciliations, newest first"""
     page = reconciling.list_reports(
         services().reconciliation, query["limit"], after(query.get("cursor"), LIKE_AN_ORDER)
@@ -54,7 +54,7 @@ def list_reports(query: dict[str, Any]) -> Response:
     example=reconciliation_schemas.WITH_DIFFERENCES,
 )
 @declares(SCOPE, "bad_cursor", "not_found")
-def show_report(query: dict[str, Any], report_id: str) -> Response:
+def get_reconciliation(query: dict[str, Any], report_id: str) -> Response:
     """Show a reconciliation and what it found, by kind
 
     `limit` and `cursor` page the differences.

@@ -41,7 +41,7 @@ blueprint.before_request(require_json_accepted)
     "order_unreadable",
     headers=("Idempotency-Key",),
 )
-def ask_refund(draft: Any, order_id: str) -> Response:
+def create_refund(draft: Any, order_id: str) -> Response:
     """Give captured money back, all that is left or a part
 
     The amount is reserved at once; the money goes back in the background.
@@ -70,7 +70,7 @@ def list_refunds(order_id: str) -> Response:
 @blueprint.get("/orders/<order_id>/refunds/<refund_id>")
 @blueprint.response(200, RefundOut, example=REFUND_EXAMPLE)
 @declares("orders:read", "not_found", "order_unreadable")
-def show_refund(order_id: str, refund_id: str) -> Response:
+def get_refund(order_id: str, refund_id: str) -> Response:
     """Show a refund"""
     return _shown(refunding.get_refund(services().orders, order_id, refund_id))
 

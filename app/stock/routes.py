@@ -35,7 +35,7 @@ class ProductConverter(PathConverter):
 @blueprint.arguments(PageQuery(), location="query")
 @blueprint.response(200, schemas.Levels, headers=NEXT, example=examples.LEVELS)
 @declares("stock:write", "bad_cursor")
-def list_levels(query: dict[str, Any]) -> Response:
+def list_stock_levels(query: dict[str, Any]) -> Response:
     """List stock levels by product id"""
     page = stocking.list_levels(services().stock, query["limit"], after(query.get("cursor"), LIKE_A_PRODUCT))
     return listing("levels", [public.level(level) for level in page.items], page.next)
@@ -44,7 +44,7 @@ def list_levels(query: dict[str, Any]) -> Response:
 @blueprint.get("/stock/<product:product_id>")
 @blueprint.response(200, schemas.Level, example=examples.LEVEL)
 @declares("stock:write", "not_found")
-def show_level(product_id: str) -> Response:
+def get_stock_level(product_id: str) -> Response:
     """Show the stock level of a product"""
     return answer(public.level(stocking.get_level(services().stock, require_product_id(product_id))))
 
@@ -54,7 +54,7 @@ def show_level(product_id: str) -> Response:
 @blueprint.response(200, schemas.Level, example=examples.LEVEL)
 @blueprint.alt_response(201, schema=schemas.Level, example=examples.LEVEL | {"version": 1})
 @declares("stock:write", "not_found", "stock_busy")
-def set_level(wanted: dict[str, Any], product_id: str) -> Response:
+def set_stock_level(wanted: dict[str, Any], product_id: str) -> Response:
     """Set the stock level of a product, and track it from now on"""
     level, created = stocking.set_level(services().stock, require_product_id(product_id), wanted["onHand"])
     return answer(public.level(level), 201 if created else 200)
@@ -64,7 +64,7 @@ def set_level(wanted: dict[str, Any], product_id: str) -> Response:
 @blueprint.arguments(AdjustmentIn(), example=examples.NEW_ADJUSTMENT)
 @blueprint.response(201, schemas.Adjustment, example=examples.ADJUSTMENT)
 @declares("stock:write", "not_found", "insufficient_stock", "stock_busy")
-def adjust(wanted: dict[str, Any], product_id: str) -> Response:
+def create_stock_adjustment(wanted: dict[str, Any], product_id: str) -> Response:
     """Move the stock level of a product up or down"""
     level, movement = stocking.adjust(
         services().stock, require_product_id(product_id), wanted["quantity"], wanted["reason"]
@@ -76,7 +76,7 @@ def adjust(wanted: dict[str, Any], product_id: str) -> Response:
 @blueprint.arguments(PageQuery(), location="query")
 @blueprint.response(200, schemas.Movements, headers=NEXT, example=examples.MOVEMENTS)
 @declares("stock:write", "bad_cursor", "not_found")
-def list_movements(query: dict[str, Any], product_id: str) -> Response:
+def list_stock_movements(query: dict[str, Any], product_id: str) -> Response:
     """List the movements of a product, newest first"""
     page = stocking.list_movements(
         services().stock,

@@ -35,7 +35,7 @@ blueprint.before_request(require_json_accepted)
     201, webhook_schemas.EndpointWithSecret, headers=CREATED, example=webhook_schemas.WITH_SECRET
 )
 @declares(SCOPE, "too_many_endpoints")
-def add_endpoint(wanted: dict[str, Any]) -> Response:
+def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Create a webhook endpoint
 
     The secret that verifies its webhooks is in this answer alone. An endpoint that gets more than ids needs
@@ -55,7 +55,7 @@ def add_endpoint(wanted: dict[str, Any]) -> Response:
 @blueprint.arguments(PageQuery(), location="query")
 @blueprint.response(200, webhook_schemas.EndpointsOut, headers=NEXT, example=webhook_schemas.ENDPOINTS)
 @declares(SCOPE, "bad_cursor")
-def list_endpoints(query: dict[str, Any]) -> Response:
+def list_webhook_endpoints(query: dict[str, Any]) -> Response:
     """List webhook endpoints, newest first"""
     page = webhooks.list_endpoints(
         services().webhooks, query["limit"], after(query.get("cursor"), LIKE_AN_ORDER)
@@ -66,7 +66,7 @@ def list_endpoints(query: dict[str, Any]) -> Response:
 @blueprint.get("/webhook-endpoints/<endpoint_id>")
 @blueprint.response(200, webhook_schemas.EndpointOut, example=webhook_schemas.ENDPOINT)
 @declares(SCOPE, "not_found")
-def show_endpoint(endpoint_id: str) -> Response:
+def get_webhook_endpoint(endpoint_id: str) -> Response:
     """Show a webhook endpoint"""
     return answer(_endpoint(webhooks.get_endpoint(services().webhooks, endpoint_id)))
 
@@ -75,7 +75,7 @@ def show_endpoint(endpoint_id: str) -> Response:
 @blueprint.arguments(EndpointChange(), example={"enabled": False})
 @blueprint.response(200, webhook_schemas.EndpointOut, example=webhook_schemas.ENDPOINT)
 @declares(SCOPE, "not_found")
-def change_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Response:
+def update_webhook_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Response:
     """Change a webhook endpoint, disable it or enable it
 
     What is pending when it is disabled fails, and can be replayed once it is enabled again.
@@ -86,7 +86,7 @@ def change_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Response:
 @blueprint.delete("/webhook-endpoints/<endpoint_id>")
 @blueprint.response(204)
 @declares(SCOPE, "not_found")
-def remove_endpoint(endpoint_id: str) -> Response:
+def delete_webhook_endpoint(endpoint_id: str) -> Response:
     """Remove a webhook endpoint, with its deliveries"""
     webhooks.remove_endpoint(services().webhooks, endpoint_id)
     return empty(204)
@@ -95,7 +95,7 @@ def remove_endpoint(endpoint_id: str) -> Response:
 @blueprint.post("/webhook-endpoints/<endpoint_id>/rotate-secret")
 @blueprint.response(200, webhook_schemas.EndpointWithSecret, example=webhook_schemas.WITH_SECRET)
 @declares(SCOPE, "not_found")
-def rotate_secret(endpoint_id: str) -> Response:
+def rotate_webhook_secret(endpoint_id: str) -> Response:
     """Give a webhook endpoint a new secret; the old one signs along for 24 hours"""
     return answer(_with_secret(webhooks.rotate_secret(services().webhooks, endpoint_id)))
 
@@ -103,7 +103,7 @@ def rotate_secret(endpoint_id: str) -> Response:
 @blueprint.post("/webhook-endpoints/<endpoint_id>/test")
 @blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
 @declares(SCOPE, "not_found", "endpoint_disabled", "too_many_test_events")
-def send_test_event(endpoint_id: str) -> Response:
+def send_webhook_test_event(endpoint_id: str) -> Response:
     """Send a test event to a webhook endpoint
 
     Ten in a minute at most. The deliveries of the last ten are kept.
@@ -115,7 +115,7 @@ def send_test_event(endpoint_id: str) -> Response:
 @blueprint.arguments(DeliveriesQuery(), location="query")
 @blueprint.response(200, webhook_schemas.DeliveriesOut, headers=NEXT, example=webhook_schemas.DELIVERIES)
 @declares(SCOPE, "not_found", "bad_cursor")
-def list_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
+def list_webhook_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
     """List what goes or went to a webhook endpoint, newest first"""
     page = webhooks.list_deliveries(
         services().webhooks,
@@ -130,7 +130,7 @@ def list_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
 @blueprint.get("/webhook-endpoints/<endpoint_id>/deliveries/<delivery_id>")
 @blueprint.response(200, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
 @declares(SCOPE, "not_found")
-def show_delivery(endpoint_id: str, delivery_id: str) -> Response:
+def get_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Show a delivery with its attempts"""
     return answer(_delivery(webhooks.get_delivery(services().webhooks, endpoint_id, delivery_id)))
 
@@ -138,7 +138,7 @@ def show_delivery(endpoint_id: str, delivery_id: str) -> Response:
 @blueprint.post("/webhook-endpoints/<endpoint_id>/deliveries/<delivery_id>/replay")
 @blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
 @declares(SCOPE, "not_found", "endpoint_disabled")
-def replay_delivery(endpoint_id: str, delivery_id: str) -> Response:
+def replay_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Send a delivery again, whatever became of it
 
     With the same `webhook-id`, and the whole schedule of retries before it.

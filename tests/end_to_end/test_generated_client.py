@@ -33,7 +33,7 @@ class Api:
         self.models: Any = importlib.import_module(f"{PACKAGE}.models")
 
     def detailed(self, operation: str, *path: str, **arguments: Any) -> Any:
-        """The answer to an operation such as `orders.place`."""
+        """The answer to an operation such as `orders.create_order`."""
         module = importlib.import_module(f"{PACKAGE}.api.{operation}")
         return module.sync_detailed(*path, client=self.client, **arguments)
 
@@ -79,54 +79,56 @@ def test_a_generated_client_leads_an_order_through_its_life(serve: ServiceStarte
     models = api.models
 
     with api.client, Receiver() as receiver:
-        api.call("stock.set_level", "apple", body=models.LevelIn(on_hand=10))
+        api.call("stock.set_stock_level", "apple", body=models.LevelIn(on_hand=10))
         wanted = models.EndpointIn(url=receiver.url(), events=[models.EndpointInEventsItem("order.*")])
-        endpoint = api.call("webhooks.add_endpoint", body=wanted)
+        endpoint = api.call("webhooks.create_webhook_endpoint", body=wanted)
         line = models.LineIn(product_id="apple", quantity=2, unit_price=3.5)
         draft = models.OrderIn(user_id="ann", products=[line], total_amount=7.0, reference="R-1")
-        first = api.detailed("orders.place", body=draft, idempotency_key="k", prefer="wait=10")
+        first = api.detailed("orders.create_order", body=draft, idempotency_key="k", prefer="wait=10")
         order = first.parsed.order
         assert first.headers["Location"].endswith(f"/orders/{order.id}")
-        again = api.detailed("orders.place", body=draft, idempotency_key="k")
+        again = api.detailed("orders.create_order", body=draft, idempotency_key="k")
         assert (again.parsed.order.id, again.headers["Idempotent-Replayed"]) == (order.id, "true")
-        other = api.call("orders.place", body=draft).order
-        page = api.call("orders.list_all", limit=1)
-        pages = [page, api.call("orders.list_all", limit=1, cursor=page.next_cursor)]
+        other = api.call("orders.create_order", body=draft).order
+        page = api.call("orders.list_orders", limit=1)
+        pages = [page, api.call("orders.list_orders", limit=1, cursor=page.next_cursor)]
         assert [page.orders[0].id for page in pages] == [other.id, order.id]
 
         for order_id in (order.id, other.id):
-            eventually(lambda seen=order_id: api.call("orders.show", seen).status == "confirmed")
-        assert api.call("stock.show_level", "apple").on_hand == 6
+            eventually(lambda seen=order_id: api.call("orders.get_order", seen).status == "confirmed")
+        assert api.call("stock.get_stock_level", "apple").on_hand == 6
         tracking = models.Tracking(carrier="DHL", number="1")
         for status, more in (("shipped", {"tracking": tracking}), ("delivered", {})):
             change = models.StatusChange(status=models.StatusChangeStatus(status), **more)
-            tag = f'"v{api.call("orders.show", order.id).version}"'
-            assert api.call("orders.change", order.id, body=change, if_match=tag).order.status == status
-        refused = api.detailed("orders.change", order.id, body=change, if_match='"v1"')
+            tag = f'"v{api.call("orders.get_order", order.id).version}"'
+            assert api.call("orders.update_order", order.id, body=change, if_match=tag).order.status == status
+        refused = api.detailed("orders.update_order", order.id, body=change, if_match='"v1"')
         assert (refused.status_code, refused.parsed.code) == (412, models.ProblemCode.STALE_VERSION)
 
-        refund = api.call("refunds.ask_refund", order.id, body=models.RefundIn(amount=2.5, reason="bruised"))
-        eventually(lambda: api.call("refunds.show_refund", order.id, refund.id).status == "succeeded")
-        assert api.call("orders.show", order.id).payment.refunded_amount == 2.5
+        refund = api.call(
+            "refunds.create_refund", order.id, body=models.RefundIn(amount=2.5, reason="bruised")
+        )
+        eventually(lambda: api.call("refunds.get_refund", order.id, refund.id).status == "succeeded")
+        assert api.call("orders.get_order", order.id).payment.refunded_amount == 2.5
         cancelled = models.StatusChange(status=models.StatusChangeStatus.CANCELLED, reason="changed her mind")
-        assert api.call("orders.change", other.id, body=cancelled).order.status == "cancelled"
-        eventually(lambda: api.call("stock.show_level", "apple").on_hand == 8)
-        assert api.call("stock.list_movements", "apple").movements[0].quantity == 2
+        assert api.call("orders.update_order", other.id, body=cancelled).order.status == "cancelled"
+        eventually(lambda: api.call("stock.get_stock_level", "apple").on_hand == 8)
+        assert api.call("stock.list_stock_movements", "apple").movements[0].quantity == 2
 
-        events = api.call("orders.events", order.id).events
+        events = api.call("orders.list_order_events", order.id).events
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-        assert api.call("orders.verify", order.id).intact
-        fed = eventually(lambda: told if len((told := api.call("events.feed")).events) > 8 else None)
+        assert api.call("orders.verify_order_events", order.id).intact
+        fed = eventually(lambda: told if len((told := api.call("events.list_events")).events) > 8 else None)
         assert {event.data.order.id for event in fed.events} == {order.id, other.id}
         eventually(lambda: len(receiver.hooks) >= 6)
         assert all(hook.verified(endpoint.secret) for hook in receiver.hooks)
-        assert api.call("webhooks.list_deliveries", endpoint.id).deliveries
-        api.call("webhooks.remove_endpoint", endpoint.id)
+        assert api.call("webhooks.list_webhook_deliveries", endpoint.id).deliveries
+        api.call("webhooks.delete_webhook_endpoint", endpoint.id)
 
         for order_id in (order.id, other.id):
-            api.call("orders.delete", order_id)
-            gone = api.detailed("orders.show", order_id)
+            api.call("orders.delete_order", order_id)
+            gone = api.detailed("orders.get_order", order_id)
             assert (gone.status_code, gone.parsed.code) == (404, models.ProblemCode.NOT_FOUND)
-        assert api.call("service.readyz").status == "ready"
-        report = eventually(lambda: api.call("reconciliations.list_reports").reconciliations)[0]
-        assert api.call("reconciliations.show_report", report.id).differences == []
+        assert api.call("service.get_readiness").status == "ready"
+        report = eventually(lambda: api.call("reconciliations.list_reconciliations").reconciliations)[0]
+        assert api.call("reconciliations.get_reconciliation", report.id).differences == []

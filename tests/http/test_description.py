@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.feed.service import catch_up
+from app.http.openapi import operation_id
 from app.http.problems import PROBLEMS
 from app.reconciliation import run as reconciling
 from tests.support.payment_events import event as payment_event
@@ -66,11 +67,20 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
-        if rule.endpoint != "service.asset"
+        if rule.endpoint != "service.get_docs_asset"
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     description = app.test_client().get(f"{prefix}/openapi.json").get_json()
     assert served == {(path, method) for path, method, _ in operations(description)}
+
+
+def test_every_operation_has_an_id_of_its_own_that_is_a_verb_and_a_noun(description: dict[str, Any]) -> None:
+    verbs = "create|get|list|update|delete|set|verify|retry|rotate|send|replay|receive"
+    ids = [operation["operationId"] for _, _, operation in operations(description)]
+    assert len(set(ids)) == len(ids)
+    assert {"createOrder", "getOrder", "listOrders", "updateOrder", "deleteOrder"} < set(ids)
+    assert {"listEvents", "listOrderEvents", "createRefund", "createWebhookEndpoint"} < set(ids)
+    assert [name for name in ids if not re.fullmatch(rf"({verbs})([A-Z][a-z]+)+", name)] == []
 
 
 def test_every_operation_says_what_it_is_and_all_it_may_answer(description: dict[str, Any]) -> None:
@@ -96,9 +106,7 @@ def test_every_operation_says_which_scope_it_needs_where_tokens_are_asked_for(
     OpenAPIV31SpecValidator(description).validate()
     schemes = description["components"].get("securitySchemes", {})
     assert [scheme["scheme"] for scheme in schemes.values()] == (["bearer"] if auth == "jwt" else [])
-    scopes = {
-        endpoint.partition(".")[2]: view.declared.scope for endpoint, view in app.view_functions.items()
-    }
+    scopes = {operation_id(endpoint): view.declared.scope for endpoint, view in app.view_functions.items()}
     for path, method, operation in operations(description):
         scope = scopes[operation["operationId"]]
         asked = auth == "jwt" and scope is not None

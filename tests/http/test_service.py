@@ -90,5 +90,5 @@ def test_every_route_declares_who_may_call_it(app: Flask) -> None:
             open_to_all.add(rule.endpoint)
         else:
             assert view.declared.scope in SCOPES
-    open_to_all.remove("payment_events.take_in_payment_event")  # told by its signature who calls
+    open_to_all.remove("payment_events.receive_payment_event")  # authenticated by its signature
     assert {name.partition(".")[0] for name in open_to_all} == {"service"}
