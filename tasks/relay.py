@@ -26,7 +26,7 @@ from app.orders.sweeping import all_owed_steps
 from app.services import Services
 from tasks.backlog import Backlog
 from tasks.composition import services, settings
-from tasks.feeder import Feeder
+from tasks.feed_writer import Feeder
 from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
 from tasks.starting import await_database, watch_broker

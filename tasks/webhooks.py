@@ -7,7 +7,7 @@ from celery.signals import worker_process_shutdown
 from app.webhooks.delivery import deliver_next
 from tasks.celery import app
 from tasks.composition import services
-from tasks.lanes import Lanes
+from tasks.senders import Lanes
 
 _LAST_SECONDS = 1.0
 

@@ -17,7 +17,7 @@ from app.feed.store import Entry
 from app.orders.events import EVENTS
 from app.orders.service import change_status, delete_order
 from app.orders.sweeping import purge_deleted_orders
-from tasks import feeder as module_of_feeder
+from tasks import feed_writer as module_of_feeder
 from tests.support.doubles import Crash, Held, at_once, eventually
 
 if TYPE_CHECKING:

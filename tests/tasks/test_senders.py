@@ -13,7 +13,7 @@ from app.errors import DatabaseUnavailable
 from app.webhooks import service as webhooks
 from app.webhooks.delivery import deliver_next, endpoints_due
 from app.webhooks.sender import WebhookSender
-from tasks.lanes import Lanes
+from tasks.senders import Lanes
 from tests.support.doubles import eventually, with_parts
 from tests.support.receiver import Receiver, Reply
 
