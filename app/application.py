@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from app.feed import routes as events
-from app.gauges import Vitals
+from app.gauges import Gauges
 from app.http import authentication, limits, openapi, problems, security_headers, shares
 from app.http import routes as service
 from app.http.access import Caller
@@ -32,7 +32,7 @@ def application(
     app.url_map.merge_slashes = False
     app.url_map.converters["product"] = stock.ProductConverter
     app.extensions["services"] = services
-    app.extensions["vitals"] = Vitals(services)
+    app.extensions["gauges"] = Gauges(services)
 
     if proxies := services.settings.trusted_proxies:
         app.wsgi_app = believing(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]

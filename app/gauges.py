@@ -9,7 +9,7 @@ import structlog
 from app.errors import DatabaseUnavailable
 from app.http.readiness import readiness
 from app.observability.metrics import Values
-from app.orders.counts_store import Tally
+from app.orders.counts_store import OrderCount
 from app.reconciliation.kinds import KINDS
 from app.services import Services
 
@@ -24,7 +24,7 @@ _FRESH = 5.0
 State = dict[str, Values]
 
 
-class Vitals:
+class Gauges:
     """Asks at most once in a few seconds, whoever wants to know."""
 
     def __init__(self, services: Services) -> None:
@@ -44,12 +44,12 @@ class Vitals:
 
 def count_orders(services: Services) -> bool:
     """Counts the orders by status, unless that was done a short while ago; whether it was due."""
-    last, now = services.counts.tally(), services.clock()
+    last, now = services.counts.last_count(), services.clock()
     if last and now < last.at + max(COUNT_EVERY, timedelta(seconds=last.seconds * _SHARE)):
         return False
     began = time.monotonic()
     counted = services.counts.count_orders()
-    services.counts.keep(Tally(counted, now, round(time.monotonic() - began, 3)))
+    services.counts.keep(OrderCount(counted, now, round(time.monotonic() - began, 3)))
     return True
 
 
@@ -69,18 +69,18 @@ def _state(services: Services) -> State:
 
 
 def _of_database(services: Services) -> State:
-    vitals, now = services.counts, services.clock()
+    counts, now = services.counts, services.clock()
     state: State = {
-        "oldest_pending_order_seconds": {(): _since(vitals.oldest_pending(), now)},
-        "oldest_overdue_step_seconds": {(): _since(vitals.oldest_due(), now)},
-        "steps_overdue": {(): vitals.overdue(now)},
-        "deliveries_waiting": {(channel,): n for channel, n in vitals.waiting().items()},
-        "payment_events_waiting": {(): vitals.payment_events()},
+        "oldest_pending_order_seconds": {(): _since(counts.oldest_pending(), now)},
+        "oldest_overdue_step_seconds": {(): _since(counts.oldest_due(), now)},
+        "steps_overdue": {(): counts.overdue(now)},
+        "deliveries_waiting": {(channel,): n for channel, n in counts.waiting().items()},
+        "payment_events_waiting": {(): counts.payment_events()},
     }
-    if tally := vitals.tally():
-        state["orders"] = {(status,): n for status, n in tally.orders.items()}
-        state["orders_counted_timestamp_seconds"] = {(): tally.at.timestamp()}
-    if last := vitals.last_reconciliation():
+    if count := counts.last_count():
+        state["orders"] = {(status,): n for status, n in count.orders.items()}
+        state["orders_counted_timestamp_seconds"] = {(): count.at.timestamp()}
+    if last := counts.last_reconciliation():
         ended, found = last
         state["reconciliation_differences"] = {(kind,): found.get(kind, 0) for kind in KINDS}
         state["reconciliation_ended_timestamp_seconds"] = {(): ended.timestamp()}

@@ -29,7 +29,7 @@ from app.observability.tracing import Tracer
 from app.orders import OrderServices
 from app.orders.changes_store import OrderChanges
 from app.orders.counts_store import OrderCounts
-from app.orders.due_store import OrderDuties
+from app.orders.due_store import DueWork
 from app.orders.purged_store import PurgedOrders
 from app.orders.store import Orders
 from app.payments import PaymentServices
@@ -67,7 +67,7 @@ class Parts:
     settings: Settings
     clock: Clock
     orders: Orders
-    duties: OrderDuties
+    due_work: DueWork
     stock: Stock
     loads: StockLoads
     notifications: Notifications
@@ -147,7 +147,7 @@ def services_over(
             settings=settings,
             clock=clock,
             orders=Orders(database),
-            duties=OrderDuties(database),
+            due_work=DueWork(database),
             stock=Stock(database),
             loads=StockLoads(database),
             notifications=Notifications(database),
@@ -186,7 +186,7 @@ def made_of(parts: Parts) -> Services:
     effects: dict[Step, Callable[[list[Order]], list[str]]] = {}
     orders = OrderServices(
         store=parts.orders,
-        due_work=parts.duties,
+        due_work=parts.due_work,
         purged=parts.purged,
         accepts=parts.payments.accepts,
         effects=effects,

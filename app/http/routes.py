@@ -49,7 +49,7 @@ def get_readiness() -> Response:
 @declares(OPEN)
 def get_metrics() -> Response:
     """Tell Prometheus what was measured, across the worker processes"""
-    counted, state = services().metrics, current_app.extensions["vitals"].state()
+    counted, state = services().metrics, current_app.extensions["gauges"].state()
     return Response(counted.text(state), HTTPStatus.OK, content_type=counted.content_type)
 
 

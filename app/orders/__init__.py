@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from app.clock import Clock
     from app.observability.metrics import Metrics
     from app.observability.tracing import Tracer
-    from app.orders.due_store import OrderDuties
+    from app.orders.due_store import DueWork
     from app.orders.model import Order
     from app.orders.purged_store import PurgedOrders
     from app.orders.steps import Step
@@ -29,7 +29,7 @@ class OrderServices:
     """
 
     store: Orders
-    due_work: OrderDuties
+    due_work: DueWork
     purged: PurgedOrders
     clock: Clock
     metrics: Metrics

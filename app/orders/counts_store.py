@@ -23,7 +23,7 @@ _WAITING: dict[str, tuple[str, Document]] = {
 }
 
 
-class Tally(NamedTuple):
+class OrderCount(NamedTuple):
     """How many orders there were in each status, when that was counted, and how long it took in seconds."""
 
     orders: Mapping[str, int]
@@ -44,16 +44,16 @@ class OrderCounts:
             for status in STATUS
         }
 
-    def keep(self, tally: Tally) -> None:
+    def keep(self, count: OrderCount) -> None:
         """Keeps the count for those who ask later."""
         with reachable():
-            self._database["tallies"].replace_one({"_id": _COUNT}, tally._asdict(), upsert=True)
+            self._database["tallies"].replace_one({"_id": _COUNT}, count._asdict(), upsert=True)
 
-    def tally(self) -> Tally | None:
+    def last_count(self) -> OrderCount | None:
         """The last count; None before the first."""
         with reachable():
             kept = self._database["tallies"].find_one({"_id": _COUNT}, {"_id": 0})
-        return Tally(**kept) if kept else None
+        return OrderCount(**kept) if kept else None
 
     def oldest_pending(self) -> datetime | None:
         """When the oldest order was made that is still pending."""

@@ -44,7 +44,7 @@ _AT_MOST = 0.3
 _Update = Callable[[Collection[Document], Sequence[UpdateOne]], Updated]
 
 
-class OrderDuties:
+class DueWork:
     """Finds what is owed, and notes when it is to be tried again or is done."""
 
     def __init__(self, database: Database[Document]) -> None:

@@ -2,7 +2,7 @@
 
 Beside the order a document keeps what its journey needs, none of it part of the order or of its log:
 `visible` (true until deleted; every list index is partial on it), `idempotency`, `refundKeys`, and what
-`order_duties` keeps there.
+`due_store` keeps there.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -10,8 +10,8 @@ from bson import ObjectId
 
 from app import gauges
 from app.mongo.database import connect
+from app.orders.counts_store import OrderCount
 from app.orders.counts_store import OrderCounts as Asked
-from app.orders.counts_store import Tally
 from app.orders.service import delete_order
 from app.orders.states import STATUS
 from app.reconciliation.kinds import KINDS
@@ -44,7 +44,7 @@ QUESTIONS: dict[str, Callable[[Asked], object]] = {
 @pytest.fixture(scope="module")
 def explained(mongo_server: MongoServer) -> Iterator[Explained]:
     """A few thousand orders in all states, of which some owe something and some are deleted."""
-    filled = Explained(mongo_server.uri(f"vitals_{ObjectId()}"))
+    filled = Explained(mongo_server.uri(f"gauges_{ObjectId()}"))
     fill(filled.database)
     yield filled
     filled.database.client.drop_database(filled.database.name)
@@ -76,16 +76,16 @@ def test_orders_are_counted_once_a_minute_and_for_a_fiftieth_of_the_time_at_most
     delete_order(services.orders, place()["id"], actor="user")
     assert gauges.count_orders(services)
     assert not gauges.count_orders(services)
-    tally = services.counts.tally()
-    assert tally is not None
-    assert tally.orders == {**dict.fromkeys(STATUS, 0), "pending": 2}
+    count = services.counts.last_count()
+    assert count is not None
+    assert count.orders == {**dict.fromkeys(STATUS, 0), "pending": 2}
     delete_order(services.orders, first["id"], actor="user")
     clock.advance(timedelta(minutes=1))
     assert gauges.count_orders(services)
-    assert services.counts.tally() == Tally(
-        {**tally.orders, "pending": 1}, services.clock(), pytest.approx(0, abs=5)
+    assert services.counts.last_count() == OrderCount(
+        {**count.orders, "pending": 1}, services.clock(), pytest.approx(0, abs=5)
     )
-    services.counts.keep(tally._replace(at=services.clock(), seconds=10))
+    services.counts.keep(count._replace(at=services.clock(), seconds=10))
     clock.advance(timedelta(seconds=499))
     assert not gauges.count_orders(services)
     clock.advance(timedelta(seconds=2))
@@ -97,7 +97,7 @@ def test_the_state_tells_of_what_waits_and_for_how_long(
 ) -> None:
     place()
     clock.advance(timedelta(minutes=1))
-    state = gauges.Vitals(services).state()
+    state = gauges.Gauges(services).state()
     assert state["part_ready"][("database",)] == 1
     assert state["oldest_pending_order_seconds"] == {(): pytest.approx(60, abs=1)}
     assert state["oldest_overdue_step_seconds"] == {(): pytest.approx(45, abs=1)}
@@ -111,7 +111,7 @@ def test_the_state_tells_of_what_waits_and_for_how_long(
             "at": clock(), "attempts": 0, "status": "pending", "dueBy": clock() + timedelta(hours=1),
         }
     )  # fmt: skip
-    assert gauges.Vitals(services).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
+    assert gauges.Gauges(services).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
 
 
 def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
@@ -123,7 +123,7 @@ def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
     clock.advance(timedelta(hours=1))
     report = begin(services.reconciliation)
     assert advance(services.reconciliation, report["id"], 60)
-    state = gauges.Vitals(services).state()
+    state = gauges.Gauges(services).state()
     found = state["reconciliation_differences"]
     assert found.keys() == {(kind,) for kind in KINDS}
     assert (found["payment_missing",], found["payment_doubled",]) == (1, 0)
@@ -133,7 +133,7 @@ def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
 def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(services: Services) -> None:
     asked: list[str] = []
     probes: dict[str, Any] = {"database": lambda: asked.append("database") or "unreachable"}
-    watched = gauges.Vitals(with_parts(services, probes=probes))
+    watched = gauges.Gauges(with_parts(services, probes=probes))
     assert watched.state() is watched.state()
     assert asked == ["database"]
 
@@ -141,7 +141,7 @@ def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(
 @pytest.mark.slow
 def test_without_the_database_the_state_still_tells_that_it_is_away(settings: Settings) -> None:
     away = connect("mongodb://127.0.0.1:1/orders?serverSelectionTimeoutMS=100")
-    state = gauges.Vitals(services_over(away, settings)).state()
+    state = gauges.Gauges(services_over(away, settings)).state()
     assert state["part_ready"][("database",)] == 0
     assert "steps_overdue" not in state
     away.client.close()

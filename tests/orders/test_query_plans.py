@@ -20,7 +20,7 @@ from app.feed.store import Feed
 from app.mongo import database as storage
 from app.notifications.mail_counts_store import MailCounts
 from app.notifications.store import Notifications
-from app.orders.due_store import OrderDuties
+from app.orders.due_store import DueWork
 from app.orders.events import EVENTS
 from app.orders.query_store import OrderQuery
 from app.orders.store import Orders
@@ -111,12 +111,12 @@ def _stock(call: Callable[[Stock, Any], object]) -> Callable[[storage.Database[A
     return lambda database: storage.transact(database, lambda transaction: call(Stock(database), transaction))
 
 
-def _duties(call: Callable[[OrderDuties], object]) -> Callable[[storage.Database[Any]], object]:
-    return lambda database: call(OrderDuties(database))
+def _due_work(call: Callable[[DueWork], object]) -> Callable[[storage.Database[Any]], object]:
+    return lambda database: call(DueWork(database))
 
 
-def _all_owed(duties: OrderDuties) -> None:
-    services: Any = SimpleNamespace(due_work=duties)
+def _all_owed(due_work: DueWork) -> None:
+    services: Any = SimpleNamespace(due_work=due_work)
     _, after = all_owed_steps(services, None)
     assert after, "there is more than one page"
     all_owed_steps(services, after)
@@ -129,8 +129,8 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "an order with its log": _orders(lambda orders: orders.with_log(ONE)),
     "an order by its key": _orders(lambda orders: orders.under_key("caller", "key-1")),
     "a batch of orders": _orders(lambda orders: orders.load(SOME)),
-    "overdue steps": _duties(lambda duties: duties.overdue(END, 50)),
-    "everything owed": lambda database: _all_owed(OrderDuties(database)),
+    "overdue steps": _due_work(lambda due_work: due_work.overdue(END, 50)),
+    "everything owed": lambda database: _all_owed(DueWork(database)),
     "orders to expire": _orders(lambda orders: orders.pending_since_before(MIDDLE, 50)),
     "orders to purge": _orders(lambda orders: orders.deleted_before(MIDDLE, 50)),
     "a level": lambda database: Stock(database).level("product-1"),
@@ -145,8 +145,8 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
 }
 WRITES: dict[str, Callable[[storage.Database[Any]], object]] = {
     "fixing an answer": _orders(lambda orders: orders.fix_answer(ONE, 1)),
-    "postponing": _duties(lambda duties: duties.postpone({ONE: END})),
-    "allowing more time": _duties(lambda duties: duties.allow_until(dict.fromkeys(SOME, END), END)),
+    "postponing": _due_work(lambda due_work: due_work.postpone({ONE: END})),
+    "allowing more time": _due_work(lambda due_work: due_work.allow_until(dict.fromkeys(SOME, END), END)),
     "purging orders": _orders(lambda orders: orders.purge(SOME)),
     "claiming notifications": lambda database: Notifications(database).claim([f"{ONE}:1:log"], START, END),
     "forgetting the counts of mails": lambda database: MailCounts(database).forget(MIDDLE),

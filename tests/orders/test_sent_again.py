@@ -201,7 +201,7 @@ def test_settling_an_order_that_moved_on_meanwhile_forgets_nothing(
     services.orders.due_work.postpone({order_id: clock()})
     cancelling = followed(
         services,
-        "duties",
+        "due_work",
         "overdue",
         lambda: change_status(services.orders, order_id, "cancelled", actor="u"),
     )
