@@ -156,7 +156,7 @@ def update_order(wanted: dict[str, Any], order_id: str) -> Response:
         actor=caller(),
         tracking=wanted.get("tracking"),
         detail=wanted.get("reason"),
-        if_match=_version_to_match(order_id),
+        if_match=_versions_to_match(),
     )
     return _changed("Order updated successfully", order)
 
@@ -176,7 +176,7 @@ def update_order(wanted: dict[str, Any], order_id: str) -> Response:
 )
 def delete_order(order_id: str) -> Response:
     """Delete an order, cancelled first where it was not over"""
-    ordering.delete_order(services().orders, order_id, actor=caller(), if_match=_version_to_match(order_id))
+    ordering.delete_order(services().orders, order_id, actor=caller(), if_match=_versions_to_match())
     return empty(204)
 
 
@@ -213,12 +213,5 @@ def _changed(message: str, order: Order, status: int = 200, told: dict[str, str]
     return answer(body, status, {"ETag": entity_tag(order["version"]), **(told or {})})
 
 
-def _version_to_match(order_id: str) -> int | None:
-    versions = headers.if_match(required=services().settings.require_if_match)
-    if versions is None:
-        return None
-    if len(versions) == 1:
-        return next(iter(versions))
-    # Of several versions that would do, only the present one can; of none at all, none.
-    present = ordering.get_order(services().orders, order_id)["version"]
-    return present if present in versions else 0
+def _versions_to_match() -> frozenset[int] | None:
+    return headers.if_match(required=services().settings.require_if_match)

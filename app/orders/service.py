@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import structlog
@@ -160,12 +160,12 @@ def change_status(
     actor: str,
     tracking: dict[str, str] | None = None,
     detail: str | None = None,
-    if_match: int | None = None,
+    if_match: Container[int] | None = None,
 ) -> Order:
     """The order after a client's change of its status; unchanged if it has that status already.
 
-    Of several changes at once that exclude each other one wins. Raises NotFound, StaleVersion where
-    `if_match` is not the present version, IllegalTransition, HistoryFull.
+    Of several changes at once that exclude each other one wins. `if_match` holds the versions that the
+    caller accepts; None accepts any. Raises NotFound, StaleVersion, IllegalTransition, HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
@@ -184,7 +184,9 @@ def change_status(
             return after
 
 
-def delete_order(services: OrderServices, order_id: str, *, actor: str, if_match: int | None = None) -> None:
+def delete_order(
+    services: OrderServices, order_id: str, *, actor: str, if_match: Container[int] | None = None
+) -> None:
     """Takes the order out of the API, cancelled first where that is still possible.
 
     Raises NotFound, StaleVersion, OrderInTransit for a shipped one, HistoryFull.
@@ -295,6 +297,6 @@ def _at_version(order: Order, version: int) -> Order:
     return past
 
 
-def _require_version(order: Order, if_match: int | None) -> None:
-    if if_match is not None and if_match != order["version"]:
+def _require_version(order: Order, if_match: Container[int] | None) -> None:
+    if if_match is not None and order["version"] not in if_match:
         raise StaleVersion(order["version"])

@@ -95,9 +95,9 @@ def test_a_stale_version_is_refused_and_changes_nothing(
     services: Services, place: Place, books: Books
 ) -> None:
     order_id = place()["id"]
-    change_status(services.orders, order_id, "cancelled", actor="u", if_match=1)
+    change_status(services.orders, order_id, "cancelled", actor="u", if_match={1})
     with pytest.raises(StaleVersion) as refusal:
-        delete_order(services.orders, order_id, actor="u", if_match=1)
+        delete_order(services.orders, order_id, actor="u", if_match={1})
     assert refusal.value.present == books.order(order_id)["version"]
 
 
