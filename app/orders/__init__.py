@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OrderServices:
-    """What orders need.
+    """The collaborators of the order functions.
 
-    `accepts` says whether the payment provider knows a payment method. `effects` has what each step does for
-    the orders that it is due for; an effect returns the ids of the orders that another process changed first.
-    `forget` removes what else is stored about orders that are purged.
+    `accepts` returns whether the payment provider supports a payment method. `effects` maps each step to the
+    function that does it; that function returns the ids of orders that another process changed first. Each
+    function in `forget` deletes the related data of orders that are about to be purged.
     """
 
     store: Orders
@@ -42,9 +42,9 @@ class OrderServices:
     retention_days: int
 
     def of(self, owner: str) -> OrderServices:
-        """The same for one user, who sees no orders but their own."""
+        """The same services, limited to the orders of one user."""
         return replace(self, store=self.store.of(owner))
 
     def due_by(self) -> datetime:
-        """The time by which a step that becomes due now should be done."""
+        """The deadline of a step that becomes due now."""
         return self.clock() + self.step_deadline

@@ -1,7 +1,7 @@
-"""How far the log of an order may grow, since all of it stands in one document.
+"""The limits of an order's log, which has to fit into one document.
 
-A command of a client is taken while the log is below the command's limit. The room above the limits is left
-for the service itself: so all that a command sets in motion can be written, and an order never gets stuck.
+The service accepts a client's command while the log is below that command's limit. The room above the limits
+is reserved for the service's own events. So the service can always finish what a command starts.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 MOST_EVENTS = 1_000
 MOST_REFUNDS = 100
-# Over all refunds of an order: each line may be half a kilobyte, and is stored twice.
+# The total over all refunds of an order. One line takes up to half a kilobyte, and is stored twice.
 MOST_REFUND_LINES = 2_000
 MOST_RETRIES = 20
-# Characters of what the payment provider says of a failure.
+# Characters kept of the payment provider's error code and message.
 LONGEST_CODE, LONGEST_MESSAGE = 100, 500
 
 
 class Limit(NamedTuple):
-    """Up to how many events a command is taken. One that may come any number of times leaves room for what it
-    takes to end the order afterwards."""
+    """The number of events up to which a command is accepted.
+
+    `leaves_an_end` is for commands that can repeat without limit: they also keep room for ending the order.
+    """
 
     events: int
     leaves_an_end: bool = False
 
 
-# Adding a command is adding a row. `outside_refund` is a refund that somebody made at the payment provider.
+# To add a command, add a row. `outside_refund` is a refund made directly at the payment provider.
 LIMITS = {
     "amend": Limit(900),
     "note": Limit(900),
@@ -45,24 +47,24 @@ LIMITS = {
     "outside_refund": Limit(980, leaves_an_end=True),
 }
 
-# The most events that the service itself may add, by the values of the axes. While the payment is open, four
-# of them are a refund: an order may end before the service knows that its money was taken.
+# The most events that the service itself can add, by the value of each axis. Four events of an open payment
+# are for a refund: an order can end before the service learns that the money was captured.
 _STATUS = {"pending": 1}
 _PAYMENT = {"pending": 7, "authorized": 5}
 _STOCK = {"pending": 2, "decremented": 1}
-# The status, while which stock that was taken may come back without a command.
+# In these statuses, decremented stock can be restocked without a client's command.
 _COMES_BACK = ("pending", "cancelled")
 
-# What it takes to end an order: of a confirmed one to cancel it, give its money back at the second try, and
-# delete it.
+# The events needed to end an order, by status. A confirmed order is cancelled, refunded at the second
+# attempt, and deleted.
 _END = {"confirmed": 10, "shipped": 2, "delivered": 1, "cancelled": 1}
 
 
 def owed(order: "Order") -> int:
-    """The most events that the service itself may add to the order as it is, with no command in between.
+    """The most events that the service can still add to the order if no command comes in between.
 
-    Each event of the service's own makes it less by one at least. Only refunds that somebody makes at the
-    payment provider come on top of it.
+    Each event that the service adds lowers this number by at least one. Refunds made directly at the payment
+    provider are not included.
     """
     status, payment, stock = order["status"], order["payment"], order["stock"]["status"]
     events = _STATUS.get(status, 0) + _PAYMENT.get(payment["status"], 0) - ("action" in payment)
@@ -77,7 +79,7 @@ def owed(order: "Order") -> int:
 
 
 def require_room(before: "Order", after: "Order", command: str) -> None:
-    """Raises HistoryFull where the log has no room for the command."""
+    """Raises HistoryFull if the log has no room for the command."""
     limit = LIMITS[command]
     if limit.leaves_an_end:
         end = 0 if "deletedAt" in after else _END.get(after["status"], 0)

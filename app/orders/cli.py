@@ -1,4 +1,4 @@
-"""`flask --app wsgi orders`: what one order is and how it came to be so, and a push where it is stuck."""
+"""`flask --app wsgi orders`: shows one order with its history, and makes the steps of a stuck order due."""
 
 import json
 import re
@@ -24,7 +24,7 @@ orders = OperatorGroup("orders", help="Single orders.")
 @click.argument("order_id", metavar="ID")
 @click.pass_context
 def show(ctx: click.Context, order_id: str) -> None:
-    """Print an order and its history, a deleted one too; exit with 1 if the history was tampered with."""
+    """Print an order and its history, even if it is deleted. Exit with 1 if the history was tampered with."""
     order = _load(order_id)
     with reading(order["id"]):
         bad = first_bad_sequence(order["id"], order["events"], order["version"])
@@ -74,14 +74,14 @@ def _facts(order: Order) -> list[tuple[str, str]]:
         "stock": order["stock"]["status"],
         "shortages": order["stock"].get("shortages"),
         "tracking": order.get("tracking"),
-        **{part: said for part, said in order.get("personal", {}).items() if part != "salt"},
+        **{name: value for name, value in order.get("personal", {}).items() if name != "salt"},
         "version": order["version"],
         "created": to_text(order["createdAt"]),
         "updated": to_text(order["updatedAt"]),
         "deleted": to_text(order["deletedAt"]) if "deletedAt" in order else None,
         "owes": _owed(order),
     }
-    return [(name, _said(value)) for name, value in facts.items() if value is not None]
+    return [(name, _text(value)) for name, value in facts.items() if value is not None]
 
 
 def _owed(order: Order) -> str | None:
@@ -96,14 +96,14 @@ def _line(order: Order, number: int) -> tuple[str, ...]:
 
 
 def _entry(event: Event, currency: str) -> tuple[str, ...]:
-    # What an order was created with stands above.
-    told = {} if event["type"] == "order.created" else event["data"]
-    shown = with_amounts(told, lambda minor: money.to_text(minor, currency))
-    details = " ".join(f"{name}={_said(said)}" for name, said in shown.items())
+    # The facts above the history already show the data of the first event.
+    data = {} if event["type"] == "order.created" else event["data"]
+    shown = with_amounts(data, lambda minor: money.to_text(minor, currency))
+    details = " ".join(f"{name}={_text(value)}" for name, value in shown.items())
     return str(event["sequence"]), to_text(event["at"]), event["type"], plain(event["actor"]), plain(details)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, dict | list):
         return plain(json.dumps(value, ensure_ascii=False, default=to_text))
     return plain(to_text(value) if hasattr(value, "isoformat") else value)

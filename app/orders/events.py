@@ -1,6 +1,6 @@
-"""The events of an order: what each means, what it moves, what it carries, and whether it is public.
+"""The events of an order: the meaning of each, the state it sets, its data, and whether it is public.
 
-The log, the validators, the announcements, the API's description and docs/events.md follow from this table.
+This table defines the log, the validators, the announcements, the API description and docs/events.md.
 """
 
 from datetime import datetime
@@ -22,7 +22,7 @@ class EventType(NamedTuple):
     public: bool | datetime = False
 
     def is_public(self, at: datetime) -> bool:
-        """Whether an event of this type that happened then is public."""
+        """Whether an event of this type that happened at this time is public."""
         return self.public if isinstance(self.public, bool) else at >= self.public
 
 
@@ -92,5 +92,5 @@ PUBLIC = frozenset(name for name, event in EVENTS.items() if event.public)
 
 
 def is_public(event_type: str, at: datetime) -> bool:
-    """Whether an event of that type and time is public."""
+    """Whether an event of this type and time is public."""
     return EVENTS[event_type].is_public(at)

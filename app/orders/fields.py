@@ -1,7 +1,7 @@
 """The fields of an order, each defined once.
 
-From this table follow the schemas of requests and answers, the database's validator, what compare-and-set
-writes, what the audit compares, what clients see, and what the command line prints.
+Several parts of the service are derived from this table: the schemas of requests and answers, the database's
+validator, the fields that compare-and-set writes, the fields that the audit compares, and the public form.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from app.shapes import Amount, Choice, Field, Flag, Many, Moment, Pairs, Record,
 ID_LENGTH = 128
 MOST_LINES, MOST_OF_A_LINE = 200, 1_000_000
 
-# Spaces and control characters, written so that Python and ECMAScript agree on what they are.
+# Spaces and control characters, in a notation that Python and ECMAScript read in the same way.
 _GAPS = r"\s\u0000-\u001f\u007f\u0085\ufeff"
 EMAIL = (rf"^[^@{_GAPS}]{{1,64}}@[^@.{_GAPS}]+(\.[^@.{_GAPS}]+)+$", "must be an email address")
 COUNTRY = (r"^[A-Z]{2}$", "must be a country code of ISO 3166-1 such as DE")
@@ -26,12 +26,12 @@ ORDER_ID = (r"^[0-9a-f]{24}$", "must be an order's id")
 
 
 def _may(name: str, kind: Text, doc: str = "") -> Field:
-    """A field that clients may send and that is absent where they did not."""
+    """An optional field that clients may send. It is absent if they do not."""
     return Field(name, kind, doc, given="optional", always=False)
 
 
 def _own(name: str, kind: Text | Record | Many | Moment | Flag, doc: str = "") -> Field:
-    """A field of the service's own that is not always there."""
+    """A field that the service sets, and that is not always present."""
     return Field(name, kind, doc, always=False)
 
 
@@ -45,22 +45,22 @@ LINE = Record(
     ),
     sent="LineIn",
 )
-FAILURE = Record("Failure", "Why it was declined.", (Field("code", Text()), Field("message", Text())))
+FAILURE = Record("Failure", "The reason for the decline.", (Field("code", Text()), Field("message", Text())))
 ACTION = Record(
     "Action",
-    "What the customer has to do before the payment goes on.",
+    "An action that the customer has to take before the payment continues.",
     (
-        Field("type", Text(), "The provider's."),
-        Field("clientSecret", Text(), "What the provider's library needs in the customer's browser."),
+        Field("type", Text(), "The type of the action, as the payment provider names it."),
+        Field("clientSecret", Text(), "A secret for the provider's library in the customer's browser."),
     ),
 )
 PAYMENT_STATE = Record(
     "Payment",
-    "How the payment stands.",
+    "The state of the payment.",
     (
         Field("status", Choice(tuple(PAYMENT))),
         _own("method", Text()),
-        _own("reference", Text(), "The provider's."),
+        _own("reference", Text(), "The id of the payment at the payment provider."),
         Field("capturedAmount", Amount()),
         Field("refundedAmount", Amount()),
         _own("action", ACTION),
@@ -69,17 +69,17 @@ PAYMENT_STATE = Record(
 )
 SHORTAGE = Record(
     "Shortage",
-    "A product that was short.",
+    "A product with too little stock for the order.",
     (Field("productId", Text(ID_LENGTH)), Field("requested", Whole(1)), Field("available", Whole(0))),
 )
 STOCK_STATE = Record(
     "Stock",
-    "How the stock of the order stands.",
+    "The state of the order's stock.",
     (Field("status", Choice(tuple(STOCK))), _own("shortages", Many(SHORTAGE))),
 )
 ADDRESS = Record(
     "Address",
-    "Where an order goes.",
+    "The delivery address of an order.",
     (
         _may("name", Text(200)),
         _may("line1", Text(200)),
@@ -92,7 +92,7 @@ ADDRESS = Record(
 )
 TRACKING = Record(
     "Tracking",
-    "How to follow the parcel.",
+    "The data for tracking the parcel.",
     (
         _may("carrier", Text(100)),
         _may("number", Text(100)),
@@ -101,7 +101,7 @@ TRACKING = Record(
 )
 CANCELLATION = Record(
     "Cancellation",
-    "Why the order ended.",
+    "The reason for the cancellation.",
     (Field("reason", Choice(CANCELLATION_REASONS)), _own("detail", Text())),
 )
 REFUND_STATE = Record(
@@ -120,7 +120,7 @@ REFUND_STATE = Record(
             Many(
                 Record(
                     "StoredRefundLine",
-                    "What of the goods the refund is for.",
+                    "A product of the order that the refund is for.",
                     (
                         Field("productId", Text(ID_LENGTH)),
                         Field("quantity", Whole(1)),
@@ -165,11 +165,11 @@ ORDER: tuple[Field, ...] = (
 )
 
 PERSONAL = names(ORDER, personal=True)
-# What `order.created` carries.
+# The fields in the data of `order.created`.
 STATED = tuple(field.name for field in ORDER if field.given and not field.personal)
-# What an event can change.
+# The fields that an event can change.
 MUTABLE = names(ORDER, changes=True)
-# What an order is made of beside its personal data.
+# The stored fields that are not personal data.
 STATE = names(ORDER, personal=False, stored=True)
 
 
@@ -185,12 +185,12 @@ def _amounts(fields: tuple[Field, ...]) -> frozenset[str]:
     return frozenset(found)
 
 
-# The names of all amounts, in orders, refunds and events.
+# The names of all amount fields in orders, refunds and events.
 AMOUNTS = _amounts(ORDER)
 
 
 def with_amounts(value: Any, show: Callable[[int], Any]) -> Any:
-    """The value with `show` applied to every amount in it, however deep."""
+    """The value, with `show` applied to every amount in it at any depth."""
     match value:
         case dict():
             return {

@@ -1,11 +1,11 @@
-"""What was: an order as it stood at one of its events, which is what is told of that event."""
+"""Past states of an order: notifications and the feed show an order as it was at one of its events."""
 
 from app.orders.model import Order, fold
 from app.orders.reading import reading
 
 
 def as_of(order: Order, sequence: int) -> Order:
-    """The order as it was at the event. Raises OrderUnreadable where its log leads nowhere any more."""
+    """The order as it was right after the event. Raises OrderUnreadable if its log is damaged."""
     with reading(order["id"]):
         past = fold(order["id"], order["events"][:sequence])
         if "personal" in order:

@@ -1,6 +1,6 @@
-"""The log of an order: events whose hashes chain, so that a past one cannot be edited unseen.
+"""The log of an order: a chain of hashed events, so that an edit of a past event shows.
 
-A hash is SHA-256 over the canonical JSON of the hash before and of the event.
+Each hash is SHA-256 over the canonical JSON of the previous hash and the event.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from app.clock import to_text
 
 
 class Event(TypedDict):
-    """One entry of the log; `sequence` counts from 1 without gaps, `hash` chains over the entry before."""
+    """One entry of the log. `sequence` counts from 1 without gaps. `hash` covers the previous hash, too."""
 
     sequence: int
     type: str
@@ -24,19 +24,24 @@ class Event(TypedDict):
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of a value's one JSON text: sorted keys, no white space, times as RFC 3339."""
+    """SHA-256 (hex) of a value's canonical JSON: sorted keys, no white space, times as RFC 3339."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=to_text)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def event_hash(previous: str, event: Event) -> str:
-    """The hash of an event, its own left out, after the one before; before the first comes the order's id."""
+    """The hash over the previous hash and the event without its own hash.
+
+    For the first event, `previous` is the order's id.
+    """
     return digest([previous, event["sequence"], event["type"], event["at"], event["actor"], event["data"]])
 
 
 def first_bad_sequence(order_id: str, events: Iterable[Event], version: int = 0) -> int | None:
-    """The first sequence at which the log has a gap or a hash that does not chain, or ends before `version`;
-    None when it is intact."""
+    """The first sequence at which the log has a gap or a wrong hash, or ends before `version`.
+
+    None if the log is intact.
+    """
     previous, expected = order_id, 1
     for event in events:
         if event["sequence"] != expected or event["hash"] != event_hash(previous, event):

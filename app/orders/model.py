@@ -1,7 +1,7 @@
-"""An order is its own log: the present state is the fold of its events, and every change adds to them.
+"""An order is its own log: the present state is the fold of its events, and every change adds events.
 
-The three axes of an order (its status, its payment, its stock) move only along the tables below, and only
-by an event that names the move. An order's refunds are part of its state too, each with a small table.
+An order has three axes: its status, its payment and its stock. An axis changes only by an event, and only as
+the tables in `app.orders.states` allow. Refunds are part of the order's state and have a table of their own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from app.shapes import names
 
 
 class Line(TypedDict):
-    """`unitPrice` is in minor units of the order's currency."""
+    """One line of an order. `unitPrice` is in minor units of the order's currency."""
 
     productId: str
     quantity: int
@@ -28,8 +28,11 @@ class Line(TypedDict):
 
 
 class Payment(TypedDict):
-    """Amounts are in minor units of the order's currency; `action` says what the customer has to do before
-    the payment can go on: its `type`, and the `clientSecret` with which his browser does it."""
+    """The state of the payment. Amounts are in minor units of the order's currency.
+
+    `action` is an action that the customer has to take before the payment continues: its `type`, and the
+    `clientSecret` that the customer's browser needs.
+    """
 
     status: str
     capturedAmount: int
@@ -41,15 +44,19 @@ class Payment(TypedDict):
 
 
 class Stock(TypedDict):
-    """`shortages` names every line that was short: `productId`, `requested`, `available`."""
+    """The state of the stock. `shortages` lists each product with too little stock: `productId`, `requested`,
+    `available`."""
 
     status: str
     shortages: NotRequired[list[dict[str, Any]]]
 
 
 class Personal(TypedDict, total=False):
-    """What is known of the customer beside the id. It stands outside the log, which holds its digest only,
-    so that it can be erased and the log still verifies; `salt` keeps the digest from being guessed."""
+    """The customer's personal data, apart from the user id.
+
+    The log holds only a digest of it. So the data can be erased and the log can still be verified. `salt`
+    protects the digest from guessing.
+    """
 
     salt: str
     email: str
@@ -58,17 +65,19 @@ class Personal(TypedDict, total=False):
 
 
 class Origin(TypedDict):
-    """The request that made an order: its id, and the W3C trace context in which its journey goes on."""
+    """The request that created an order: its id, and the W3C trace context for the background steps."""
 
     requestId: str
     traceparent: NotRequired[str]
 
 
 class Order(TypedDict):
-    """The present state, and the log or its tail. `totalAmount` is in minor units; `version` is the
-    sequence of the last event and `publicVersion` of the last public one; `announced` is the sequence up to
-    which notifications are recorded, `dueBy` the time by which what the order owes should have been done, and
-    `attempts` how often that has failed."""
+    """The present state of an order, with its log or the last event of the log.
+
+    `totalAmount` is in minor units. `version` is the sequence of the last event, `publicVersion` that of the
+    last public event. `announced` is the sequence of the last event with recorded notifications. `dueBy` is
+    the deadline of the order's due steps, and `attempts` counts their failures.
+    """
 
     id: str
     userId: str
@@ -95,28 +104,28 @@ class Order(TypedDict):
     deletedAt: NotRequired[datetime]
 
 
-# What a new order takes over from its first event as it is.
+# The fields that a new order copies from its first event.
 _STANDING = names(ORDER, stored=True, personal=False, given="required") + names(
     ORDER, stored=True, personal=False, given="optional"
 )
 
 
 class Change(NamedTuple):
-    """An event before it is in the log: its type and data."""
+    """The type and data of an event that is not in the log yet."""
 
     type: str
     data: Mapping[str, Any] = MappingProxyType({})
 
 
 def digest_of(personal: Personal) -> str:
-    """The salted digest of the personal data that the log holds in their place."""
+    """The salted digest that the log holds instead of the personal data."""
     return digest(personal)
 
 
 def create(order_id: str, at: datetime, actor: str, data: dict[str, Any], personal: Personal | None) -> Order:
     """A new order at version 1.
 
-    `data` is what `order.created` says: userId, products, totalAmount (minor units), currency, and
+    `data` is the data of `order.created`: userId, products, totalAmount (minor units), currency, and
     optionally paymentMethod and reference.
     """
     if personal:
@@ -133,10 +142,10 @@ def create(order_id: str, at: datetime, actor: str, data: dict[str, Any], person
 def advance(
     order: Order, at: datetime, actor: str, changes: Sequence[Change], command: str | None = None
 ) -> Order:
-    """The order after the changes, with their events added to its log; the given order stays as it is.
+    """The order after the changes, with their events added to its log. Does not modify the given order.
 
-    `command` is what a client asked for, by its name in `bounds.LIMITS`; None for what the service owes.
-    Raises IllegalTransition where a table forbids one of the moves, HistoryFull.
+    `command` is the client's command by its name in `bounds.LIMITS`, or None for a step of the service.
+    Raises IllegalTransition if a table forbids one of the changes, HistoryFull.
     """
     after = order
     log = list(order["events"])
@@ -159,7 +168,7 @@ def advance(
 
 
 def fold(order_id: str, events: Iterable[Event]) -> Order:
-    """The state that the events lead to. The first must be `order.created`; personal data are not in them."""
+    """The state after the events, without personal data. The first event must be `order.created`."""
     log = list(events)
     order = _born(order_id, log[0])
     for event in log[1:]:
@@ -169,12 +178,12 @@ def fold(order_id: str, events: Iterable[Event]) -> Order:
 
 
 def allowed_to_clients(status: str) -> tuple[str, ...]:
-    """The statuses that a client may ask for from this one."""
+    """The statuses that a client may request for an order in this status."""
     return tuple(following for following in STATUS[status] if following in CLIENT_STATUSES)
 
 
 def quantities(order: Order) -> dict[str, int]:
-    """What the order takes of each product: its lines, summed per product."""
+    """The quantity of each product in the order, summed over its lines."""
     needed: dict[str, int] = {}
     for line in order["products"]:
         needed[line["productId"]] = needed.get(line["productId"], 0) + line["quantity"]
@@ -182,7 +191,7 @@ def quantities(order: Order) -> dict[str, int]:
 
 
 def refundable(order: Order) -> int:
-    """What of the captured money is neither given back nor asked back, in minor units."""
+    """The captured amount minus refunds that are done or pending, in minor units."""
     payment = order["payment"]
     return payment["capturedAmount"] - payment["refundedAmount"] - refunds.reserved(order.get("refunds", ()))
 
@@ -192,7 +201,7 @@ def _born(order_id: str, created: Event) -> Order:
     payment = Payment(status="pending", capturedAmount=0, refundedAmount=0)
     if "paymentMethod" in data:
         payment["method"] = data["paymentMethod"]
-    # What the placed order says stands; the rest begins here.
+
     order: Any = {field: data[field] for field in _STANDING if field in data}
     order |= {
         "id": order_id,

@@ -1,8 +1,8 @@
-"""The background steps of an order: load, see whether the step is still due, do its effect, compare-and-set.
+"""Runs the background steps of orders: load, check that the step is still due, do it, compare-and-set.
 
-A step done already does nothing, so a message may be lost, doubled, late or out of order, and a process may
-die between any two lines: doing the step again repairs it. Effects on the outside world carry an idempotency
-key made of order and step; stock moves in the same transaction as the order that takes it.
+A step that is already done does nothing. So a message may be lost, doubled, late or out of order, and a
+process may die between any two lines: running the step again repairs it. Calls to the outside world carry an
+idempotency key made of order and step. Stock changes in the same transaction as its order.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from app.orders.steps import Step
 
 log = structlog.get_logger()
 
-# How often, and for how many seconds, a batch is taken up again at once for the orders that another process
-# changed meanwhile. What is left after that waits for the sweep.
+# A batch is retried at once for orders that another process changed, this many times and for this many
+# seconds. The sweep does the rest.
 _ROUNDS = 8
 _LONGEST = 1.0
 
 
 def perform(services: OrderServices, step: Step, order_ids: Sequence[str]) -> None:
-    """Does the step for the orders that it is due for.
+    """Does the step for those of the orders for which it is due.
 
-    An order that makes the step fail by a fault of ours is set aside, logged and tried again later: it
-    spoils nothing for the others. Raises DatabaseUnavailable.
+    If the step fails unexpectedly for one order, that order is logged and retried later, and the others
+    continue. Raises DatabaseUnavailable.
     """
     left, until = list(order_ids), monotonic() + _LONGEST
     give_up = partial(set_aside, services, step.name)
@@ -44,6 +44,6 @@ def perform(services: OrderServices, step: Step, order_ids: Sequence[str]) -> No
 
 
 def _do(services: OrderServices, step: Step, due: Sequence[Order]) -> list[str]:
-    """The ids of the orders that are not written, to be looked at again."""
+    """Does the step and returns the ids of the orders that were not written and need another look."""
     with services.tracer.orders(step.name, due):
         return services.effects[step](list(due))

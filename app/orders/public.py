@@ -1,4 +1,7 @@
-"""How an order looks from outside: the contract's names and order, exact amounts, nothing without a value."""
+"""The public form of an order: the contract's field names in the contract's order, and exact amounts.
+
+Fields without a value are left out.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,33 +18,34 @@ from app.orders.reading import reading
 from app.orders.refunds import Refund
 from app.shapes import Amount, Field, Kind, Many, Moment, Record
 
-# Makes the public form of a value that is in this currency.
+# Returns the public form of a value; the second argument is the currency.
 _Form = Callable[[Any, str], Any]
 
 
 def order(found: Order) -> orjson.Fragment:
-    """An order. Raises OrderUnreadable where a part is missing or of another type."""
+    """The public form of an order. Raises OrderUnreadable if a field is missing or has the wrong type."""
     return orjson.Fragment(order_text(found))
 
 
 def order_text(found: Order) -> bytes:
-    """The same as JSON text."""
+    """The public form of an order as JSON text. Raises OrderUnreadable, as `order` does."""
     with reading(found["id"]):
         return orjson.dumps(_ORDER({**found.get("personal", {}), **found}, found["currency"]))
 
 
 def refund(found: Refund, owner: Order) -> dict[str, Any]:
-    """A refund of an order."""
+    """The public form of a refund of the order `owner`."""
     shown = _REFUND(found, owner["currency"])
     return {"id": shown.pop("id"), "orderId": owner["id"], "currency": owner["currency"], **shown}
 
 
 def event(entry: Event, owner: Order) -> dict[str, Any]:
-    """An entry of an order's log.
+    """The public form of one event of the order `owner`.
 
-    The first also shows the customer's personal data while they are kept; the log has their digest alone.
+    The log has only a digest of the customer's personal data. So the first event shows the data themselves,
+    from the order, until they are erased.
     """
-    # An event's times are its data's own members, its amounts may be deeper.
+    # Times are at the top level of an event's data only. Amounts can be deeper.
     shown = with_amounts(entry["data"], lambda minor: _amount(minor, owner["currency"]))
     data = {name: plain(value) for name, value in shown.items()}
     if "personalDigest" in data:
@@ -58,7 +62,7 @@ def event(entry: Event, owner: Order) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The value, a time as text."""
+    """The value; a time becomes text."""
     return to_text(value) if isinstance(value, datetime) else value
 
 
@@ -71,7 +75,7 @@ def _moment(at: datetime, _currency: str) -> str:
 
 
 def _form(kind: Kind) -> _Form | None:
-    """What makes the public form of such a value; None where it is that already."""
+    """The function that converts a value of this kind to its public form; None if it needs no conversion."""
     match kind:
         case Amount():
             return _amount
@@ -85,15 +89,17 @@ def _form(kind: Kind) -> _Form | None:
 
 
 def _record(fields: tuple[Field, ...]) -> _Form:
-    """Makes the public form of an object with these fields. It raises KeyError if one is missing
-    that is always there."""
+    """Returns a function that converts an object with these fields to its public form.
+
+    That function raises KeyError if a required field is missing.
+    """
     forms = [(field.name, _form(field.kind), field.always) for field in fields if field.shown]
 
     def record(found: Any, currency: str) -> dict[str, Any]:
         shown = {}
         for name, form, always in forms:
             value = found[name] if always else found.get(name)
-            # A provider that was not asked about a charge of nothing gave it an empty reference.
+            # An order over nothing is not charged at the provider, and has an empty reference.
             if value is not None and value != "":
                 shown[name] = form(value, currency) if form else value
         return shown

@@ -1,4 +1,4 @@
-"""How a fault in reading one order is kept from everything else: it becomes OrderUnreadable and is logged."""
+"""Isolates a damaged order: an error while reading it is logged and becomes OrderUnreadable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def reading(order_id: str) -> Iterator[None]:
-    """Turns any fault inside the block into OrderUnreadable. The block works on this one order, in memory."""
+    """Turns any exception in the block into OrderUnreadable. The block works on this one order, in memory."""
     try:
         yield
     except OrderUnreadable:

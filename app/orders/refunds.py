@@ -1,7 +1,7 @@
-"""Refunds: each is a part of its order's state, asked for by one event and ended by another.
+"""Refunds: each is part of its order's state. One event requests it and another ends it.
 
-What is asked for is reserved at once, in the same compare-and-set that asks. So however many refunds come at
-once, together they are never above what was captured.
+The compare-and-set that requests a refund also reserves its amount. So concurrent refunds together never
+exceed the captured amount.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from app.orders.states import REFUND
 
 
 class RefundLine(TypedDict):
-    """What of the goods a refund is for; `restock` says that they are back on the shelf."""
+    """A product that a refund covers. `restock` says whether it goes back into the stock."""
 
     productId: str
     quantity: int
@@ -22,8 +22,11 @@ class RefundLine(TypedDict):
 
 
 class Refund(TypedDict):
-    """`amount` is in minor units of the order's currency; `attempt` counts from 1, one more each time that a
-    failed refund is tried again; `restocked` is there once the goods of its lines are in the stock again."""
+    """One refund. `amount` is in minor units of the order's currency.
+
+    `attempt` starts at 1 and grows with each retry of a failed refund. `restocked` is present once the
+    refund's products are back in the stock.
+    """
 
     id: str
     status: str
@@ -38,7 +41,7 @@ class Refund(TypedDict):
 
 
 def moved(refunds: Sequence[Refund], event: Event, status: str | None) -> list[Refund]:
-    """The refunds after an event of one of them; `status` is the one that it takes, None for no change."""
+    """The refunds after an event of one of them. `status` is that refund's new status, or None to keep it."""
     data = {**event["data"]}
     refund_id = data.pop("refundId")
     if event["type"] == "refund.requested":
@@ -52,23 +55,25 @@ def moved(refunds: Sequence[Refund], event: Event, status: str | None) -> list[R
 
 
 def is_pending(refund: Refund) -> bool:
-    """Whether the money is still to be given back."""
+    """Whether the outcome of the refund is still open."""
     return refund["status"] == "pending"
 
 
 def next_id(order_id: str, refunds: Sequence[Refund]) -> str:
-    """The id of the next refund of an order. Another that takes it at the same time loses the
-    compare-and-set."""
+    """The id of the next refund of an order.
+
+    If two requests take the same id at once, the compare-and-set rejects one of them.
+    """
     return f"{order_id}-{len(refunds) + 1}"
 
 
 def reserved(refunds: Sequence[Refund]) -> int:
-    """What is asked for and not yet given back, in minor units."""
+    """The total of the pending refunds, in minor units."""
     return sum(refund["amount"] for refund in refunds if is_pending(refund))
 
 
 def returned(refunds: Sequence[Refund]) -> dict[str, int]:
-    """How much of each product the refunds are for, the failed ones left out."""
+    """The quantity of each product in the refunds, without the failed refunds."""
     counted: dict[str, int] = {}
     for refund in refunds:
         if refund["status"] != "failed":
@@ -78,8 +83,10 @@ def returned(refunds: Sequence[Refund]) -> dict[str, int]:
 
 
 def to_restock(refund: Refund) -> dict[str, int]:
-    """How much of each product goes back into the stock by this refund; empty where that is done or the money
-    is not given back yet."""
+    """The quantity of each product that this refund still has to restock.
+
+    Empty before the refund succeeds, and again after the restock.
+    """
     counted: dict[str, int] = {}
     if refund["status"] == "succeeded" and not refund.get("restocked"):
         for line in refund.get("products", ()):

@@ -1,4 +1,4 @@
-"""How the outcome of a step is written: by compare-and-set, and what did not work out is due again later."""
+"""Writes the outcome of a step by compare-and-set, and makes a failed step due again later."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,8 +14,8 @@ log = structlog.get_logger()
 
 ACTOR = "system"
 
-# Seconds that a step waits for stock which another transaction holds: at first, and at most. A process that
-# died holds it for as long as MongoDB lets a transaction live.
+# The first and the longest wait, in seconds, of a step whose stock another transaction has locked. The lock
+# of a dead process lasts until MongoDB ends its transaction.
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0
 
 
@@ -27,9 +27,10 @@ def save(
     actor: str = ACTOR,
     command: str | None = None,
 ) -> list[str]:
-    """Writes the changes by order id; the ids of the orders that another process changed first, or holds.
+    """Writes the changes, which are given by order id.
 
-    `command` is for `advance`. Raises HistoryFull.
+    Returns the ids of orders that were not written: another process changed them first or has them locked.
+    `command` is as in `advance`. Raises HistoryFull.
     """
     at = services.clock()
     pairs = [
@@ -40,7 +41,7 @@ def save(
 
 
 def try_later(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
-    """Makes the step due again after a wait that grows with every attempt."""
+    """Makes the step of these orders due again, after a wait that grows with every attempt."""
     if orders:
         services.metrics.count("step_retries_total", step, by=len(orders))
         now = services.clock()
@@ -48,7 +49,7 @@ def try_later(services: OrderServices, step: str, orders: Sequence[Order]) -> No
 
 
 def wait_for_stock(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
-    """Makes the step due again shortly, for orders whose stock another transaction holds now."""
+    """Makes the step due again soon, for orders whose stock is locked by another transaction."""
     if orders:
         log.info("stock is busy, step waits", step=step, order_ids=[order["id"] for order in orders])
         services.metrics.count("step_retries_total", step, by=len(orders))
@@ -58,9 +59,9 @@ def wait_for_stock(services: OrderServices, step: str, orders: Sequence[Order]) 
 
 
 def set_aside(services: OrderServices, step: str, order: Order, error: Exception) -> None:
-    """Logs what an order made fail, and makes its step due again after ever longer waits.
+    """Logs the error of an order's step, and makes the step due again after a wait that grows each time.
 
-    Safe for an order in any state.
+    Works for an order in any state, even a damaged one.
     """
     log.error("step failed", step=step, exc_info=error, **about(order))
     try_later(services, step, [order])

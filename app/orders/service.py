@@ -1,4 +1,4 @@
-"""What a client does with orders: place, look at, list, change the status of, delete."""
+"""The operations of clients on orders: place, read, list, change the status, delete."""
 
 import secrets
 import time
@@ -41,12 +41,12 @@ from app.orders.store import Idempotency, KeyTaken
 
 log = structlog.get_logger(__name__)
 
-# By the status that a client asks for.
+# The command for each status that a client may request, by its name in `bounds.LIMITS`.
 _COMMANDS = {"shipped": "ship", "delivered": "deliver", "cancelled": "cancel"}
 
 
 class Draft(TypedDict):
-    """An order as a client wants it; amounts in minor units, all of it valid by the API's schema."""
+    """A client's request for an order, valid by the API's schema. Amounts are in minor units."""
 
     userId: str
     products: list[Line]
@@ -60,8 +60,8 @@ class Draft(TypedDict):
 
 
 class Placed(NamedTuple):
-    """The order that a POST made or, when `replayed`, had made; `answered` is the version that the answer
-    shows, None as long as that is not decided."""
+    """The order of a POST. If `replayed`, an earlier POST with the same key created it. `answered` is the
+    version that the answer shows, or None while that is still open."""
 
     order: Order
     answered: int | None
@@ -70,7 +70,7 @@ class Placed(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a listing; `next` is the last item's id while there is more behind it."""
+    """One page of a list. `next` is the id of the page's last item, or None on the last page."""
 
     items: list[Any]
     next: str | None
@@ -86,12 +86,12 @@ def place_order(
     waits: bool = False,
     origin: Origin | None = None,
 ) -> Placed:
-    """Accepts an order: durable, with its `order.created` event, in one write.
+    """Stores a new order and its `order.created` event in one durable write.
 
-    Of any number of calls with one key and digest, one makes the order and the others get it, `replayed`.
-    `waits` says that the answer will be given later, and may show a later version than the first.
-    Raises InvalidInput for a payment method that the provider does not know, IdempotencyKeyReused for a key
-    that came with another body, DatabaseUnavailable.
+    If several calls have the same key and digest, one creates the order and the others return it, `replayed`.
+    `waits` says that the answer is given later and may show a later version than the first. Raises
+    InvalidInput for a payment method that the provider does not support, IdempotencyKeyReused for a key that
+    was used with another body, DatabaseUnavailable.
     """
     if not services.accepts(draft.get("paymentMethod")):
         raise InvalidInput(Fault("/paymentMethod", "is not a payment method of the provider"))
@@ -107,7 +107,7 @@ def place_order(
                 order, services.due_by(), Idempotency(actor, key, digest, answered) if key else None
             )
         except KeyTaken:
-            # None only where the earlier order was purged in between: then the key is free again.
+            # It is None only if the earlier order was purged in between. Then the key is free again.
             if replay := _replay(services, actor, key or "", digest):
                 return replay
         else:
@@ -115,9 +115,9 @@ def place_order(
 
 
 def first_answer(services: OrderServices, placed: Placed, wait: float | None) -> Order:
-    """The order as the answer to its POST shows it, the same for every replay.
+    """The order as the answer to its POST shows it. Every replay shows the same version.
 
-    That is version 1, or with `wait` (seconds) the order once it has left `pending` or the time is over.
+    That is version 1. With `wait` (seconds), it is a later one: after `pending`, or after the wait.
     """
     order_id = placed.order["id"]
     version = placed.answered
@@ -128,27 +128,27 @@ def first_answer(services: OrderServices, placed: Placed, wait: float | None) ->
                 version = services.store.fix_answer(order_id, version)
         if version == placed.order["version"]:
             return placed.order
-        # The order may have been deleted, or even purged, while this answer waited; it was made all the same.
+        # The order may be deleted or purged by now, but the POST did create it.
         for order in services.store.load_with_logs([order_id]):
             return _at_version(order, version)
     except OrderUnreadable:
-        # A refusal would say that there is no order, and a second POST would make a second one.
-        log.warning("answering with the order as it was made", order_id=order_id)
+        # An error would suggest that no order exists, and the client would create a second one.
+        log.warning("answering with the first version of an unreadable order", order_id=order_id)
     return placed.order
 
 
 def get_order(services: OrderServices, order_id: str) -> Order:
-    """The order as it is now. Raises NotFound."""
+    """The present order. Raises NotFound."""
     return found(services.store.get(order_id))
 
 
 def order_at_version(services: OrderServices, order_id: str, version: int) -> Order:
-    """The order as it was at a version, folded from its events. Raises NotFound past either end."""
+    """The order at a version, folded from its events. Raises NotFound if it never had this version."""
     return _at_version(_with_log(services, order_id), version)
 
 
 def list_orders(services: OrderServices, query: OrderQuery) -> Iterator[Order]:
-    """The orders that the query asks for, and one more if there are more; read as they are taken."""
+    """The orders that match the query, plus one if more follow. Reads them lazily."""
     return services.store.page(query)
 
 
@@ -164,8 +164,8 @@ def change_status(
 ) -> Order:
     """The order after a client's change of its status; unchanged if it has that status already.
 
-    Of several changes at once that exclude each other one wins. `if_match` holds the versions that the
-    caller accepts; None accepts any. Raises NotFound, StaleVersion, IllegalTransition, HistoryFull.
+    If concurrent changes exclude each other, one of them wins. `if_match` holds the versions that the caller
+    accepts; None accepts any. Raises NotFound, StaleVersion, IllegalTransition, HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
@@ -187,9 +187,9 @@ def change_status(
 def delete_order(
     services: OrderServices, order_id: str, *, actor: str, if_match: Container[int] | None = None
 ) -> None:
-    """Takes the order out of the API, cancelled first where that is still possible.
+    """Deletes the order for clients, and cancels it first if that is still possible.
 
-    Raises NotFound, StaleVersion, OrderInTransit for a shipped one, HistoryFull.
+    Raises NotFound, StaleVersion, OrderInTransit for a shipped order, HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
@@ -207,25 +207,22 @@ def delete_order(
 
 
 def history(services: OrderServices, order_id: str) -> Order:
-    """The order with every event it ever went through. Raises NotFound."""
+    """The order with its whole log. Raises NotFound."""
     return _with_log(services, order_id)
 
 
 def verify(services: OrderServices, order_id: str) -> int | None:
-    """The first sequence of the order's log that is not as it was written; None when all is intact.
-
-    Raises NotFound.
-    """
+    """The first sequence at which the order's log was altered, or None. Raises NotFound."""
     order = _with_log(services, order_id)
     with reading(order_id):
         return first_bad_sequence(order_id, order["events"], order["version"])
 
 
 def cancellation(order: Order, reason: str, detail: str | None = None) -> list[Change]:
-    """The changes that end an order before it is shipped: stock not yet taken is released with it, and what
-    is left of captured money is asked back as any other refund."""
-    told = {"reason": reason, "detail": detail} if detail else {"reason": reason}
-    changes = [Change("order.cancelled", {"cancellation": told})]
+    """The changes that cancel an order before it is shipped. They release stock that is not decremented yet,
+    and request a refund of the captured money that is left."""
+    data = {"reason": reason, "detail": detail} if detail else {"reason": reason}
+    changes = [Change("order.cancelled", {"cancellation": data})]
     if order["stock"]["status"] == "pending":
         changes.append(Change("stock.released"))
     return [*changes, *_rest_given_back(order)]
@@ -233,22 +230,22 @@ def cancellation(order: Order, reason: str, detail: str | None = None) -> list[C
 
 def _rest_given_back(order: Order) -> list[Change]:
     amount, payment = refundable(order), order["payment"]
-    # An order that cost nothing has nothing left either, and is refunded all the same.
+    # An order over nothing gets a refund over nothing, so that its payment ends as refunded too.
     if payment["status"] not in CAPTURED or (payment["capturedAmount"] and not amount):
         return []
-    asked = {"refundId": next_id(order["id"], order.get("refunds", ())), "amount": amount}
-    return [Change("refund.requested", {**asked, "reason": "The order was cancelled."})]
+    data = {"refundId": next_id(order["id"], order.get("refunds", ())), "amount": amount}
+    return [Change("refund.requested", {**data, "reason": "The order was cancelled."})]
 
 
 def found(order: Order | None) -> Order:
-    """The order. Raises NotFound where there is none."""
+    """The order. Raises NotFound if it is None."""
     if order is None:
         raise NotFound("There is no such order.")
     return order
 
 
 def page_of(found: list[Any], limit: int, id_field: str) -> Page:
-    """A page out of up to `limit + 1` items."""
+    """A page of `limit` items, from up to `limit + 1` items: one more says that another page follows."""
     items = found[:limit]
     return Page(items, items[-1][id_field] if len(found) > limit else None)
 
@@ -272,7 +269,7 @@ def _replay(services: OrderServices, actor: str, key: str, digest: str) -> Place
 
 
 def _await_leaving_pending(services: OrderServices, order: Order, seconds: float) -> int:
-    """The order's version once it is no longer pending, or when the time is over."""
+    """The order's version after it leaves `pending`, or when the time is over."""
     deadline = time.monotonic() + seconds
     pause = 0.01
     present: Order | None = order

@@ -1,4 +1,4 @@
-"""How an order may move: a table for each of its axes, and one for its refunds."""
+"""The transitions that an order may make: one table for each of its axes, and one for its refunds."""
 
 STATUS = {
     "pending": ("confirmed", "cancelled"),
@@ -8,7 +8,7 @@ STATUS = {
     "cancelled": (),
 }
 PAYMENT = {
-    # A payment that waits for the customer, at the bank for example, stays pending.
+    # A payment stays pending while it waits for the customer, for example at the bank.
     "pending": ("pending", "authorized", "declined", "voided"),
     "authorized": ("captured", "voided"),
     "captured": ("partially_refunded", "refunded"),
@@ -24,14 +24,14 @@ STOCK = {
     "released": (),
     "restocked": (),
 }
-# A failed refund reserves nothing. When it is tried again, it has to fit into what is left.
+# A failed refund reserves no money. A retry has to fit into the refundable amount again.
 REFUND = {"pending": ("succeeded", "failed"), "failed": ("pending",), "succeeded": ()}
 
 TRANSITIONS = {"order": STATUS, "payment": PAYMENT, "stock": STOCK, "refund": REFUND}
 
 CANCELLATION_REASONS = ("requested", "payment_declined", "out_of_stock", "expired")
-# The service itself makes the move `pending → confirmed`, when payment is captured and stock decremented.
+# `confirmed` is missing: the service sets it, when the payment is captured and the stock is decremented.
 CLIENT_STATUSES = ("shipped", "delivered", "cancelled")
 
-# While there is money that may be given back.
+# The payment statuses in which money can be refunded.
 CAPTURED = ("captured", "partially_refunded")

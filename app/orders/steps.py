@@ -1,7 +1,8 @@
-"""The event table: what each event sets in motion, and while which state of the order the step is still due.
+"""The step table: the events that start each step, and the states of an order in which the step is due.
 
-It is read in two ways. The relay goes from an event to the steps that follow it. Workers and the sweep go by
-the state: a step is due or it is not, so that a message lost, doubled, late or out of order changes nothing.
+The table has two kinds of readers. The relay looks up the steps that follow an event. Workers and the sweep
+ask whether the order's state makes a step due. So a lost, doubled, late or out-of-order message changes
+nothing.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,9 +14,9 @@ from app.orders.refunds import Refund, is_pending, to_restock
 
 
 class Step(NamedTuple):
-    """One piece of background work, named like the Celery task that does it.
+    """One piece of background work, with the name of the Celery task that does it.
 
-    It is due while each axis named has one of the values, and `refund` holds of any refund.
+    It is due while each given axis has one of the given values, and `refund` is true for any refund.
     """
 
     name: str
@@ -26,7 +27,7 @@ class Step(NamedTuple):
     refund: Callable[[Refund], object] | None = None
 
     def is_due(self, order: Order) -> bool:
-        """Whether the state of the order still asks for the step."""
+        """Whether the step is due in the order's present state."""
         return (
             (not self.status or order["status"] in self.status)
             and (not self.payment or order["payment"]["status"] in self.payment)
@@ -68,7 +69,7 @@ _AFTER: dict[str, tuple[str, ...]] = {
 
 
 def set_in_motion(event_types: Iterable[str]) -> set[str]:
-    """The names of the steps that these events set in motion, announcements included."""
+    """The names of the steps that these events start, including the announcement."""
     names: set[str] = set()
     for kind in event_types:
         names.update(_AFTER.get(kind, ()))
@@ -78,7 +79,7 @@ def set_in_motion(event_types: Iterable[str]) -> set[str]:
 
 
 def due(order: Order) -> list[str]:
-    """The names of the steps that the order's state asks for now; empty when it owes nothing more."""
+    """The names of the order's due steps; empty if nothing is due."""
     names = [step.name for step in STEPS if step.is_due(order)]
     if order.get("announced", 0) < order["publicVersion"]:
         names.append(ANNOUNCE)

@@ -1,4 +1,4 @@
-"""What beat does with orders: find what is owed and late, end what waits too long, forget the deleted."""
+"""The scheduled work on orders: send overdue steps again, cancel expired orders, purge deleted orders."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,19 +18,19 @@ from app.orders.service import cancellation
 log = structlog.get_logger()
 
 BATCH = 500
-# How many orders a sweep looks at behind those whose queues are busy.
+# The most orders that one sweep reads to find some whose queues are free.
 MOST_SWEPT = 20_000
 
-# The names of steps, each with the ids of the orders it is due for.
+# The ids of the orders for which each step is due, by the step's name.
 Owed = dict[str, list[str]]
 
 
 def send_overdue(
     services: OrderServices, is_free: Callable[[str], bool], send: Callable[[Owed], None]
 ) -> None:
-    """Sends the steps that should have been done by now and whose queue is free, up to a batch of each.
+    """Sends overdue steps again if their queue is free, up to one batch of each step.
 
-    An order gets its time anew when all that it owes was sent; otherwise its time stays.
+    An order gets a new deadline once all of its due steps are sent. Otherwise it keeps its old one.
     """
     now, after, sent = services.clock(), None, defaultdict[str, int](int)
     for _ in range(MOST_SWEPT // BATCH):
@@ -57,9 +57,9 @@ def send_overdue(
 
 
 def all_owed_steps(services: OrderServices, after: Place | None) -> tuple[Owed, Place | None]:
-    """A page of everything owed, overdue or not, and where the next page begins; None at the end.
+    """One page of all due steps, overdue or not, and the start of the next page (None after the last page).
 
-    The relay reads it when its place in the change stream is lost.
+    The relay reads all pages when it has lost its resume token for the change stream.
     """
     orders = services.due_work.owing(after, BATCH)
     owed = _by_step({order["id"]: names for order, names in _due(services, orders)})
@@ -67,7 +67,7 @@ def all_owed_steps(services: OrderServices, after: Place | None) -> tuple[Owed, 
 
 
 def expire_orders(services: OrderServices) -> int:
-    """Cancels the orders that were not confirmed in time; says how many."""
+    """Cancels the orders that were not confirmed in time, and returns their number."""
     expired, after = 0, None
     while True:
         now = services.clock()
@@ -79,9 +79,9 @@ def expire_orders(services: OrderServices) -> int:
 
 
 def purge_deleted_orders(services: OrderServices) -> int:
-    """Removes the orders deleted longer ago than the retention, with all that tells of them; says how many.
+    """Purges orders whose retention time after the deletion is over. Returns their number.
 
-    An order that still owes something stays until that is done.
+    An order with due steps stays until these are done.
     """
     purged = 0
     limit = services.clock() - timedelta(days=services.retention_days)
@@ -97,7 +97,7 @@ def purge_deleted_orders(services: OrderServices) -> int:
 
 
 def redrive(services: OrderServices, order_id: str) -> list[str]:
-    """Makes everything that the order owes due at once; answers with the names of those steps."""
+    """Makes the order's due steps overdue at once, and returns their names."""
     orders = services.store.load([order_id])
     owed = steps.due(orders[0]) if orders else []
     if owed:
@@ -106,7 +106,7 @@ def redrive(services: OrderServices, order_id: str) -> list[str]:
 
 
 def _due(services: OrderServices, orders: Sequence[Order]) -> list[tuple[Order, list[str]]]:
-    """The orders with the names of the steps that they owe; an order that cannot be judged is set aside."""
+    """The orders, each with the names of its due steps. A damaged order is logged and postponed."""
     return apart(
         orders,
         lambda batch: [(order, steps.due(order)) for order in batch],
@@ -127,7 +127,7 @@ def _place(order: Order) -> Place:
 
 
 def _expire(services: OrderServices, now: datetime, orders: Sequence[Order]) -> list[int]:
-    """Cancels the orders; how many that were, another process being faster with the others."""
+    """Cancels the orders, and returns the number. Another process may have changed some of them first."""
     ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
     return [len(ended) - len(services.store.append_all(ended, services.due_by()))]
 
