@@ -21,7 +21,7 @@ from tests.support.doubles import eventually, with_parts
 from tests.support.hooks import announced, records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from app.mongo.database import OrderDatabase
     from app.notifications.model import Notification
@@ -58,10 +58,11 @@ class Post:
         """Everything."""
         return True
 
-    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> list[Delivery]:
+    def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
         """Always sent."""
-        self.told += [order["id"] for _, order in notifications]
-        return [Delivery("sent")] * len(notifications)
+        for _, order in notifications:
+            self.told.append(order["id"])
+            yield Delivery("sent")
 
 
 @pytest.mark.parametrize("name", UNDECODABLE)
