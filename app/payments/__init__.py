@@ -1,4 +1,4 @@
-"""Payments: what the steps ask of the provider, and what the provider reports by itself."""
+"""Payments: the steps that call the payment provider, and the events that the provider sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PaymentServices:
-    """What payments need."""
+    """The collaborators of the payment functions."""
 
     orders: OrderServices
     provider: PaymentProvider

@@ -1,7 +1,8 @@
-"""Brings an order in line with how its payment stands at the provider now, whatever made them differ.
+"""Aligns an order with the present state of its payment at the provider, whatever made them differ.
 
-What moved the payment does not matter, nor what was told of it and in which order: the provider is asked, and
-the order changed by compare-and-set. So it may be done at any time, twice and amid other workers.
+It does not matter how the payment changed, or which events arrived in which order. The provider is asked for
+the present state, and the order changes by compare-and-set. So this may run at any time, twice, and beside
+other workers.
 """
 
 from collections.abc import Callable
@@ -25,9 +26,9 @@ from app.payments.steps import charge
 log = structlog.get_logger()
 
 AGREED = "agreed"
-# The provider, or another step of ours, has to do something first.
+# The provider, or another step of the service, has to act first.
 WAITING = "waiting"
-# Nothing that could safely be done here.
+# The service cannot do anything safely.
 LEFT = "left to a person"
 
 ACTOR = "provider"
@@ -36,13 +37,16 @@ _STEPS = (AUTHORIZE, CAPTURE, VOID, REFUND)
 _PAID_FOR = ("confirmed", "shipped", "delivered", "cancelled")
 _OPEN = ("pending", "authorized")
 _CLOSED = ("declined", "voided")
-# One to do what is owed, one to change the order, one to see that nothing is left; one in reserve.
+# One round for the due steps, one to change the order, one to see that nothing is left, and one in reserve.
 _ROUNDS = 4
 
 
 class _Remedy(NamedTuple):
-    """A change of the order; asked for while each of these is one of the values and there are any changes.
-    `command` has a limit in `bounds.LIMITS`, where the change may be asked for any number of times."""
+    """A change of the order, for the given states of the order and of the payment at the provider.
+
+    `changes` may return no change. A change that can repeat without limit has a `command` with a limit in
+    `bounds.LIMITS`.
+    """
 
     name: str
     status: tuple[str, ...]
@@ -53,21 +57,21 @@ class _Remedy(NamedTuple):
 
 
 def align(services: PaymentServices, order: Order, reference: str | None = None) -> str:
-    """What was done about an order's payment; AGREED, WAITING or LEFT where there was nothing to do.
+    """Aligns the order and returns a text about what was done, or AGREED, WAITING or LEFT.
 
-    `reference` is the provider's name for the payment, where the order does not know it yet. An order whose
-    payment is closed on our side is over for good: money that comes in all the same is given back by a call
-    of its own, without an event in the order's log. Raises ProviderUnavailable, DatabaseUnavailable.
+    `reference` is the provider's id of the payment, in case the order does not have it yet. An order whose
+    payment is closed never opens again: money that still arrives is returned by a call of its own, without an
+    event in the order's log. Raises ProviderUnavailable, DatabaseUnavailable.
     """
     done: list[str] = []
     for _ in range(_ROUNDS):
-        order = _owed_done(services, order)
-        asked = charge(order)
-        found = services.provider.find(asked._replace(reference=asked.reference or reference))
+        order = _due_steps_done(services, order)
+        own = charge(order)
+        found = services.provider.find(own._replace(reference=own.reference or reference))
         if found is None:
             return AGREED if order["payment"]["status"] in ("pending", *_CLOSED) else LEFT
         if (found.amount, found.currency) != (order["totalAmount"], order["currency"]):
-            log.error("payment is not what the order asks", reference=found.reference, **about(order))
+            log.error("payment differs from the order's total", reference=found.reference, **about(order))
             return LEFT
         if order["payment"]["status"] in _CLOSED and (closing := _closing(services, order, found)):
             if closing in (WAITING, LEFT):
@@ -83,42 +87,42 @@ def align(services: PaymentServices, order: Order, reference: str | None = None)
                 services.orders, {order["id"]: changes}, {order["id"]: order}, None, ACTOR, remedy.command
             )
         except HistoryFull:
-            log.error("history has no room for the refund", **about(order))
+            log.error("order's log is full, refund not recorded", **about(order))
             return LEFT
         if not beaten:
             done.append(remedy.name)
-        order = _as_it_is_now(services, order)
+        order = _reloaded(services, order)
     return WAITING
 
 
-def _owed_done(services: PaymentServices, order: Order) -> Order:
-    """The order after the steps that move money, as far as they are due."""
+def _due_steps_done(services: PaymentServices, order: Order) -> Order:
+    """The order after those steps that move money and are due."""
     for step in _STEPS:
         if step.is_due(order):
             perform(services.orders, step, [order["id"]])
-            order = _as_it_is_now(services, order)
+            order = _reloaded(services, order)
     return order
 
 
-def _as_it_is_now(services: PaymentServices, order: Order) -> Order:
-    """An order that was purged meanwhile stays as it was: nothing can be written to it any more."""
+def _reloaded(services: PaymentServices, order: Order) -> Order:
+    """The present order, or the given one if it was purged meanwhile."""
     return next(iter(services.orders.store.load([order["id"]])), order)
 
 
 def _closing(services: PaymentServices, order: Order, found: ProviderPayment) -> str | None:
-    """Undoes a payment that is open or taken at the provider though the order has ended without it."""
-    asked = charge(order)._replace(reference=found.reference)
+    """Undoes a payment that is open or captured at the provider although the order ended without it."""
+    late = charge(order)._replace(reference=found.reference)
     if found.status in ("authorized", "requires_action"):
-        outcome = _outcome(services.provider.void([asked]), order["id"])
+        outcome = _outcome(services.provider.void([late]), order["id"])
         return WAITING if outcome.status == "try_again" else "voided"
     rest = found.captured - found.refunded
     if not rest:
         return None
-    # Two that find the same asked back make one refund of it.
+    # Two workers that do this at once use the same id, so the provider makes one refund.
     refund_id = f"{order['id']}-late-{found.refunded}"
-    outcome = _outcome(services.provider.refund([Repayment(asked, refund_id, 1, rest)]), refund_id)
+    outcome = _outcome(services.provider.refund([Repayment(late, refund_id, 1, rest)]), refund_id)
     if outcome.status == "failed":
-        log.error("late payment cannot be given back", code=outcome.code, **about(order))
+        log.error("late payment cannot be refunded", code=outcome.code, **about(order))
         return LEFT
     return f"gave back {rest}" if outcome.status == "refunded" else WAITING
 
@@ -140,7 +144,7 @@ def _due_change(order: Order, found: ProviderPayment) -> tuple[_Remedy | None, l
 
 
 def _waits(order: Order, found: ProviderPayment) -> bool:
-    """Whether the order still has to follow the provider, by a step that is on its way."""
+    """Whether a step that is under way still has to change the order."""
     behind = order["payment"]["status"] in _OPEN and found.status not in ("authorized", "requires_action")
     return behind or REFUND.is_due(order)
 
@@ -150,7 +154,7 @@ def _authorized(order: Order, found: ProviderPayment) -> list[Change]:
 
 
 def _taken_and_given_back(order: Order, found: ProviderPayment) -> list[Change]:
-    """All of it happened at the provider; the order ends with nothing taken."""
+    """The provider captured and refunded the whole payment, so the order ends."""
     return [
         *(_authorized(order, found) if order["payment"]["status"] == "pending" else []),
         Change("payment.captured", {"capturedAmount": found.captured}),
@@ -160,7 +164,7 @@ def _taken_and_given_back(order: Order, found: ProviderPayment) -> list[Change]:
 
 
 def _refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:
-    """What the provider has given back beyond our own refunds, those still on their way among them."""
+    """Records what the provider refunded beyond the order's own refunds, including pending ones."""
     payment = order["payment"]
     ours = payment["refundedAmount"] + reserved(order.get("refunds", ()))
     amount = min(found.refunded - ours, refundable(order))
@@ -168,7 +172,10 @@ def _refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:
 
 
 def _rest_refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:
-    """The same where it is the last: nothing can follow it, so there is always room for it."""
+    """As `_refunded_outside`, if it completes the refund of all captured money.
+
+    Only then is it recorded without a limit: nothing can follow it.
+    """
     is_last = found.refunded == found.captured == order["payment"]["capturedAmount"]
     is_free = not reserved(order.get("refunds", ()))
     return _refunded_outside(order, found) if is_last and is_free else []
@@ -178,9 +185,9 @@ def _given_back(order: Order, amount: int, captured: int) -> list[Change]:
     refund_id = next_id(order["id"], order.get("refunds", ()))
     total = order["payment"]["refundedAmount"] + amount
     kind = "payment.refunded" if total == captured else "payment.partially_refunded"
-    asked = {"refundId": refund_id, "amount": amount, "reason": "Made at the payment provider."}
+    data = {"refundId": refund_id, "amount": amount, "reason": "Made at the payment provider."}
     return [
-        Change("refund.requested", asked),
+        Change("refund.requested", data),
         Change("refund.succeeded", {"refundId": refund_id}),
         Change(kind, {"refundedAmount": total}),
     ]

@@ -1,15 +1,18 @@
-"""What is kept of the events of payment providers, and which of them tell of money."""
+"""The stored form of a payment provider's event, and the rule for which events matter."""
 
 from datetime import datetime
 from typing import NotRequired, TypedDict
 
-# The first part of a type. Disputes, payouts and whatever a provider may think of next are kept and ignored.
+# The first part of the event's type. Events of other types, such as disputes or payouts, are stored and
+# ignored.
 _OF_PAYMENTS = frozenset(("payment", "payment_intent", "charge", "refund"))
 
 
 class ReceivedEvent(TypedDict):
-    """An event as it is kept: no body, since that may tell of the customer. `id` is `<provider>:<event id>`,
-    `orderId` and `reference` are what the event says that it is about."""
+    """A stored event, without its body, which may hold personal data.
+
+    `id` is `<provider>:<event id>`. `orderId` and `reference` name the order and the payment of the event.
+    """
 
     id: str
     type: str
@@ -19,6 +22,6 @@ class ReceivedEvent(TypedDict):
     reference: NotRequired[str]
 
 
-def tells_of_a_payment(event: ReceivedEvent) -> bool:
-    """Whether there is something to look after; an event of unknown type or about nothing of ours is not."""
+def is_about_a_payment(event: ReceivedEvent) -> bool:
+    """Whether the event needs work: it has a known type and names an order or a payment."""
     return event["type"].partition(".")[0] in _OF_PAYMENTS and ("orderId" in event or "reference" in event)

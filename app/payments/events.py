@@ -1,7 +1,7 @@
-"""Takes in what the payment provider tells of its own accord: stored first, worked on afterwards.
+"""Handles the events that the payment provider sends: stores each one first, and works on it afterwards.
 
-An event is a hint that something happened to a payment, no more. How the payment stands is asked of the
-provider, so events may come early, late, twice and in any order.
+An event is only a hint that a payment changed. The service asks the provider for the payment's present state.
+So events may come early, late, twice and in any order.
 """
 
 import re
@@ -17,16 +17,16 @@ from app.backoff import backoff
 from app.errors import DatabaseUnavailable, Fault, InvalidInput, NotFound, ProviderUnavailable
 from app.payments import PaymentServices
 from app.payments.align import WAITING, align
-from app.payments.event import ReceivedEvent, tells_of_a_payment
+from app.payments.event import ReceivedEvent, is_about_a_payment
 from app.payments.model import Charge
 
 log = structlog.get_logger()
 
 BATCH = 500
 
-# Longer than any event takes: after it the claim of a worker that died is free again.
+# A claim lasts longer than the work on any event. Afterwards another worker can claim a dead worker's event.
 _CLAIM = timedelta(minutes=2)
-# How long an event is tried again that finds no order, or an order that has to wait.
+# How long an event is retried while its order is missing or has to wait.
 _PATIENCE = timedelta(hours=24)
 _LONGEST_WAIT = 600
 
@@ -35,31 +35,31 @@ _ORDER_ID = re.compile(r"[0-9a-f]{24}")
 
 
 class _End(NamedTuple):
-    """How the work on an event ended: a status, or `waiting`, and why."""
+    """The result of the work on an event: its final status or `waiting`, and the reason."""
 
     status: str
     detail: str
 
 
 def receive(services: PaymentServices, provider: str, headers: Mapping[str, str], body: bytes) -> None:
-    """Stores the event that a call of the provider's webhook tells of, once, durably.
+    """Stores the event of a webhook call from the provider, durably and only once.
 
-    Raises NotFound for another provider than ours, BadSignature, InvalidInput for a signed body that is no
-    event, DatabaseUnavailable.
+    Raises NotFound for a provider that is not in use, BadSignature, InvalidInput for a signed body that is
+    not an event, DatabaseUnavailable.
     """
     if provider != services.provider.name:
         raise NotFound("There is no such payment provider here.")
     try:
-        told = services.provider.event(headers, body)
-        # Half a surrogate pair is no text that could be stored.
-        "".join(filter(None, told)).encode()
+        sent = services.provider.event(headers, body)
+        # Half a surrogate pair cannot be stored as text.
+        "".join(filter(None, sent)).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidInput(Fault("", "is no event of the provider")) from error
-    event = ReceivedEvent(id=f"{provider}:{told.id}", type=told.type, receivedAt=services.clock(), attempts=0)
-    if told.order_id is not None:
-        event["orderId"] = told.order_id
-    if told.reference is not None:
-        event["reference"] = told.reference
+    event = ReceivedEvent(id=f"{provider}:{sent.id}", type=sent.type, receivedAt=services.clock(), attempts=0)
+    if sent.order_id is not None:
+        event["orderId"] = sent.order_id
+    if sent.reference is not None:
+        event["reference"] = sent.reference
     is_new = services.events.record(event)
     services.metrics.count("payment_events_total", "received" if is_new else "repeated")
     if is_new:
@@ -67,12 +67,12 @@ def receive(services: PaymentServices, provider: str, headers: Mapping[str, str]
 
 
 def events_due(services: PaymentServices) -> list[str]:
-    """The ids of the events to be worked on now."""
+    """The ids of the events that are due for work now."""
     return services.events.due(services.clock(), BATCH)
 
 
 def take_in(services: PaymentServices, event_ids: Sequence[str]) -> None:
-    """Works on those of the events that are due; what cannot be ended now is tried again later.
+    """Works on those of the events that are due. An event that cannot be finished now is retried later.
 
     Raises DatabaseUnavailable.
     """
@@ -80,7 +80,7 @@ def take_in(services: PaymentServices, event_ids: Sequence[str]) -> None:
 
 
 def purge_events(services: PaymentServices) -> int:
-    """Removes the events that ended longer ago than the retention; says how many."""
+    """Removes the events that ended before the retention time, and returns their number."""
     purged = 0
     limit = services.clock() - timedelta(days=services.retention_days)
     while event_ids := services.events.ended_before(limit, BATCH):
@@ -96,13 +96,13 @@ def _take_in(services: PaymentServices, event_id: str) -> None:
 
 
 def _failed(event_id: str, error: Exception) -> None:
-    """The claim keeps the event from being tried again at once."""
+    """Logs the error. The event is retried after its claim ends."""
     log.error("payment event failed", event_id=event_id, exc_info=error)
 
 
 def _worked_on(services: PaymentServices, event: ReceivedEvent) -> _End:
-    if not tells_of_a_payment(event):
-        return _End("ignored", "it tells of no payment of ours")
+    if not is_about_a_payment(event):
+        return _End("ignored", "it is not about a payment of this service")
     late = services.clock() - event["receivedAt"] > _PATIENCE
     try:
         order_id = event.get("orderId") or _order_of(services, event)
@@ -118,12 +118,12 @@ def _worked_on(services: PaymentServices, event: ReceivedEvent) -> _End:
         raise
     except Exception:
         log.exception("payment event failed", event_id=event["id"], order_id=event.get("orderId"))
-        return _End(WAITING, "a fault of ours")
+        return _End(WAITING, "an internal error")
     return _End(WAITING if outcome == WAITING and not late else "done", outcome)
 
 
 def _order_of(services: PaymentServices, event: ReceivedEvent) -> str:
-    """The order's id as the provider has it on its books; empty where it has none."""
+    """The order's id as the provider has it; empty if the provider has none."""
     found = services.provider.find(Charge("", 0, "", None, event["receivedAt"], event["reference"]))
     return found.order_id if found else ""
 

@@ -1,4 +1,4 @@
-"""What is said between the service and a payment provider: charges out, outcomes back."""
+"""The interface between the service and a payment provider: charges go out, outcomes come back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -6,9 +6,12 @@ from typing import NamedTuple, Protocol
 
 
 class Charge(NamedTuple):
-    """What one order owes, in minor units. The idempotency key of each call is made of `order_id` and the
-    step, so a call repeated has the effect and the outcome of the first. `reference` is the provider's own
-    name for the payment, once we have heard it; `at` is the time of the order."""
+    """The payment of one order; `amount` is in minor units.
+
+    Each call's idempotency key is made of `order_id` and the step. So a repeated call has the effect and the
+    outcome of the first call. `reference` is the provider's id of the payment, if it is known. `at` is the
+    time of the order.
+    """
 
     order_id: str
     amount: int
@@ -19,8 +22,11 @@ class Charge(NamedTuple):
 
 
 class Repayment(NamedTuple):
-    """What is to be given back of a captured charge, in minor units. The idempotency key is made of
-    `refund_id` and `attempt`: another attempt is another try, after one that has failed for good."""
+    """A refund of a captured charge; `amount` is in minor units.
+
+    The idempotency key is made of `refund_id` and `attempt`. `attempt` grows with each retry of a failed
+    refund.
+    """
 
     charge: Charge
     refund_id: str
@@ -29,11 +35,12 @@ class Repayment(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a payment stands after a call: `authorized`, `captured`, `declined`, `voided`, `requires_action`,
-    or `try_again` where nobody knows yet; of a repayment `refunded`, `failed` or `try_again`.
+    """The state of a payment after a call.
 
-    `code` and `message` say why it was declined or has failed. Where the customer has to act first, `code` is
-    the kind of action and `client_secret` what his browser needs for it.
+    `status` is `authorized`, `captured`, `declined`, `voided` or `requires_action`; for a repayment it is
+    `refunded` or `failed`. It is `try_again` if the outcome is not known yet. `code` and `message` give the
+    reason of a failure. For `requires_action`, `code` is the type of the action, and the customer's browser
+    needs `client_secret` for it.
     """
 
     status: str
@@ -45,14 +52,17 @@ class Outcome(NamedTuple):
 
 TRY_AGAIN = Outcome("try_again")
 
-# By order id, or by refund id. Outcomes come in groups, each as soon as it is known, so that a slow charge
-# holds up no other.
+# The outcomes by order id, or by refund id for repayments. They come in groups, as soon as they are known. So
+# a slow charge does not delay the others.
 Outcomes = Iterator[dict[str, Outcome]]
 
 
 class ProviderPayment(NamedTuple):
-    """A payment as the provider has it on its books. `status` is that of an Outcome, or `refunded` once all
-    that was captured is given back; `order_id` is empty where the provider was never told one."""
+    """A payment as the provider has it.
+
+    `status` is as in Outcome, or `refunded` once all captured money is refunded. `order_id` is empty if the
+    provider has no order's id for the payment.
+    """
 
     order_id: str
     reference: str
@@ -65,8 +75,11 @@ class ProviderPayment(NamedTuple):
 
 
 class ProviderEvent(NamedTuple):
-    """What a provider tells of its own accord: that something happened to a payment. `id` is the provider's
-    own and unique; `order_id` and `reference` are None where it is about no payment of ours."""
+    """A notice from the provider that a payment changed.
+
+    `id` is the provider's unique id of the event. `order_id` and `reference` are None if the event is not
+    about a payment of this service.
+    """
 
     id: str
     type: str
@@ -75,41 +88,47 @@ class ProviderEvent(NamedTuple):
 
 
 class BadSignature(Exception):
-    """The event does not come from the provider, has been altered, or is too old."""
+    """The event is not from the provider, was altered, or is too old."""
 
 
 class PaymentProvider(Protocol):
-    """The interface of every payment provider. No call raises for an expected fault of the provider: what is
-    not known to have happened is `try_again`."""
+    """The interface of every payment provider.
+
+    No call raises for an expected failure of the provider: an unknown outcome is `try_again`.
+    """
 
     name: str
 
     def accepts(self, method: str | None) -> bool:
-        """Whether the provider knows the payment method (its own token); None asks for its default."""
+        """Whether the provider supports the payment method (the provider's token); None means its default."""
 
     def authorize(self, charges: Sequence[Charge]) -> Outcomes:
-        """Reserves the money: `authorized`, `declined` or `requires_action`; `voided` once it is closed."""
+        """Reserves the money: `authorized`, `declined` or `requires_action`; `voided` for a closed
+        payment."""
 
     def capture(self, charges: Sequence[Charge]) -> Outcomes:
-        """Takes the money that was authorized: `captured`, or `voided` if the authorization is gone."""
+        """Takes the authorized money: `captured`, or `voided` if the authorization no longer exists."""
 
     def void(self, charges: Sequence[Charge]) -> Outcomes:
-        """Closes the payment. Afterwards no authorization of the order is open, nor can one arise from a call
-        that is still on its way: `voided`, or `captured` where the money has been taken before."""
+        """Closes the payment: `voided`, or `captured` if the money was taken before.
+
+        Afterwards the order has no open authorization, and no call in flight can create one.
+        """
 
     def refund(self, repayments: Sequence[Repayment]) -> Outcomes:
-        """Gives captured money back, each repayment once, by its refund id: `refunded` or `failed`."""
+        """Returns captured money, once per refund id and attempt: `refunded` or `failed`."""
 
     def find(self, charge: Charge) -> ProviderPayment | None:
-        """The payment of an order, if the provider has heard of it. Raises ProviderUnavailable."""
+        """The payment of an order; None if the provider has none. Raises ProviderUnavailable."""
 
     def list_since(self, moment: datetime) -> Iterator[ProviderPayment]:
-        """All payments made since the moment, oldest first where the provider can. Raises
+        """All payments since the moment, oldest first if the provider can sort so. Raises
         ProviderUnavailable."""
 
     def event(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
-        """The event that a call of the provider's webhook tells of, its signature checked on the raw body in
-        constant time, its age within five minutes. Header names are matched in any case.
+        """The event of a webhook call from the provider.
 
-        Raises BadSignature, ValueError for a signed body that is no event.
+        Checks the signature on the raw body in constant time, and that the event is at most five minutes old.
+        Header names match in any case. Raises BadSignature, ValueError for a signed body that is not an
+        event.
         """

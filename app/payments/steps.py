@@ -1,4 +1,4 @@
-"""The steps that move money: what each asks of the provider, and what each outcome changes."""
+"""The steps that move money: the provider calls of each step, and the changes for each outcome."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID, Step
 from app.payments import PaymentServices
 from app.payments.model import Charge, Outcome, Outcomes, Repayment
 
-# The changes that an outcome makes of an order; none where it says nothing new.
+# Returns the changes that an outcome makes to an order; empty if it is nothing new.
 Changes = Callable[[Order, Outcome], list[Change]]
 
 
@@ -29,24 +29,24 @@ def capture(services: PaymentServices, due: list[Order]) -> list[str]:
 
 
 def void(services: PaymentServices, due: list[Order]) -> list[str]:
-    """Lets the money go that was reserved for an order that has ended."""
+    """Releases the reserved money of cancelled orders."""
     return _record_outcomes(services, VOID, due, services.provider.void(_charges(due)), _VOID)
 
 
 def refund(services: PaymentServices, due: list[Order]) -> list[str]:
-    """Gives back what refunds ask for, all those of an order that come to their end together in one write."""
-    asked = {
+    """Makes the pending refunds. Outcomes for the same order that arrive together are saved in one write."""
+    pending = {
         refund["id"]: (order, Repayment(charge(order), refund["id"], refund["attempt"], refund["amount"]))
         for order in due
         for refund in order.get("refunds", ())
         if is_pending(refund)
     }
     moved: list[str] = []
-    for outcomes in services.provider.refund([repayment for _, repayment in asked.values()]):
+    for outcomes in services.provider.refund([repayment for _, repayment in pending.values()]):
         ended: dict[str, list[tuple[Repayment, Outcome]]] = defaultdict(list)
         unknown: dict[str, Order] = {}
         for refund_id, outcome in outcomes.items():
-            order, repayment = asked[refund_id]
+            order, repayment = pending[refund_id]
             if outcome.status in ("refunded", "failed"):
                 ended[order["id"]].append((repayment, outcome))
             else:
@@ -60,14 +60,14 @@ def refund(services: PaymentServices, due: list[Order]) -> list[str]:
 
 
 def repaid(order: Order, ends: Sequence[tuple[Repayment, Outcome]]) -> list[Change]:
-    """What the ends of an order's refunds change: each refund, and once for all of them the payment."""
+    """The changes for the finished refunds of an order: one for each refund, and one for the payment."""
     changes, given_back = [], order["payment"]["refundedAmount"]
     for repayment, outcome in ends:
-        told = {"refundId": repayment.refund_id}
+        data = {"refundId": repayment.refund_id}
         if outcome.status == "failed":
-            changes.append(Change("refund.failed", {**told, "failure": _failure(outcome)}))
+            changes.append(Change("refund.failed", {**data, "failure": _failure(outcome)}))
         else:
-            changes.append(Change("refund.succeeded", told))
+            changes.append(Change("refund.succeeded", data))
             given_back += repayment.amount
     if any(outcome.status == "refunded" for _, outcome in ends):
         whole = given_back == order["payment"]["capturedAmount"]
@@ -77,7 +77,7 @@ def repaid(order: Order, ends: Sequence[tuple[Repayment, Outcome]]) -> list[Chan
 
 
 def charge(order: Order) -> Charge:
-    """What the provider is told of an order."""
+    """The charge that the provider gets for an order."""
     payment = order["payment"]
     return Charge(
         order["id"],
@@ -96,7 +96,7 @@ def _charges(orders: Sequence[Order]) -> list[Charge]:
 def _record_outcomes(
     services: PaymentServices, step: Step, due: list[Order], groups: Outcomes, table: dict[str, Changes]
 ) -> list[str]:
-    """Turns each outcome into the changes that the table names for it; what is not in it is tried again."""
+    """Saves the changes that the table has for each outcome. The step is retried for any other outcome."""
     orders = {order["id"]: order for order in due}
     moved: list[str] = []
     for outcomes in groups:
@@ -115,7 +115,7 @@ def _record_outcomes(
 
 
 def _failure(outcome: Outcome) -> dict[str, str]:
-    """What the order says of a failure, whose words are the provider's and may be many."""
+    """The failure for the order's data. The provider's texts are cut, since they can be long."""
     return {"code": outcome.code[:LONGEST_CODE], "message": outcome.message[:LONGEST_MESSAGE]}
 
 
@@ -124,7 +124,7 @@ def _authorized(order: Order, outcome: Outcome) -> list[Change]:
 
 
 def _action_required(order: Order, outcome: Outcome) -> list[Change]:
-    """The customer is told once what he has to do; until he has, the provider is asked again and again."""
+    """Records the customer's action once. Until the customer acts, the step is retried without a change."""
     if "action" in order["payment"]:
         return []
     action = {"type": outcome.code, "clientSecret": outcome.client_secret}
@@ -132,10 +132,10 @@ def _action_required(order: Order, outcome: Outcome) -> list[Change]:
 
 
 def _declined(order: Order, outcome: Outcome) -> list[Change]:
-    told: dict[str, object] = {"failure": _failure(outcome)}
+    data: dict[str, object] = {"failure": _failure(outcome)}
     if outcome.reference:
-        told["reference"] = outcome.reference
-    return [Change("payment.declined", told), *cancellation(order, "payment_declined")]
+        data["reference"] = outcome.reference
+    return [Change("payment.declined", data), *cancellation(order, "payment_declined")]
 
 
 def _captured(order: Order, outcome: Outcome) -> list[Change]:
@@ -155,7 +155,8 @@ def _voided(order: Order, outcome: Outcome) -> list[Change]:
 
 
 def _captured_before(order: Order, outcome: Outcome) -> list[Change]:
-    """The money had been taken when the order ended, before our own record of it; it goes back."""
+    """The provider captured the money before the order ended, and the order has no record of it: refund
+    it."""
     total, refund_id = order["totalAmount"], next_id(order["id"], order.get("refunds", ()))
     authorized = Change("payment.authorized", {"reference": outcome.reference})
     return [
@@ -178,5 +179,5 @@ _CAPTURE: dict[str, Changes] = {
 }
 _VOID: dict[str, Changes] = {"voided": _voided, "declined": _voided, "captured": _captured_before}
 
-# What each step does for the orders that it is due for.
+# The function that does each step.
 EFFECTS = {AUTHORIZE: authorize, CAPTURE: capture, VOID: void, REFUND: refund}

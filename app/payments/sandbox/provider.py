@@ -1,4 +1,4 @@
-"""A payment provider that moves no money: the name of the payment method chooses what happens."""
+"""A payment provider that moves no money: the payment method's name chooses the outcome."""
 
 import json
 import time
@@ -20,7 +20,7 @@ from app.payments.model import (
     Repayment,
 )
 
-# Method → the status its payments open in. What else a method does stands in `authorize`.
+# The first status of a payment, by its method. `authorize` and `refund` have the special cases.
 METHODS = {
     "sandbox_ok": "authorized",
     "sandbox_declined": "declined",
@@ -40,7 +40,7 @@ DEFAULT_METHOD = "sandbox_ok"
 
 
 class Books(Protocol):
-    """Where the sandbox keeps its payments; each call answers with their state afterwards, by order id."""
+    """The store of the sandbox's payments. Each write returns their new state, by order id."""
 
     def open(
         self, charges: Sequence[tuple[Charge, str]], at: datetime
@@ -53,7 +53,7 @@ class Books(Protocol):
 
 
 class SandboxProvider:
-    """Implements the payment provider interface over its own books."""
+    """Implements the payment provider interface with a store of its own."""
 
     name = "sandbox"
 
@@ -66,12 +66,15 @@ class SandboxProvider:
         self._secret = secret
 
     def accepts(self, method: str | None) -> bool:
-        """Knows its own method names only."""
+        """Supports the sandbox's method names, and None for the default."""
         return method is None or method in METHODS
 
     def authorize(self, charges: Sequence[Charge]) -> Outcomes:
-        """`sandbox_unavailable` never answers, `sandbox_timeout_once` acts but loses its first answer, and
-        `sandbox_slow` takes its time."""
+        """Opens a payment for each charge.
+
+        `sandbox_unavailable` never answers. `sandbox_timeout_once` opens the payment but loses the first
+        answer. `sandbox_slow` answers after a delay.
+        """
         slow = [charge for charge in charges if charge.method == "sandbox_slow"]
         unavailable = {charge.order_id for charge in charges if charge.method == "sandbox_unavailable"}
         quick = [charge for charge in charges if charge not in slow and charge.order_id not in unavailable]
@@ -84,16 +87,17 @@ class SandboxProvider:
             yield self._open(slow)
 
     def capture(self, charges: Sequence[Charge]) -> Outcomes:
-        """Captured, unless the authorization has been voided."""
+        """Captures every payment whose authorization was not voided."""
         yield self._outcomes(charges, self._books.capture(charges))
 
     def void(self, charges: Sequence[Charge]) -> Outcomes:
-        """Leaves a closed payment behind even where none was opened, so that a late call finds it closed."""
+        """Closes each payment. An unopened payment is stored as closed, so that a late call finds it
+        closed."""
         yield self._outcomes(charges, self._books.void(charges, self._clock()))
 
     def refund(self, repayments: Sequence[Repayment]) -> Outcomes:
-        """Refunded, but that `sandbox_refund_fails_once` fails at the first attempt of each, and
-        `sandbox_refund_fails` at every one."""
+        """Refunds, except that `sandbox_refund_fails_once` fails at the first attempt of each refund, and
+        `sandbox_refund_fails` at every attempt."""
         failing = {
             repayment.refund_id
             for repayment in repayments
@@ -110,15 +114,15 @@ class SandboxProvider:
             }
 
     def find(self, charge: Charge) -> ProviderPayment | None:
-        """The payment as the books have it."""
+        """The stored payment of the order."""
         return self._books.find(charge.order_id)
 
     def list_since(self, moment: datetime) -> Iterator[ProviderPayment]:
-        """Straight from the books."""
+        """The stored payments, oldest first."""
         return self._books.since(moment)
 
     def event(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
-        """Signed as Standard Webhooks 1.0 says: `{"type": "payment.captured", "data": {"orderId": "…"}}`."""
+        """Reads `{"type": "payment.captured", "data": {"orderId": "…"}}`, signed by Standard Webhooks 1.0."""
         if self._secret is None:
             raise BadSignature("No secret is set that could prove where the event comes from.")
         named = {name.lower(): value for name, value in headers.items()}
@@ -160,5 +164,5 @@ def _repaid(repayment: Repayment, payment: Mapping[str, Any]) -> Outcome:
 
 
 def reference(order_id: str) -> str:
-    """The sandbox's own name for the payment of an order."""
+    """The sandbox's id for the payment of an order."""
     return f"sandbox_{order_id}"

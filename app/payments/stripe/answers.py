@@ -1,4 +1,4 @@
-"""What Stripe's answers and events say in the terms of the service; plain data in, plain data out."""
+"""Translates Stripe's answers and events into the terms of the service. It makes no calls."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from app.money import DECIMALS
 from app.payments.model import TRY_AGAIN, Outcome, ProviderEvent, ProviderPayment
 
-# A PaymentIntent as Stripe tells it, its latest charge included where it was asked for.
+# Stripe's PaymentIntent as a mapping, with its latest charge if the call expanded that.
 Intent = Mapping[str, Any]
 
 STATUSES = {
@@ -19,12 +19,12 @@ STATUSES = {
     "succeeded": "captured",
 }
 REFUSED = "The payment provider refused the request."
-# Where Stripe counts in other units than those of ISO 4217.
+# The currencies for which Stripe uses other minor units than ISO 4217.
 _DECIMALS = {"ISK": 2, "UGX": 2, "MGA": 0}
 
 
 def outcome(intent: Intent) -> Outcome:
-    """How the payment stands. An intent that was declined stays so when it is closed afterwards."""
+    """The state of the payment. A declined intent counts as declined even after it is closed."""
     status, reference = STATUSES.get(intent["status"], "try_again"), intent["id"]
     failure = intent.get("last_payment_error")
     if status == "declined" or (status == "voided" and failure):
@@ -36,7 +36,7 @@ def outcome(intent: Intent) -> Outcome:
 
 
 def refund_outcome(refund: Mapping[str, Any]) -> Outcome:
-    """How a refund stands; the bank may take days for one that is pending."""
+    """The state of a refund. A refund can be pending for days at the bank."""
     if refund["status"] in ("failed", "canceled"):
         code = refund.get("failure_reason") or refund["status"]
         return Outcome("failed", code=code, message="The refund did not reach the customer.")
@@ -44,14 +44,16 @@ def refund_outcome(refund: Mapping[str, Any]) -> Outcome:
 
 
 def declined(error: Mapping[str, Any]) -> tuple[str, str]:
-    """Code and message for the customer, of a card that was declined: the bank's own code if there is one."""
+    """The code and the customer's message for a declined card. Prefers the bank's own code."""
     code = error.get("decline_code") or error.get("code") or "payment_declined"
     return code, error.get("message") or "The payment was declined."
 
 
 def refused(body: object) -> tuple[str, str]:
-    """Code and message for the customer, of an answer with an error. Stripe's own message is meant for him
-    only where it is about his card."""
+    """The code and the customer's message for an error answer.
+
+    Stripe's own message is meant for customers only if the error is about the card.
+    """
     match body:
         case {"error": {"type": "card_error"} as error}:
             return declined(error)
@@ -61,10 +63,10 @@ def refused(body: object) -> tuple[str, str]:
 
 
 def payment(intent: Intent) -> ProviderPayment:
-    """A payment on Stripe's books."""
+    """The payment of an intent."""
     status, currency = outcome(intent).status, intent["currency"].upper()
     captured = to_minor(intent.get("amount_received") or 0, currency)
-    # A hold that is let go counts as refunded, on its charge.
+    # Stripe counts a released authorization as refunded.
     charge = (intent.get("latest_charge") or {}) if captured else {}
     refunded = to_minor(charge.get("amount_refunded", 0), currency)
     return ProviderPayment(
@@ -80,14 +82,14 @@ def payment(intent: Intent) -> ProviderPayment:
 
 
 def order_id(about: Mapping[str, Any]) -> str:
-    """The order that an object of Stripe's was made for; empty if for none."""
+    """The id of the order for which a Stripe object was created; empty if it was not for an order."""
     return str((about.get("metadata") or {}).get("order_id") or "")
 
 
 def event(body: str) -> ProviderEvent:
-    """What an event is about: an intent, or anything that names one, such as a charge or a refund.
+    """The event in a webhook's body. It is about an intent, or about an object of one, such as a charge.
 
-    Raises ValueError where it is no event.
+    Raises ValueError if the body is not an event.
     """
     match json.loads(body):
         case {"id": str(event_id), "type": str(kind), "data": {"object": dict(about)}}:
@@ -100,7 +102,7 @@ def event(body: str) -> ProviderEvent:
 
 
 def to_units(amount: int, currency: str) -> int:
-    """Minor units as Stripe counts them. Raises ValueError where it cannot."""
+    """The amount in Stripe's minor units. Raises ValueError if Stripe cannot represent it."""
     units, rest = divmod(amount * 10 ** _decimals(currency), 10 ** DECIMALS[currency])
     if rest:
         raise ValueError(f"The payment provider takes no fractions of {currency}.")
@@ -108,7 +110,7 @@ def to_units(amount: int, currency: str) -> int:
 
 
 def to_minor(units: int, currency: str) -> int:
-    """Minor units of ISO 4217; those of a currency that we do not know are left as they are."""
+    """The amount in minor units of ISO 4217. Amounts in other currencies stay as they are."""
     if currency not in _DECIMALS:
         return units
     return units * 10 ** DECIMALS[currency] // 10 ** _DECIMALS[currency]

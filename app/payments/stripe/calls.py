@@ -1,8 +1,8 @@
-"""The calls to Stripe, each safe to repeat however often, at once or a week later.
+"""The calls to Stripe. Each is safe to repeat, at once or a week later.
 
-Stripe answers a repeated key with its first answer, however old. Where an answer says that it is such a
-replay, the intent is asked for anew. Capture and cancel go without a key of ours: an intent's own state lets
-each happen once, and a refusal kept under a key would outlive its reason by a day.
+Stripe answers a repeated idempotency key with its first answer, however old that is. If an answer is such a
+replay, the present intent is retrieved. Capture and cancel use no key: the intent's state allows each only
+once, and Stripe would repeat a refusal for a day, even after its reason is gone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,22 +16,22 @@ from app.payments.model import Charge, Repayment
 from app.payments.stripe.answers import Intent, order_id, refund_outcome, to_units
 
 RETRIES = 1
-# Stripe keeps a key for a day at least. An intent that may be older is looked for by its order.
+# Stripe keeps a key for at least a day. An intent that can be older is searched by its order's id.
 KEY_LIFE = timedelta(hours=23)
-# A listing begins this much earlier than the order, lest Stripe's clock be behind ours.
+# A list begins this much earlier than the order, in case Stripe's clock is behind.
 CLOCK_SKEW = timedelta(minutes=5)
 SPARE_KEYS = 4
 
 
 class Timeouts(NamedTuple):
-    """In seconds."""
+    """The timeouts of a call, in seconds."""
 
     connect: float = 5.0
     read: float = 20.0
 
 
 class StripeCalls:
-    """May be used by any number of threads. Calls raise StripeError where they do not say otherwise."""
+    """Safe for any number of threads. Calls raise StripeError unless their docstring says otherwise."""
 
     def __init__(self, api_key: str, api_base: str, clock: Clock, timeouts: Timeouts) -> None:
         client = stripe.StripeClient(
@@ -45,13 +45,15 @@ class StripeCalls:
         self._clock = clock
 
     def intent(self, charge: Charge) -> Intent:
-        """The one intent of the order as it stands now, made if there was none. Raises ValueError where the
-        amount cannot be told to Stripe."""
+        """The order's only intent in its present state. Creates it if it does not exist.
+
+        Raises ValueError if Stripe cannot represent the amount.
+        """
         if charge.reference:
             return self.retrieve(charge.reference)
         if self._clock() - charge.at > KEY_LIFE and (found := self.listed(charge)):
             return found
-        asked: Any = {
+        params: Any = {
             "amount": to_units(charge.amount, charge.currency),
             "currency": charge.currency.lower(),
             "capture_method": "manual",
@@ -59,16 +61,16 @@ class StripeCalls:
             "metadata": {"order_id": charge.order_id},
         }
         if charge.method:
-            asked["payment_method"] = charge.method
-        return self._keyed(f"{charge.order_id}:create", lambda key: self._intents.create(asked, key))
+            params["payment_method"] = charge.method
+        return self._keyed(f"{charge.order_id}:create", lambda key: self._intents.create(params, key))
 
     def confirm(self, charge: Charge, reference: str) -> Intent:
-        """Asks the bank, unless that has been done."""
+        """Confirms the intent with the bank, unless that was done before."""
         key = f"{charge.order_id}:confirm"
         try:
             return self._keyed(key, lambda key: self._intents.confirm(reference, {}, key))
         except stripe.InvalidRequestError:
-            # Somebody else may have confirmed or closed it meanwhile.
+            # Another call may have confirmed or closed it meanwhile.
             present = self.retrieve(reference)
             if present["status"] == "requires_confirmation":
                 raise
@@ -79,7 +81,7 @@ class StripeCalls:
         return self._intents.capture(reference).to_dict()
 
     def cancel(self, reference: str) -> Intent:
-        """The intent afterwards: canceled, or succeeded where the money has been taken before."""
+        """Cancels the intent and returns it: canceled, or succeeded if the money was captured before."""
         try:
             return self._intents.cancel(reference).to_dict()
         except stripe.InvalidRequestError:
@@ -89,47 +91,50 @@ class StripeCalls:
             return present
 
     def refund(self, reference: str, repayment: Repayment) -> Mapping[str, Any]:
-        """The refund, made if it was not made before."""
+        """The refund. Creates it if it does not exist."""
         charge = repayment.charge
-        told = {"order_id": charge.order_id, "refund_id": repayment.refund_id, "attempt": repayment.attempt}
-        asked: Any = {
+        ids = {"order_id": charge.order_id, "refund_id": repayment.refund_id, "attempt": repayment.attempt}
+        params: Any = {
             "payment_intent": reference,
             "amount": to_units(repayment.amount, charge.currency),
-            "metadata": {name: str(value) for name, value in told.items()},
+            "metadata": {name: str(value) for name, value in ids.items()},
         }
         key: Any = {"idempotency_key": f"{repayment.refund_id}:{repayment.attempt}"}
-        return self._refund_made(reference, repayment) or self._refunds.create(asked, key).to_dict()
+        return self._existing_refund(reference, repayment) or self._refunds.create(params, key).to_dict()
 
     def retrieve(self, reference: str) -> Intent:
-        """The intent as it stands now."""
+        """The intent in its present state."""
         return self._intents.retrieve(reference, {"expand": ["latest_charge"]}).to_dict()
 
     def listed(self, charge: Charge) -> Intent | None:
-        """The intent of the order among all that were made since."""
+        """The order's intent, searched among all intents since the order; None if it is not there."""
         made = self.since(charge.at)
         return next((intent for intent in made if order_id(intent) == charge.order_id), None)
 
     def since(self, moment: datetime) -> Iterator[Intent]:
-        """All intents that were made since, newest first."""
+        """All intents since the moment, newest first."""
         begin = int((moment - CLOCK_SKEW).timestamp())
-        asked: Any = {"created": {"gte": begin}, "limit": 100, "expand": ["data.latest_charge"]}
-        return (intent.to_dict() for intent in self._intents.list(asked).auto_paging_iter())
+        params: Any = {"created": {"gte": begin}, "limit": 100, "expand": ["data.latest_charge"]}
+        return (intent.to_dict() for intent in self._intents.list(params).auto_paging_iter())
 
-    def _refund_made(self, reference: str, repayment: Repayment) -> Mapping[str, Any] | None:
-        """Attempts that failed before the present one do not count."""
+    def _existing_refund(self, reference: str, repayment: Repayment) -> Mapping[str, Any] | None:
+        """The refund that an earlier call made. Failed refunds of earlier attempts do not count."""
         for made in self._refunds.list({"payment_intent": reference, "limit": 100}).auto_paging_iter():
             refund = made.to_dict()
-            told = refund.get("metadata") or {}
-            counts = refund_outcome(refund).status != "failed" or told.get("attempt") == str(
+            metadata = refund.get("metadata") or {}
+            counts = refund_outcome(refund).status != "failed" or metadata.get("attempt") == str(
                 repayment.attempt
             )
-            if told.get("refund_id") == repayment.refund_id and counts:
+            if metadata.get("refund_id") == repayment.refund_id and counts:
                 return refund
         return None
 
     def _keyed(self, key: str, call: Callable[[Any], stripe.PaymentIntent]) -> Intent:
-        """The intent as it stands after the call. A fault of Stripe's that is kept under the key is passed
-        over by the next key: of two intents that this may make, only the later is ever confirmed."""
+        """The intent in its state after the call.
+
+        If Stripe replays a server error for the key, the call is made with the next key. This can create two
+        intents, but only the later one is ever confirmed.
+        """
         spare = iter(range(2, 2 + SPARE_KEYS))
         used = key
         while True:
@@ -147,14 +152,17 @@ class StripeCalls:
 
 
 def is_refused(error: stripe.StripeError) -> bool:
-    """Whether Stripe has answered of this payment, and would answer the same again: a 4xx, but for a lock, a
-    rate, or a key that it does not take, which is ours to put right and no customer's fault."""
+    """Whether Stripe has refused this payment for good: a 4xx answer.
+
+    A lock, a rate limit and a rejected API key do not count: they are not the customer's fault.
+    """
     status = error.http_status or 0
     return 400 <= status < 500 and status not in (401, 403, 409, 429)
 
 
 def fault(error: stripe.StripeError) -> dict[str, Any]:
-    """What went wrong, for the log; without Stripe's own words, in which a part of the key may be."""
+    """The log fields of an error. They leave out Stripe's message, which can contain a part of the API
+    key."""
     return {
         "fault": type(error).__name__,
         "http_status": error.http_status,

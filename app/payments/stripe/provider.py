@@ -1,8 +1,9 @@
-"""Stripe as payment provider, by its own SDK: manual-capture PaymentIntents of cards, one for each order.
+"""Stripe as payment provider, through its own SDK: one manual-capture PaymentIntent for each order, paid by
+card.
 
-An intent is created unconfirmed, and confirmed by a second call. So closing an order that we never heard the
-reference of is creating too, under the same idempotency key, and then cancelling: whichever call comes first
-makes the one intent, and a confirmation still on its way finds it closed.
+One call creates the intent, and a second call confirms it. If the service has to close an order without
+knowing its intent, it creates the intent with the same idempotency key and cancels it. So each order has one
+intent, whichever call comes first, and a confirmation in flight finds it closed.
 """
 
 import re
@@ -35,14 +36,14 @@ T = TypeVar("T")
 METHOD = re.compile(r"pm_\w{1,120}", re.ASCII)
 TOLERANCE = 300  # seconds
 CONCURRENCY = 16
-# An answer that is there waits this many seconds for others, to be written together with them.
+# Seconds that an answer waits for other answers, so that they are written together.
 GATHERING = 0.1
 
 
 class StripeProvider:
-    """Implements the payment provider interface; may be used by any number of threads.
+    """Implements the payment provider interface. Safe for any number of threads.
 
-    A charge of nothing, which Stripe does not know, goes through without a call.
+    Stripe has no charges of zero, so such a charge succeeds without a call.
     """
 
     name = "stripe"
@@ -61,30 +62,37 @@ class StripeProvider:
         self._threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="stripe")
 
     def accepts(self, method: str | None) -> bool:
-        """Knows the ids of payment methods, `pm_…`; there is no default."""
+        """Supports the ids of payment methods, `pm_…`. It has no default method."""
         return method is not None and METHOD.fullmatch(method) is not None
 
     def authorize(self, charges: Sequence[Charge]) -> Outcomes:
-        """Declined with the bank's own code where Stripe tells it. A request that Stripe refuses is declined
-        too, so that an order with a token of no use comes to its end."""
+        """Reserves the money. A declined payment has the bank's own code, if Stripe gives it.
+
+        A request that Stripe refuses is declined too, so that an order with a useless token ends.
+        """
         return self._each(self._authorize, {charge.order_id: charge for charge in charges})
 
     def capture(self, charges: Sequence[Charge]) -> Outcomes:
-        """An authorization that Stripe refuses to capture is closed, and then `voided`."""
+        """Takes the money. An authorization that Stripe refuses to capture is closed and becomes `voided`."""
         return self._each(self._capture, {charge.order_id: charge for charge in charges})
 
     def void(self, charges: Sequence[Charge]) -> Outcomes:
-        """Cancels the order's intent, and makes one to cancel where there is none. `try_again` also where
-        Stripe refuses to cancel, since money may still be held."""
+        """Cancels the order's intent, and creates one to cancel if it has none.
+
+        If Stripe refuses to cancel, this is `try_again`, since money can still be reserved.
+        """
         return self._each(self._void, {charge.order_id: charge for charge in charges})
 
     def refund(self, repayments: Sequence[Repayment]) -> Outcomes:
-        """Looks for the refund before making one, so that it is made once however late it is repeated. One
-        that the bank takes its time for is asked for again."""
+        """Returns the money. It first looks for the refund at Stripe, so that a late repetition makes no
+        second one.
+
+        A refund that is pending at the bank is `try_again`.
+        """
         return self._each(self._refund, {repayment.refund_id: repayment for repayment in repayments})
 
     def find(self, charge: Charge) -> ProviderPayment | None:
-        """By the reference, or else among the intents made since the order."""
+        """Finds the payment by its reference, or else among the intents since the order."""
         if not charge.reference and not charge.amount:
             return None
         try:
@@ -97,14 +105,14 @@ class StripeProvider:
         return answers.payment(intent) if intent else None
 
     def list_since(self, moment: datetime) -> Iterator[ProviderPayment]:
-        """Newest first, as Stripe lists them; those made by somebody else too, with no order's id."""
+        """All payments, newest first as Stripe lists them. Payments from elsewhere have no order's id."""
         try:
             yield from map(answers.payment, self._calls.since(moment))
         except stripe.StripeError as error:
             raise ProviderUnavailable(fault(error)) from error
 
     def event(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
-        """An event of Stripe's, about an intent or anything that names one: a charge, a refund, a dispute."""
+        """Reads a Stripe event about an intent, or about an object of one: a charge, a refund, a dispute."""
         signature = next((value for name, value in headers.items() if name.lower() == "stripe-signature"), "")
         try:
             text = body.decode()
@@ -114,7 +122,7 @@ class StripeProvider:
         return answers.event(text)
 
     def _each(self, work: Callable[[T], Outcome], items: Mapping[str, T]) -> Outcomes:
-        """Does the work on all at the same time, on so many as there are threads."""
+        """Does the work for all items in parallel, as far as there are threads."""
         waiting: dict[Future[Outcome], str] = {
             self._threads.submit(_guarded, work, name, item): name for name, item in items.items()
         }
@@ -147,7 +155,7 @@ class StripeProvider:
         except ValueError as error:
             return Outcome("declined", "", "amount_not_supported", str(error))
         if intent["status"] == "requires_payment_method":
-            # Nobody may go on with it by the client secret: for us the order has ended.
+            # The order has ended, so the client secret must not be of use any more.
             self._calls.cancel(reference)
         return answers.outcome(intent)
 
@@ -172,8 +180,8 @@ class StripeProvider:
         try:
             intent = self._calls.intent(charge)
         except stripe.InvalidRequestError as error:
-            # What cannot be created, or is not there, cannot be authorized.
-            log.warning("nothing to be voided", order_id=charge.order_id, **fault(error))
+            # An intent that cannot be created, or does not exist, cannot be authorized.
+            log.warning("no payment to void", order_id=charge.order_id, **fault(error))
             return Outcome("voided", charge.reference or "")
         except ValueError:
             return Outcome("voided")
@@ -198,7 +206,7 @@ class StripeProvider:
 
 
 def _guarded(work: Callable[[T], Outcome], name: str, item: T) -> Outcome:
-    """The outcome of the work; where Stripe fails, nobody knows it yet."""
+    """The outcome of the work, or `try_again` if Stripe fails."""
     try:
         return work(item)
     except stripe.StripeError as error:
