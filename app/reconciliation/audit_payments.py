@@ -1,4 +1,4 @@
-"""Whether an order and the provider's books agree on its money."""
+"""Compares the money of an order with the payments that the provider lists."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,42 +9,42 @@ from app.orders.refunds import reserved
 from app.orders.states import CAPTURED
 from app.payments.model import ProviderPayment
 from app.reconciliation.kinds import Difference
-from app.reconciliation.records import ADOPTED_METHOD, DEADLINES, Dossier, Look
+from app.reconciliation.records import ADOPTED_METHOD, DEADLINES, AuditContext, OrderRecords
 
 _CLOSED = ("declined", "voided")
 _TAKEN = ("captured", "refunded")
-# Payment statuses of an order by which the provider must have a payment.
+# With these payment statuses of an order the provider must have a payment.
 _PAID = ("authorized", *CAPTURED, "refunded")
 
 
-def differences(dossier: Dossier, look: Look) -> Iterator[Difference]:
-    """What does not agree. An order that changed a moment ago, or whose step is to be tried again, is left
-    alone: the provider may be ahead of it."""
-    order = dossier.order
+def differences(records: OrderRecords, context: AuditContext) -> Iterator[Difference]:
+    """Yields the differences. Skips an order that changed a moment ago or has a step to retry, since the
+    provider may be ahead of it."""
+    order = records.order
     if order is None:
-        for payment in dossier.payments:
+        for payment in records.payments:
             if holds_money(payment):
                 yield orphaned(payment)
-    elif judged_from(order, look) < look.now:
-        yield from _of_order(order, dossier.payments)
+    elif checkable_from(order, context) < context.now:
+        yield from _of_order(order, records.payments)
 
 
-def judged_from(order: Order, look: Look) -> datetime:
-    """After which moment the money of the order can be judged."""
-    moment = look.rests_from(order, DEADLINES)
-    if look.is_tried_again(order, DEADLINES):
-        return max(moment, order["dueBy"] + DEADLINES * look.step_deadline)
+def checkable_from(order: Order, context: AuditContext) -> datetime:
+    """The moment after which the money of the order can be checked."""
+    moment = context.rests_from(order, DEADLINES)
+    if context.is_tried_again(order, DEADLINES):
+        return max(moment, order["dueBy"] + DEADLINES * context.step_deadline)
     return moment
 
 
 def orphaned(payment: ProviderPayment) -> Difference:
-    """That there is no order to the payment."""
+    """The difference of a payment without an order."""
     ids = {"orderId": payment.order_id, "reference": payment.reference}
     return Difference("payment_orphaned", ids, "an order", _standing(payment))
 
 
 def holds_money(payment: ProviderPayment) -> int:
-    """How much of somebody's money is reserved or taken by the payment, in minor units."""
+    """The money that the payment reserves or has taken, in minor units."""
     if payment.status in _TAKEN:
         return payment.captured - payment.refunded
     return payment.amount if payment.status == "authorized" else 0
@@ -55,8 +55,8 @@ def _of_order(order: Order, payments: list[ProviderPayment]) -> Iterator[Differe
     own = _own(order, payments)
     for payment in payments:
         if payment is not own and holds_money(payment):
-            told = {**ids, "reference": payment.reference}
-            yield Difference("payment_doubled", told, "one payment", _standing(payment), order["version"])
+            one = {**ids, "reference": payment.reference}
+            yield Difference("payment_doubled", one, "one payment", _standing(payment), order["version"])
     if here.get("method") == ADOPTED_METHOD:
         return
     if own is None:
@@ -64,12 +64,12 @@ def _of_order(order: Order, payments: list[ProviderPayment]) -> Iterator[Differe
             yield Difference("payment_missing", ids, here["status"], "no payment", order["version"])
     elif found := _fault(order, own):
         kind, expected = found
-        told = {**ids, "reference": own.reference}
-        yield Difference(kind, told, expected, _standing(own), order["version"])
+        one = {**ids, "reference": own.reference}
+        yield Difference(kind, one, expected, _standing(own), order["version"])
 
 
 def _own(order: Order, payments: list[ProviderPayment]) -> ProviderPayment | None:
-    """The payment that the order means; where it knows no reference yet, the one with the most money."""
+    """The payment with the order's reference; before the order has one, the payment with the most money."""
     if "reference" in order["payment"]:
         reference = order["payment"]["reference"]
         return next((payment for payment in payments if payment.reference == reference), None)
@@ -77,7 +77,7 @@ def _own(order: Order, payments: list[ProviderPayment]) -> ProviderPayment | Non
 
 
 def _fault(order: Order, there: ProviderPayment) -> tuple[str, str] | None:
-    """The one kind of difference that comes first, and what was expected."""
+    """The first kind that applies, and the expected value."""
     here = order["payment"]
     is_open = there.status not in _CLOSED
     if is_open and there.currency.upper() != order["currency"]:
@@ -123,7 +123,7 @@ def _standing(payment: ProviderPayment) -> str:
     def text(amount: int) -> str:
         return money.to_text(amount, currency) if currency in money.DECIMALS else str(amount)
 
-    told = f"{payment.status}, {text(payment.amount)} {currency}"
+    shown = f"{payment.status}, {text(payment.amount)} {currency}"
     if payment.captured:
-        told += f", captured {text(payment.captured)}, refunded {text(payment.refunded)}"
-    return told
+        shown += f", captured {text(payment.captured)}, refunded {text(payment.refunded)}"
+    return shown

@@ -1,4 +1,4 @@
-"""Whether an order holds what its movements say, and a level is what all movements of its product come to."""
+"""Compares orders with their stock movements, and levels with the sums of all movements."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -6,15 +6,15 @@ from datetime import timedelta
 
 from app.orders.model import Order, quantities
 from app.reconciliation.kinds import Difference
-from app.reconciliation.records import Dossier, Look, Row
+from app.reconciliation.records import AuditContext, OrderRecords, Row
 
 _NOTHING_TAKEN = ("pending", "insufficient", "released")
-# By how much the clocks of two workers may differ.
+# The clocks of two workers may differ by this much.
 _SKEW = timedelta(minutes=1)
 
 
 def of_levels(levels: Mapping[str, int], sums: Mapping[str, int]) -> Iterator[Difference]:
-    """What does not agree between levels and the sums of movements, both of the same moment."""
+    """Yields the differences between levels and sums of movements, both read at the same moment."""
     for product in levels.keys() | sums.keys():
         level, total, ids = levels.get(product), sums.get(product, 0), {"productId": product}
         if level is not None and level < 0:
@@ -24,34 +24,34 @@ def of_levels(levels: Mapping[str, int], sums: Mapping[str, int]) -> Iterator[Di
             yield Difference("level_differs", ids, f"{total}, the sum of its movements", found)
 
 
-def differences(dossier: Dossier, look: Look) -> Iterator[Difference]:
-    """What does not agree. Stock moves in one transaction with its order, so one that has not just changed
-    can be judged whatever it still owes."""
-    order, rows = dossier.order, dossier.movements
-    ids = {"orderId": dossier.order_id}
+def differences(records: OrderRecords, context: AuditContext) -> Iterator[Difference]:
+    """Yields the differences. Stock moves in one transaction with its order, so an order at rest can be
+    checked even if it has other due work."""
+    order, rows = records.order, records.movements
+    ids = {"orderId": records.order_id}
     if order is None:
         if rows:
-            yield Difference("movement_orphaned", ids, "an order", _told(rows))
+            yield Difference("movement_orphaned", ids, "an order", _listed(rows))
         return
-    if not look.is_at_rest(order):
+    if not context.is_at_rest(order):
         return
     if order["stock"]["status"] in _NOTHING_TAKEN:
         if rows:
             stock = f"none: the stock is {order['stock']['status']}"
-            yield Difference("movement_unexpected", ids, stock, _told(rows), order["version"])
+            yield Difference("movement_unexpected", ids, stock, _listed(rows), order["version"])
         return
-    yield from _of_lines(order, rows, look)
+    yield from _of_lines(order, rows, context)
 
 
-def untouched(dossier: Dossier) -> set[str]:
-    """The products that the order took without a movement, since they are not tracked, or by a fault."""
-    order = dossier.order
+def without_movement(records: OrderRecords) -> set[str]:
+    """The products that the order took without a movement: untracked ones, or a fault."""
+    order = records.order
     if order is None or order["stock"]["status"] != "decremented":
         return set()
-    return quantities(order).keys() - {row.product_id for row in dossier.movements}
+    return quantities(order).keys() - {row.product_id for row in records.movements}
 
 
-def _of_lines(order: Order, rows: list[Row], look: Look) -> Iterator[Difference]:
+def _of_lines(order: Order, rows: list[Row], context: AuditContext) -> Iterator[Difference]:
     expected = _to_hold(order)
     held = Counter[str]()
     for row in rows:
@@ -63,15 +63,15 @@ def _of_lines(order: Order, rows: list[Row], look: Look) -> Iterator[Difference]
         if product in doubled:
             yield Difference("movement_doubled", ids, "one movement", doubled[product], order["version"])
         elif product not in held:
-            if wanted and _was_tracked(product, order, look):
+            if wanted and _was_tracked(product, order, context):
                 yield Difference("movement_missing", ids, f"holds {wanted}", "no movement", order["version"])
         elif wanted != has:
             yield Difference("movement_differs", ids, f"holds {wanted}", f"holds {has}", order["version"])
 
 
 def _to_hold(order: Order) -> dict[str, int]:
-    """What the order holds of each product, if that was tracked when it took it: its lines, less what its
-    refunds brought back, of which there is no more than it had."""
+    """The quantity that the order holds of each tracked product: its lines less the restocked quantities of
+    its refunds, at least 0."""
     if order["stock"]["status"] == "restocked":
         return {}
     back = Counter[str]()
@@ -82,14 +82,14 @@ def _to_hold(order: Order) -> dict[str, int]:
     return {product: max(0, taken - back[product]) for product, taken in quantities(order).items()}
 
 
-def _was_tracked(product: str, order: Order, look: Look) -> bool:
+def _was_tracked(product: str, order: Order, context: AuditContext) -> bool:
     """Whether the product was tracked when the order took its stock.
 
-    One that is tracked from later on has its first movement later. Before its first it had nothing on hand,
-    so no order could take it.
+    A product has its first movement when it is first tracked. Before that it had nothing on hand, so no order
+    could take it.
     """
     taken = next((event["at"] for event in order["events"] if event["type"] == "stock.decremented"), None)
-    first = look.tracked_since.get(product)
+    first = context.tracked_since.get(product)
     return taken is not None and first is not None and first < taken - _SKEW
 
 
@@ -100,5 +100,5 @@ def _doubled(rows: list[Row]) -> dict[str, str]:
     return {product: f"{n} of kind {kind}" for (product, kind, _), n in times.items() if n > 1}
 
 
-def _told(rows: list[Row]) -> str:
+def _listed(rows: list[Row]) -> str:
     return ", ".join(f"{row.kind} {row.quantity} of {row.product_id}" for row in rows[:5])

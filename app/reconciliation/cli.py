@@ -1,4 +1,4 @@
-"""`flask --app wsgi reconcile`: compares orders, money and stock now, and says what does not agree."""
+"""`flask --app wsgi reconcile`: compares orders, money and stock now and prints the differences."""
 
 import re
 import time
@@ -11,17 +11,17 @@ from app.clock import to_text
 from app.console import OperatorCommand, echo_columns, plain, progress_bar, services
 from app.errors import ProviderUnavailable
 from app.reconciliation import run as reconciling
-from app.reconciliation.kinds import KINDS, SCOPES, Noted, Report
+from app.reconciliation.kinds import KINDS, SCOPES, Report, ReportedDifference
 from app.setting_parsers import duration
 
-# Seconds of work, and of rest after it, so that those who place orders meanwhile hardly feel it.
+# Seconds of work, then of rest, so that the command hardly slows down the service.
 _SLICE = 0.2
 _REST = 0.7
 _PAGE = 500
 
 
 class BrokenOff(click.ClickException):
-    """The reconciliation did not come to its end, so nobody knows what is left."""
+    """The reconciliation ended early, so its result is unknown."""
 
     exit_code = 3
 
@@ -58,7 +58,7 @@ def reconcile(ctx: click.Context, scope: str | None, repair: bool, since: dateti
         reason = str(cut) or "It was interrupted."
         reconciling.break_off(services().reconciliation, report["id"], reason)
         raise BrokenOff(f"{reason} Report {report['id']} says how far it came.") from None
-    ctx.exit(1 if _tell(reconciling.get_report(services().reconciliation, report["id"])) else 0)
+    ctx.exit(1 if _print_report(reconciling.get_report(services().reconciliation, report["id"])) else 0)
 
 
 def _work(report: Report) -> None:
@@ -72,8 +72,8 @@ def _work(report: Report) -> None:
             time.sleep(_REST)
 
 
-def _tell(report: Report) -> int:
-    """Prints the report; how many differences are left."""
+def _print_report(report: Report) -> int:
+    """Prints the report. Returns the number of differences left."""
     checked = ", ".join(f"{number} {what}" for what, number in sorted(report["checked"].items()) if number)
     found = sum(report["found"].values())
     after = None
@@ -93,7 +93,7 @@ def _tell(report: Report) -> int:
     return found - report["repaired"]
 
 
-def _row(difference: Noted) -> tuple[str, ...]:
+def _row(difference: ReportedDifference) -> tuple[str, ...]:
     kind = difference["kind"]
     ids = " ".join(f"{name}={plain(value)}" for name, value in difference["ids"].items())
     proposed = "repaired" if difference["repaired"] else KINDS[kind].repair

@@ -1,4 +1,4 @@
-"""What a reconciliation looks for: each kind of difference, what is to be done about it, and by whom."""
+"""The kinds of difference that a reconciliation finds, and the shape of its reports."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,8 +12,8 @@ STATUSES: tuple[Status, ...] = ("running", "finished", "failed")
 
 
 class Kind(NamedTuple):
-    """One kind of difference. `repair` is what is proposed; `safe` says that it can be done by itself, since
-    it only makes good what the books leave no doubt of; the rest is for a person."""
+    """One kind of difference. `repair` is the proposal; a `safe` one is done by `--repair`, since the records
+    leave no doubt about it. A person does the others."""
 
     scope: Scope
     means: str
@@ -24,78 +24,78 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "payment_missing": Kind(
         "payments",
-        "Money is reserved or taken by our books; the provider knows of no payment.",
+        "By our records money is reserved or taken, but the provider has no payment.",
         "Ask the provider; no money was taken.",
     ),
     "payment_doubled": Kind(
         "payments",
-        "The provider has a second payment of an order, and money on it.",
+        "The provider has a second payment with money on it for one order.",
         "Void or refund the second payment at the provider.",
     ),
     "payment_orphaned": Kind(
         "payments",
-        "The provider has a payment with money on it, but there is no such order.",
-        "Find out whose payment it is, and refund it at the provider.",
+        "The provider has a payment with money on it, but its order does not exist.",
+        "Find out who paid, and refund the payment at the provider.",
     ),
     "payment_amount_differs": Kind(
         "payments",
-        "The payment is for another amount than the order.",
-        "Refund, or charge the difference.",
+        "The payment and the order have different amounts.",
+        "Refund or charge the difference.",
     ),
     "payment_currency_differs": Kind(
         "payments",
-        "The payment is in another currency than the order.",
+        "The payment and the order have different currencies.",
         "Refund it at the provider.",
     ),
     "payment_ahead": Kind(
         "payments",
-        "Money is reserved or taken at the provider; here the order still waits for it.",
+        "Money is reserved or taken at the provider, but the order still waits for it.",
         "Bring the order in line with the provider.",
         safe=True,
     ),
     "authorization_lost": Kind(
         "payments",
-        "Money is reserved by our books; at the provider the payment is closed.",
-        "Bring the order in line with the provider: it is cancelled.",
+        "By our records money is reserved, but at the provider the payment is closed.",
+        "Bring the order in line with the provider, which cancels it.",
         safe=True,
     ),
     "authorization_open": Kind(
         "payments",
-        "An order has ended and the provider still holds money reserved for it.",
+        "An order has ended, but the provider still holds money reserved for it.",
         "Void the authorization.",
         safe=True,
     ),
     "captured_on_cancelled": Kind(
         "payments",
-        "An order is cancelled, its money was taken, and nobody gives it back.",
+        "An order is cancelled and its money was taken, but no refund is under way.",
         "Refund the rest.",
         safe=True,
     ),
     "cancelled_refund_failed": Kind(
         "payments",
-        "An order is cancelled, its money was taken, and giving it back has failed.",
+        "An order is cancelled and its money was taken, but the refund has failed.",
         "Retry the refund (flask --app wsgi refunds retry), or refund it at the provider.",
     ),
     "captured_differs": Kind(
         "payments",
-        "Another amount was taken at the provider than our books say.",
+        "The amount taken at the provider differs from our records.",
         "Compare the order's events with the provider's.",
     ),
     "refund_unknown": Kind(
         "payments",
-        "More was given back at the provider than our books say.",
+        "More is refunded at the provider than in our records.",
         "Bring the order in line with the provider.",
         safe=True,
     ),
     "refund_missing": Kind(
         "payments",
-        "Less was given back at the provider than our books say.",
+        "Less is refunded at the provider than in our records.",
         "Refund the difference at the provider.",
     ),
     "level_differs": Kind(
         "stock",
         "A level is not the sum of the product's movements.",
-        "Count the shelf. Which of the two is wrong, nobody can tell from here.",
+        "Count the shelf: the records do not show which of the two is wrong.",
     ),
     "level_negative": Kind(
         "stock",
@@ -104,18 +104,18 @@ KINDS: dict[str, Kind] = {
     ),
     "movement_missing": Kind(
         "stock",
-        "An order took its stock, but not a movement of a product that was tracked by then.",
+        "An order took its stock, but a product that was tracked then has no movement of it.",
         "Count the shelf; adjust the level if the goods have left it.",
     ),
     "movement_differs": Kind(
         "stock",
-        "By its movements an order holds another quantity of a product than by its lines and refunds.",
+        "The movements of an order and its lines and refunds give different quantities of a product.",
         "Count the shelf, and adjust the level.",
     ),
     "movement_unexpected": Kind(
         "stock",
-        "There are movements of an order that took no stock.",
-        "Adjust the level by what they moved.",
+        "An order that took no stock has movements.",
+        "Adjust the level by their quantities.",
     ),
     "movement_doubled": Kind(
         "stock",
@@ -124,38 +124,38 @@ KINDS: dict[str, Kind] = {
     ),
     "movement_orphaned": Kind(
         "stock",
-        "There are movements of an order that there is not, and that was not purged.",
-        "Find the order in a backup; else adjust the level by what they moved.",
+        "Movements name an order that does not exist and was not purged.",
+        "Find the order in a backup; otherwise adjust the level by their quantities.",
     ),
     "order_unreadable": Kind(
         "orders",
-        "The document of an order is damaged: it cannot be decoded, shown or judged.",
-        "Restore the order from a backup: somebody wrote past the service.",
+        "The document of an order is damaged: it cannot be decoded, shown or checked.",
+        "Restore the order from a backup: something other than the service changed it.",
     ),
     "log_broken": Kind(
         "orders",
         "The log of an order has a gap or a hash that does not chain.",
-        "Restore the order from a backup: somebody wrote past the service.",
+        "Restore the order from a backup: something other than the service changed it.",
     ),
     "document_differs": Kind(
         "orders",
-        "The state of an order is not what its events lead to.",
-        "Find out which of the two is right: somebody wrote past the service.",
+        "The state of an order does not follow from its events.",
+        "Find out which of the two is right: something other than the service changed one of them.",
     ),
     "personal_differs": Kind(
         "orders",
-        "The personal data of an order are not those that its log has the digest of.",
-        "Ask the customer: somebody wrote past the service.",
+        "The personal data of an order do not match the digest in its log.",
+        "Ask the customer: something other than the service changed the data.",
     ),
     "overdue": Kind(
         "orders",
-        "A step is long overdue and nobody sends it again.",
+        "A step is long overdue, and no process has retried it.",
         "Make it due now. Is beat running?",
         safe=True,
     ),
     "forgotten": Kind(
         "orders",
-        "An order owes a step and is not marked so.",
+        "An order has a due step, but is not marked as due.",
         "Make it due now.",
         safe=True,
     ),
@@ -167,36 +167,36 @@ KINDS: dict[str, Kind] = {
     ),
     "announced_ahead": Kind(
         "orders",
-        "An order counts as announced beyond its last event: its next ones would be told to nobody.",
-        "Set the mark back; what is recorded already is not told again.",
+        "An order counts as announced beyond its last event, so its next events would not be announced.",
+        "Set the mark back; recorded announcements are not repeated.",
         safe=True,
     ),
     "announcement_missing": Kind(
         "orders",
         "A public event counts as announced, but no notification of it is recorded.",
-        "Set the mark back; what is recorded already is not told again.",
+        "Set the mark back; recorded announcements are not repeated.",
         safe=True,
     ),
     "notification_unfounded": Kind(
         "orders",
-        "A notification tells of an event that the order does not have.",
-        "Tell the customer what is true.",
+        "A notification names an event that the order does not have.",
+        "Inform the customer of the order's true state.",
     ),
     "delivery_missing": Kind(
         "orders",
         "A public event counts as announced, but no delivery to an endpoint that asked for it is recorded.",
-        "Record the delivery; it is sent then.",
+        "Record the delivery, so that it is sent.",
         safe=True,
     ),
     "delivery_unfounded": Kind(
         "orders",
-        "A webhook tells of an event that the order does not have.",
-        "Tell the receiver what is true.",
+        "A webhook delivery names an event that the order does not have.",
+        "Inform the receiver of the order's true state.",
     ),
     "feed_unfounded": Kind(
         "orders",
-        "The feed tells of an event that the order does not have.",
-        "Tell the consumers of the feed to read the order anew.",
+        "The feed names an event that the order does not have.",
+        "Ask the consumers of the feed to read the order again.",
     ),
     "feed_behind": Kind(
         "orders",
@@ -207,13 +207,13 @@ KINDS: dict[str, Kind] = {
     "feed_hole": Kind(
         "orders",
         "An event of an order is not in the feed, though later ones are.",
-        "Tell the consumers of the feed to read the order anew: appended now, it would come out of turn.",
+        "Ask the consumers of the feed to read the order again: the event would now be out of order.",
     ),
 }
 
 
 class Difference(NamedTuple):
-    """One thing that does not agree. `version` is that of the order, 0 where there is none."""
+    """One difference. `version` is the order's, or 0 without an order."""
 
     kind: str
     ids: Mapping[str, Any]
@@ -222,8 +222,8 @@ class Difference(NamedTuple):
     version: int = 0
 
 
-class Noted(TypedDict):
-    """A difference as it stands in a report."""
+class ReportedDifference(TypedDict):
+    """A difference as a report stores it."""
 
     id: str
     kind: str
@@ -238,9 +238,9 @@ class Noted(TypedDict):
 class Report(TypedDict):
     """One reconciliation. It covers the orders made from `since` on, or all, until `startedAt`.
 
-    `stage` and `place` say how far it has come, while it is running; `checked` counts what was looked at,
-    `found` the differences by their kinds. `unjudged` counts the orders that had changed a moment ago;
-    `runAgainAfter` is the moment after which all of them can be judged.
+    While it is running, `stage` is its phase and `place` its checkpoint in that phase. `checked` counts the
+    records read, `found` the differences by kind. `unjudged` counts the orders that had changed a moment
+    before; `runAgainAfter` is the moment after which all of them can be checked.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What a reconciliation judges by: all that the books hold of one order, and from where it is looked at."""
+"""The records that a reconciliation compares, and the time and limits that it compares them with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from app.orders.model import Order
 from app.payments.model import ProviderPayment
 from app.webhooks.model import Endpoint
 
-# So many deadlines after the time by which a step should have been done, nobody seems to work on it.
+# A step is abandoned when it is this many deadlines late.
 DEADLINES = 4
 # An event may take this long to reach the feed.
 FEEDING = timedelta(minutes=1)
-# A change of an endpoint may take this long to be seen by all.
+# Each process sees a change of an endpoint within this time.
 CHANGING = timedelta(seconds=10)
-# The orders of the service before this one came with a log of their own, of which nobody was notified.
+# The orders adopted from the former service came with a log of their own, and were not announced.
 ADOPTED_BY, ADOPTED_METHOD = "migration", "original"
 
 
@@ -28,8 +28,8 @@ class Row(NamedTuple):
     refund_id: str | None
 
 
-class Told(NamedTuple):
-    """That an event was told; `where` is the notification, the delivery or the position in the feed."""
+class Recorded(NamedTuple):
+    """An event as it was announced. `where` is the notification, the delivery or the position in the feed."""
 
     sequence: int
     type: str
@@ -37,28 +37,28 @@ class Told(NamedTuple):
 
 
 @dataclass
-class Dossier:
-    """All that the books hold of one order, beginning with the order itself if there is one."""
+class OrderRecords:
+    """All records of one order id. `order` is None if the order does not exist."""
 
     order_id: str
     order: Order | None = None
     payments: list[ProviderPayment] = field(default_factory=list)
     movements: list[Row] = field(default_factory=list)
-    notifications: list[Told] = field(default_factory=list)
-    deliveries: list[Told] = field(default_factory=list)
-    feed: list[Told] = field(default_factory=list)
+    notifications: list[Recorded] = field(default_factory=list)
+    deliveries: list[Recorded] = field(default_factory=list)
+    feed: list[Recorded] = field(default_factory=list)
 
 
-# No step waits longer for its next try.
+# No step waits longer for its retry.
 LONGEST_WAIT = timedelta(minutes=2)
 
 
-class Look(NamedTuple):
-    """From where the books are looked at.
+class AuditContext(NamedTuple):
+    """The time and the limits of a check.
 
-    `kept_since`: what was deleted before is being purged. `is_fed`: the feed has been brought up to date
-    once. `tracked_since` says when the first movement of a product was, of those that matter. `endpoints` are
-    the enabled ones, and of events since `deliveries_since` all deliveries are kept.
+    Orders deleted before `kept_since` are being purged. `is_fed` means that the feed has caught up once.
+    `tracked_since` has the time of the first movement of each product that a checked order took without a
+    movement. `endpoints` are the enabled ones. Deliveries of events since `deliveries_since` are all kept.
     """
 
     now: datetime
@@ -71,15 +71,15 @@ class Look(NamedTuple):
     deliveries_since: datetime
 
     def is_at_rest(self, order: Order, deadlines: int = 1) -> bool:
-        """Whether the order has not changed for so long that nothing of its last change is under way."""
+        """Whether the order has not changed for so long that its last change has no work under way."""
         return self.rests_from(order, deadlines) < self.now
 
     def rests_from(self, order: Order, deadlines: int = 1) -> datetime:
-        """After which moment the order is at rest, if it does not change again."""
+        """The moment after which the order is at rest, unless it changes again."""
         return order["updatedAt"] + deadlines * self.step_deadline
 
     def is_tried_again(self, order: Order, deadlines: int) -> bool:
-        """Whether a step of the order has not worked out, and its next try is near or not long overdue."""
+        """Whether a step of the order failed, and its retry is near or not long overdue."""
         due_by = order.get("dueBy")
         if not order.get("attempts") or due_by is None:
             return False

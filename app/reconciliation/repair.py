@@ -1,4 +1,4 @@
-"""The repairs that are safe to make: each does, by the usual road, what the books leave no doubt of."""
+"""The safe repairs. Each makes an ordinary change of the service that the records leave no doubt about."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,20 +9,20 @@ from app.orders.service import cancellation
 from app.orders.states import CAPTURED
 from app.payments.align import LEFT, align
 from app.reconciliation import ReconciliationServices
-from app.reconciliation.kinds import Noted
+from app.reconciliation.kinds import ReportedDifference
 from app.reconciliation.records import ADOPTED_BY
 from app.webhooks.delivery import record_deliveries
 
 ACTOR = "reconciliation"
 
 
-def _align_payment(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
-    return align(services.payments, order, noted["ids"].get("reference")) != LEFT
+def _align_payment(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    return align(services.payments, order, reported["ids"].get("reference")) != LEFT
 
 
-def _give_rest_back(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+def _give_rest_back(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
     if order["payment"]["status"] not in CAPTURED:
-        return _align_payment(services, noted, order)
+        return _align_payment(services, reported, order)
     asked = {
         "refundId": next_id(order["id"], order.get("refunds", ())),
         "amount": refundable(order),
@@ -31,31 +31,33 @@ def _give_rest_back(services: ReconciliationServices, noted: Noted, order: Order
     return _append(services, order, [Change("refund.requested", asked)])
 
 
-def _make_due(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+def _make_due(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
     services.orders.due_work.make_due(order["id"], services.clock())
     return True
 
 
-def _expire(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+def _expire(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
     return _append(services, order, cancellation(order, "expired"))
 
 
-def _announce_from_the_start(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
+def _announce_from_the_start(
+    services: ReconciliationServices, reported: ReportedDifference, order: Order
+) -> bool:
     adopted = sum(event["actor"] == ADOPTED_BY for event in order["events"])
     return services.orders.due_work.announce_again(order, adopted, services.clock())
 
 
-def _announce_missing(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
-    return services.orders.due_work.announce_again(order, noted["ids"]["sequence"] - 1, services.clock())
+def _announce_missing(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    return services.orders.due_work.announce_again(order, reported["ids"]["sequence"] - 1, services.clock())
 
 
-def _record_delivery(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
-    event = order["events"][noted["ids"]["sequence"] - 1]
-    return noted["ids"]["endpointId"] in record_deliveries(services.webhooks, [(order, event)])
+def _record_delivery(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    event = order["events"][reported["ids"]["sequence"] - 1]
+    return reported["ids"]["endpointId"] in record_deliveries(services.webhooks, [(order, event)])
 
 
-def _feed_rest(services: ReconciliationServices, noted: Noted, order: Order) -> bool:
-    rest = order["events"][noted["ids"]["sequence"] - 1 :]
+def _feed_rest(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    rest = order["events"][reported["ids"]["sequence"] - 1 :]
     services.feed.append([Entry(order["id"], event["sequence"], event["type"]) for event in rest])
     return True
 
@@ -66,8 +68,8 @@ def _append(services: ReconciliationServices, order: Order, changes: Sequence[Ch
     )
 
 
-# By the kind of the difference; each says whether it is done.
-REPAIRS: dict[str, Callable[[ReconciliationServices, Noted, Order], bool]] = {
+# By kind of difference. Each returns whether the repair is done.
+REPAIRS: dict[str, Callable[[ReconciliationServices, ReportedDifference, Order], bool]] = {
     "payment_ahead": _align_payment,
     "authorization_lost": _align_payment,
     "authorization_open": _align_payment,

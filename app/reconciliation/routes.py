@@ -1,4 +1,4 @@
-"""The routes of the reports that reconciliations leave."""
+"""The routes of reconciliation reports."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from app.http.schemas import PageQuery
 from app.orders.routes import NEXT
 from app.reconciliation import run as reconciling
 from app.reconciliation import schemas as reconciliation_schemas
-from app.reconciliation.kinds import KINDS, Noted, Report
+from app.reconciliation.kinds import KINDS, Report, ReportedDifference
 
 SCOPE = "reconciliations:read"
 
@@ -26,7 +26,7 @@ _REPORT = (
 )  # fmt: skip
 
 blueprint = Blueprint(
-    "reconciliations", __name__, description="Whether orders, money and stock agree, as of each look at them."
+    "reconciliations", __name__, description="Reports on whether orders, money and stock agree."
 )
 blueprint.before_request(require_json_accepted)
 
@@ -70,7 +70,7 @@ def _report(found: Report) -> dict[str, Any]:
     return {name: _plain(found[name]) for name in _REPORT if name in found}  # type: ignore[literal-required]
 
 
-def _difference(found: Noted) -> dict[str, Any]:
+def _difference(found: ReportedDifference) -> dict[str, Any]:
     kind = KINDS[found["kind"]]
     return {
         "kind": found["kind"],

@@ -1,7 +1,7 @@
-"""Compares orders, money and stock, a slice at a time, so that nobody is held up and anyone can go on.
+"""Runs a reconciliation in slices, so that it blocks no worker and any process can continue it.
 
-Suspicions are collected first and looked at again in the end: whatever was only under way has come to rest by
-then, or has moved on and is left to the next time. What still stands is a difference.
+Each phase records candidates. The last phase checks them again: by then an order that was only in motion has
+come to rest, or has changed and is left to the next reconciliation. A confirmed candidate is a difference.
 """
 
 import re
@@ -18,22 +18,22 @@ from app.clock import id_at, new_id
 from app.errors import NotFound, ProviderUnavailable
 from app.orders.service import Page, page_of
 from app.reconciliation import ReconciliationServices, audit_payments, audit_stock
-from app.reconciliation.candidates import judged, look_again
+from app.reconciliation.candidates import check, recheck
 from app.reconciliation.kinds import SCOPES, Difference, Report, Scope
 from app.reconciliation.store import Claimed, ClaimLost, Progress
 
 log = structlog.get_logger()
 
 BATCH = 500
-# A level stands for all movements that its product ever had.
+# A level is compared with every movement that its product ever had.
 PRODUCTS = 100
 # Each of these may ask the provider.
-SUSPECTS = 50
-# Seconds between the first look and the second.
+CANDIDATES = 50
+# Seconds between the first check and the re-check.
 GRACE = 1.0
-# Longer than any batch takes: after it the claim of a process that died is free again.
+# Longer than any batch takes. After that the claim of a process that died is free again.
 CLAIM = timedelta(minutes=2)
-# How long a provider that cannot be asked is left alone.
+# The wait before an unavailable provider is asked again.
 PAUSE = timedelta(seconds=30)
 
 _FIRST_ID = "0" * 24
@@ -44,10 +44,12 @@ _SKEW = timedelta(minutes=10)
 
 
 class Done(NamedTuple):
-    """A batch is done: the place behind it, None at the end of the stage, and what was looked at. A place to
-    which the stage could not come back is none to stop at. `too_early` is as in `Judged`."""
+    """A finished batch. `checkpoint` is None at the end of the phase; `checked` counts the records read.
 
-    place: Any
+    Stop only at a checkpoint that the phase can resume from (`can_stop`). `too_early` is as in `Checked`.
+    """
+
+    checkpoint: Any
     checked: Mapping[str, int] = {}
     can_stop: bool = True
     too_early: Sequence[datetime] = ()
@@ -60,14 +62,14 @@ def begin(
     since: datetime | None = None,
     repair: bool = False,
 ) -> Report:
-    """A new reconciliation of the orders made since then, or of all; `advance` does the work."""
+    """Begins a reconciliation of the orders made since then, or of all. `advance` does the work."""
     report = _report(services, new_id(services.clock()), scopes, since, repair=repair, scheduled=False)
     services.reports.begin(report)
     return report
 
 
 def go_on(services: ReconciliationServices, seconds: float) -> None:
-    """Begins what the schedule asks for, and does a slice of what is under way."""
+    """Begins a reconciliation if the schedule asks for one, then does a slice of the oldest running one."""
     running = services.reports.running()
     if not any(report["scheduled"] for report in running):
         running += _begin_scheduled(services)
@@ -76,19 +78,20 @@ def go_on(services: ReconciliationServices, seconds: float) -> None:
 
 
 def advance(services: ReconciliationServices, report_id: str, seconds: float) -> bool:
-    """Goes on with a reconciliation for about so long, unless somebody else does; whether it has ended.
+    """Advances a reconciliation for about so long, unless another process does. Returns whether it has ended.
 
-    Raises ProviderUnavailable, DatabaseUnavailable: it can be gone on with later.
+    Raises ProviderUnavailable, DatabaseUnavailable. The reconciliation can continue later.
     """
     now, deadline = services.clock(), time.monotonic() + seconds
     claimed = services.reports.claim(report_id, now, now + CLAIM)
     if claimed is None:
         return get_report(services, report_id)["status"] != "running"
     try:
-        while (stage := claimed.report["stage"]) != _END:
-            for done in _STAGES[stage](services, claimed.report):
-                following = stage if done.place is not None else _stage_after(stage, claimed.report["scopes"])
-                progress = Progress(following, done.place, Counter(done.checked), done.too_early)
+        while (phase := claimed.report["stage"]) != _END:
+            for done in _PHASES[phase](services, claimed.report):
+                is_over = done.checkpoint is None
+                following = _phase_after(phase, claimed.report["scopes"]) if is_over else phase
+                progress = Progress(following, done.checkpoint, Counter(done.checked), done.too_early)
                 services.reports.move(claimed, progress, services.clock() + CLAIM)
                 if done.can_stop and time.monotonic() > deadline:
                     services.reports.release(claimed, services.clock())
@@ -103,16 +106,16 @@ def advance(services: ReconciliationServices, report_id: str, seconds: float) ->
 
 
 def break_off(services: ReconciliationServices, report_id: str, reason: str) -> None:
-    """Ends a reconciliation that nobody is to go on with."""
+    """Ends a reconciliation early and for good."""
     services.reports.fail(report_id, services.clock(), reason)
-    _put_away(services)
+    _drop_staging(services)
 
 
 def get_report(services: ReconciliationServices, report_id: str) -> Report:
     """A report. Raises NotFound."""
     report = services.reports.get(report_id)
     if report is None:
-        raise NotFound("There is no such reconciliation.")
+        raise NotFound("This reconciliation does not exist.")
     return report
 
 
@@ -122,24 +125,24 @@ def list_reports(services: ReconciliationServices, limit: int, after: str | None
 
 
 def list_differences(services: ReconciliationServices, report_id: str, limit: int, after: str | None) -> Page:
-    """A page of what a reconciliation has found, by kind."""
+    """A page of the differences of a reconciliation, by kind."""
     return page_of(services.reports.differences(report_id, after, limit), limit, "id")
 
 
 def orders_to_check(services: ReconciliationServices, report: Report) -> int:
-    """How many orders the reconciliation goes through."""
+    """The number of orders that the reconciliation covers."""
     return services.audit.count(*first_and_last(report))
 
 
 def first_and_last(report: Report) -> tuple[str, str]:
-    """Behind which order id a reconciliation begins, and with which it ends."""
+    """The order id before the first one covered, and the last one covered."""
     since = report.get("since")
     first = id_at(since) if since else _FIRST_ID
     return f"{max(0, int(first, 16) - 1):024x}", id_at(report["startedAt"])
 
 
 def _begin_scheduled(services: ReconciliationServices) -> list[Report]:
-    """The reconciliation of the present stretch of time, where nobody has begun it yet."""
+    """Begins the reconciliation of the current interval, unless it exists. Returns it in a list, or none."""
     settings, now = services.settings, services.clock()
     begins = _EPOCH + (now - _EPOCH) // settings.reconcile_every * settings.reconcile_every
     if services.reports.get(id_at(begins)):
@@ -171,22 +174,23 @@ def _report(
         unjudged=0,
         found={},
         repaired=0,
-        stage=_stage_after(None, asked),
+        stage=_phase_after(None, asked),
     )
     if since:
         report["since"] = max(since, _EPOCH)
     return report
 
 
-def _stage_after(stage: str | None, scopes: Sequence[Scope]) -> str:
+def _phase_after(phase: str | None, scopes: Sequence[Scope]) -> str:
     following = [name for name, wanted in _WANTED.items() if not wanted.isdisjoint(scopes)]
-    return [*following, _END][following.index(stage) + 1 if stage else 0]
+    return [*following, _END][following.index(phase) + 1 if phase else 0]
 
 
-def _gather(services: ReconciliationServices, report: Report) -> Iterator[Done]:
-    """Lays the provider's payments down by their orders.
+def _stage_payments(services: ReconciliationServices, report: Report) -> Iterator[Done]:
+    """Stages the provider's payments by order.
 
-    It can be gone on with at a time that is behind the first. Where they do not come oldest first, it cannot.
+    The checkpoint is the time of the newest payment read. A provider that does not list the oldest first has
+    no checkpoint, so its list is read in one go.
     """
     first, last = first_and_last(report)
     begin = newest = report.get("place") or max(_EPOCH, report.get("since", _EPOCH) - _SKEW)
@@ -194,8 +198,10 @@ def _gather(services: ReconciliationServices, report: Report) -> Iterator[Done]:
     while batch := list(islice(listed, BATCH)):
         ours = [one for one in batch if _ORDER_ID.fullmatch(one.order_id)]
         strange = [one for one in batch if not _ORDER_ID.fullmatch(one.order_id)]
-        _suspect(services, report, map(audit_payments.orphaned, filter(audit_payments.holds_money, strange)))
-        services.audit.gather(report["id"], [one for one in ours if first < one.order_id <= last])
+        _add_candidates(
+            services, report, map(audit_payments.orphaned, filter(audit_payments.holds_money, strange))
+        )
+        services.audit.stage(report["id"], [one for one in ours if first < one.order_id <= last])
         times = [newest, *(one.at for one in batch)]
         in_order = in_order and times == sorted(times)
         newest = times[-1]
@@ -208,7 +214,7 @@ def _levels(services: ReconciliationServices, report: Report) -> Iterator[Done]:
     after = report.get("place") or ""
     while after is not None:
         found = services.audit.levels(after, PRODUCTS)
-        _suspect(services, report, audit_stock.of_levels(found.levels, found.sums))
+        _add_candidates(services, report, audit_stock.of_levels(found.levels, found.sums))
         after = found.last
         yield Done(after, {"products": len(found.levels)})
 
@@ -217,34 +223,34 @@ def _orders(services: ReconciliationServices, report: Report) -> Iterator[Done]:
     first, last = first_and_last(report)
     after = report.get("place") or first
     while after < last:
-        dossiers, after = services.audit.stretch(after, last, BATCH, report["scopes"], report["id"])
-        found = judged(services, dossiers, report["scopes"])
-        _suspect(services, report, found.differences)
+        all_records, after = services.audit.read_range(after, last, BATCH, report["scopes"], report["id"])
+        found = check(services, all_records, report["scopes"])
+        _add_candidates(services, report, found.differences)
         checked = {
-            "orders": sum(dossier.order is not None for dossier in dossiers),
-            "payments": sum(len(dossier.payments) for dossier in dossiers),
+            "orders": sum(records.order is not None for records in all_records),
+            "payments": sum(len(records.payments) for records in all_records),
         }
         yield Done(after if after < last else None, checked, too_early=found.too_early)
     if first >= last:
         yield Done(None)
 
 
-def _second_look(services: ReconciliationServices, report: Report) -> Iterator[Done]:
-    while suspected := services.reports.suspected(report["id"], SUSPECTS):
+def _recheck_candidates(services: ReconciliationServices, report: Report) -> Iterator[Done]:
+    while candidates := services.reports.candidates(report["id"], CANDIDATES):
         if not report.get("place"):
             time.sleep(GRACE)
-        look_again(services, report, suspected)
+        recheck(services, report, candidates)
         yield Done("begun")
     yield Done(None)
 
 
 _END = "end"
-# The stages in their order, and the scopes that each is for.
-_STAGES: dict[str, Callable[[ReconciliationServices, Report], Iterator[Done]]] = {
-    "payments": _gather,
+# The phases in their order, and the scopes that need each. The names are stored in reports.
+_PHASES: dict[str, Callable[[ReconciliationServices, Report], Iterator[Done]]] = {
+    "payments": _stage_payments,
     "levels": _levels,
     "orders": _orders,
-    "second look": _second_look,
+    "second look": _recheck_candidates,
 }
 _WANTED: dict[str, frozenset[str]] = {
     "payments": frozenset({"payments"}),
@@ -256,10 +262,10 @@ _WANTED: dict[str, frozenset[str]] = {
 
 def _end(services: ReconciliationServices, claimed: Claimed) -> None:
     services.reports.end(claimed, services.clock())
-    _put_away(services)
+    _drop_staging(services)
     report = claimed.report
-    tell = log.warning if report["found"] else log.info
-    tell(
+    record = log.warning if report["found"] else log.info
+    record(
         "reconciled",
         report_id=report["id"],
         unjudged=report.get("unjudged", 0),
@@ -268,11 +274,13 @@ def _end(services: ReconciliationServices, claimed: Claimed) -> None:
     )
 
 
-def _put_away(services: ReconciliationServices) -> None:
-    laid_down = services.audit.laid_down()
+def _drop_staging(services: ReconciliationServices) -> None:
+    staged = services.audit.staging_reports()
     running = {report["id"] for report in services.reports.running()}
-    services.audit.put_away(laid_down - running)
+    services.audit.drop_staging(staged - running)
 
 
-def _suspect(services: ReconciliationServices, report: Report, differences: Iterable[Difference]) -> None:
-    services.reports.suspect(report["id"], differences, services.clock())
+def _add_candidates(
+    services: ReconciliationServices, report: Report, differences: Iterable[Difference]
+) -> None:
+    services.reports.add_candidates(report["id"], differences, services.clock())

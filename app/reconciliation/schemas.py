@@ -1,4 +1,4 @@
-"""What answers about reconciliations hold."""
+"""The response schemas of reconciliations."""
 # ruff: noqa: N815 - the names are those of the API
 
 from marshmallow import fields
@@ -45,20 +45,25 @@ class ReportOut(Answer):
     id = fields.String(required=True, metadata={"pattern": "^[0-9a-f]{24}$"})
     status = fields.String(required=True, metadata={"enum": list(STATUSES)})
     scopes = fields.List(fields.String(metadata={"enum": list(SCOPES)}), required=True)
-    repair = fields.Boolean(required=True, metadata={"description": "Whether what is safe was repaired."})
+    repair = fields.Boolean(required=True, metadata={"description": "Whether safe repairs were made."})
     scheduled = fields.Boolean(required=True)
     since = fields.DateTime(metadata=_MOMENT)
     startedAt = fields.DateTime(required=True, metadata=_MOMENT)
     endedAt = fields.DateTime(metadata=_MOMENT)
-    checked = fields.Dict(required=True, metadata={**_COUNTS, "description": "How many were looked at."})
+    checked = fields.Dict(
+        required=True, metadata={**_COUNTS, "description": "The number of records compared, by sort."}
+    )
     unjudged = fields.Integer(
         metadata={
             "minimum": 0,
-            "description": "How many of the orders changed a moment ago, and so were not judged in full.",
+            "description": "The number of orders that had just changed and so were not checked in full.",
         }
     )
     runAgainAfter = fields.DateTime(
-        metadata={**_MOMENT, "description": "Only with such orders: after it they can be judged."}
+        metadata={
+            **_MOMENT,
+            "description": "The moment after which all those orders can be checked; only with such orders.",
+        }
     )
     found = fields.Dict(required=True, metadata={**_COUNTS, "description": "The differences, by kind."})
     repaired = fields.Integer(required=True, metadata={"minimum": 0})
@@ -73,23 +78,23 @@ class ReportsOut(Answer):
 
 
 class DifferenceOut(Answer):
-    """Something that does not agree."""
+    """A difference between two records that should agree."""
 
     kind = fields.String(required=True, metadata={"enum": list(KINDS)})
     scope = fields.String(required=True, metadata={"enum": list(SCOPES)})
     ids = fields.Dict(
-        required=True, metadata={"description": "Of the order, the product, the payment, the event."}
+        required=True, metadata={"description": "The ids of the order, product, payment or event."}
     )
     expected = fields.String(required=True)
     found = fields.String(required=True)
-    repair = fields.String(required=True, metadata={"description": "What is proposed."})
-    safe = fields.Boolean(required=True, metadata={"description": "Whether `--repair` does it."})
+    repair = fields.String(required=True, metadata={"description": "The proposed repair."})
+    safe = fields.Boolean(required=True, metadata={"description": "Whether `--repair` makes the repair."})
     repaired = fields.Boolean(required=True)
     at = fields.DateTime(required=True, metadata=_MOMENT)
 
 
 class ReportWithDifferences(ReportOut):
-    """A reconciliation, and a page of what it found."""
+    """A reconciliation and a page of its differences."""
 
     differences = fields.List(fields.Nested(DifferenceOut), required=True)
     nextCursor = fields.String(metadata={"description": "Only while there are more differences."})

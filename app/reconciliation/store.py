@@ -1,7 +1,7 @@
-"""The reconciliations and what they found: a record of each, and one of each difference.
+"""The reports of reconciliations and their differences.
 
-A record of one under way says how far it has come. Its place moves in one write that also decides: whoever
-comes second with the same stretch has lost the claim.
+The report of a running reconciliation has its phase and checkpoint. One write moves the checkpoint and checks
+the claim, so of two processes with the same batch only one can go on.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from app.mongo.database import Document, reachable
-from app.reconciliation.kinds import Difference, Noted, Report
+from app.reconciliation.kinds import Difference, Report, ReportedDifference
 
 _DUPLICATE_KEY = 11000
 _HIDDEN = ("claim", "claimedUntil")
@@ -24,11 +24,11 @@ _UNDER_WAY = dict.fromkeys((*_HIDDEN, "place"), "")
 
 
 class ClaimLost(Exception):
-    """Somebody else goes on with the reconciliation."""
+    """Another process has the reconciliation now."""
 
 
 class Claimed:
-    """A reconciliation that is one's own to go on with, until the claim runs out."""
+    """A reconciliation that this process may advance until the claim expires."""
 
     def __init__(self, report: Report, claim: str) -> None:
         self.report = report
@@ -36,27 +36,27 @@ class Claimed:
 
 
 class Progress(NamedTuple):
-    """How far a reconciliation has come: its stage and its place there.
+    """The phase of a reconciliation and its checkpoint in that phase.
 
-    `checked` counts what was looked at since the last time. `too_early` has a moment for each order that was
-    not judged, after which it can be.
+    `checked` counts the records read since the last checkpoint. `too_early` has one moment for each order
+    that was not checked in full: the moment after which it can be.
     """
 
-    stage: str
-    place: Any
+    phase: str
+    checkpoint: Any
     checked: Counter[str]
     too_early: Sequence[datetime] = ()
 
 
 class Reconciliations:
-    """A difference is a suspicion until it stands a second look (`stands`); only then it is shown."""
+    """A difference is a candidate until the re-check confirms it (`stands`). Reports show no candidates."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._reports = database["reconciliations"]
         self._differences = database["reconciliation_differences"]
 
     def begin(self, report: Report) -> bool:
-        """Records a new reconciliation; False where one of this id has begun already."""
+        """Records a new reconciliation. False if one with this id exists."""
         document: Any = {"_id": ObjectId(report["id"]), **report, "claimedUntil": report["startedAt"]}
         del document["id"]
         try:
@@ -67,7 +67,7 @@ class Reconciliations:
         return True
 
     def get(self, report_id: str) -> Report | None:
-        """The report; None where there is none."""
+        """The report, or None if it does not exist."""
         if not ObjectId.is_valid(report_id):
             return None
         with reachable():
@@ -82,12 +82,12 @@ class Reconciliations:
             return [_report(document) for document in found]
 
     def running(self) -> list[Report]:
-        """Those under way, the oldest first."""
+        """The running reconciliations, oldest first."""
         with reachable():
             return [_report(found) for found in self._reports.find({"status": "running"}).sort("_id")]
 
     def claim(self, report_id: str, now: datetime, until: datetime) -> Claimed | None:
-        """Takes a reconciliation to go on with, alone until then; None where it has ended or is another's."""
+        """Claims a reconciliation until then. None if it has ended or another process has it."""
         claim = token_hex(8)
         with reachable():
             document = self._reports.find_one_and_update(
@@ -98,10 +98,10 @@ class Reconciliations:
         return Claimed(_report(document), claim) if document else None
 
     def move(self, claimed: Claimed, progress: Progress, until: datetime) -> None:
-        """Notes how far the reconciliation has come. Raises ClaimLost."""
+        """Records the progress and extends the claim. Raises ClaimLost."""
         counted = {f"checked.{what}": n for what, n in progress.checked.items()}
         update: Document = {
-            "$set": {"stage": progress.stage, "place": progress.place, "claimedUntil": until},
+            "$set": {"stage": progress.phase, "place": progress.checkpoint, "claimedUntil": until},
             "$inc": {**counted, "unjudged": len(progress.too_early)},
         }
         if progress.too_early:
@@ -109,24 +109,24 @@ class Reconciliations:
         self._change(claimed, update)
 
     def release(self, claimed: Claimed, moment: datetime) -> None:
-        """Lets another go on with it from then on, and notes what stands so far. Raises ClaimLost."""
+        """Gives up the claim at that moment, and records the counts so far. Raises ClaimLost."""
         self._change(claimed, {"$set": {**self._counts(claimed), "claimedUntil": moment}})
 
     def end(self, claimed: Claimed, at: datetime) -> None:
-        """Ends it well. Raises ClaimLost."""
+        """Records the end of the reconciliation. Raises ClaimLost."""
         ended = {"status": "finished", "endedAt": at, **self._counts(claimed)}
         self._change(claimed, {"$set": ended, "$unset": _UNDER_WAY})
 
     def fail(self, report_id: str, at: datetime, detail: str) -> None:
-        """Ends it before its time, whoever goes on with it."""
+        """Ends the reconciliation early, even if another process has the claim."""
         failed = {"status": "failed", "endedAt": at, "detail": detail}
         with reachable():
             self._reports.update_one(
                 {"_id": ObjectId(report_id), "status": "running"}, {"$set": failed, "$unset": _UNDER_WAY}
             )
 
-    def suspect(self, report_id: str, differences: Iterable[Difference], at: datetime) -> None:
-        """Records what is to be looked at again; what is recorded already stays as it is."""
+    def add_candidates(self, report_id: str, differences: Iterable[Difference], at: datetime) -> None:
+        """Records differences for the re-check. A difference that is recorded already stays as it is."""
         documents = [
             {
                 "_id": _key(report_id, one),
@@ -150,39 +150,39 @@ class Reconciliations:
             if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
                 raise
 
-    def suspected(self, report_id: str, limit: int) -> list[Noted]:
-        """Some of what is to be looked at again."""
+    def candidates(self, report_id: str, limit: int) -> list[ReportedDifference]:
+        """Up to `limit` differences that wait for the re-check."""
         with reachable():
             found = self._differences.find({**_of(report_id), "stands": False}).sort("_id").limit(limit)
-            return [_noted(document) for document in found]
+            return [_reported(document) for document in found]
 
-    def acquit(self, difference_ids: Sequence[str]) -> None:
-        """Forgets suspicions that did not stand."""
+    def discard(self, difference_ids: Sequence[str]) -> None:
+        """Removes candidates that the re-check did not find again."""
         with reachable():
             self._differences.delete_many({"_id": {"$in": list(difference_ids)}})
 
-    def convict(self, difference_id: str, standing: Difference) -> None:
-        """Notes that the difference stands, as it does now."""
+    def confirm(self, difference_id: str, standing: Difference) -> None:
+        """Records that the re-check found the difference again, with its current values."""
         stands = {"stands": True, "expected": standing.expected, "found": standing.found}
         with reachable():
             self._differences.update_one({"_id": difference_id}, {"$set": stands})
 
     def note_repair(self, difference_id: str) -> None:
-        """Notes that the difference is made good."""
+        """Records that the difference is repaired."""
         with reachable():
             self._differences.update_one({"_id": difference_id}, {"$set": {"repaired": True}})
 
-    def differences(self, report_id: str, after: str | None, limit: int) -> list[Noted]:
-        """Up to `limit + 1` differences that stand, by kind."""
+    def differences(self, report_id: str, after: str | None, limit: int) -> list[ReportedDifference]:
+        """Up to `limit + 1` confirmed differences, by kind."""
         condition = _of(report_id)
         if after is not None:
             condition["_id"]["$gt"] = after
         with reachable():
             found = self._differences.find({**condition, "stands": True}).sort("_id").limit(limit + 1)
-            return [_noted(document) for document in found]
+            return [_reported(document) for document in found]
 
     def forget_before(self, moment: datetime) -> None:
-        """Removes the reports that ended before the moment, with all they found."""
+        """Removes the reports that ended before the moment, with their differences."""
         with reachable():
             for report in self._reports.find({"endedAt": {"$lt": moment}}, {"_id": 1}):
                 self._differences.delete_many(_of(str(report["_id"])))
@@ -211,7 +211,7 @@ class Reconciliations:
 
 
 def _key(report_id: str, one: Difference) -> str:
-    """The same for the same difference, so that a stretch done twice reports it once."""
+    """The same for the same difference, so that a batch done twice reports it once."""
     return ":".join((report_id, one.kind, *map(str, one.ids.values())))
 
 
@@ -224,6 +224,6 @@ def _report(document: Document) -> Report:
     return {key: value for key, value in document.items() if key not in _HIDDEN}  # type: ignore[return-value]
 
 
-def _noted(document: Document) -> Noted:
+def _reported(document: Document) -> ReportedDifference:
     document["id"] = document.pop("_id")
     return document  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""`flask --app wsgi reconcile`: what it says, and what its exit means."""
+"""`flask --app wsgi reconcile`: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def runner(services: Services, monkeypatch: pytest.MonkeyPatch) -> FlaskCliRunner:
-    """Runs the command as a terminal would, with nobody watching and nothing to wait for."""
+    """Runs the command without a terminal, and without the delay before the re-check."""
     monkeypatch.setattr(reconciling, "GRACE", 0)
     app = Flask("commands")
     app.extensions["services"] = services
@@ -36,7 +36,9 @@ def runner(services: Services, monkeypatch: pytest.MonkeyPatch) -> FlaskCliRunne
     return app.test_cli_runner()
 
 
-def test_books_in_order_are_said_to_be_so(runner: FlaskCliRunner, services: Services, place: Place) -> None:
+def test_records_in_order_make_it_exit_with_0(
+    runner: FlaskCliRunner, services: Services, place: Place
+) -> None:
     set_levels(services.stock, {"apple": 3})
     place()
     services.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
@@ -53,10 +55,10 @@ def test_books_in_order_are_said_to_be_so(runner: FlaskCliRunner, services: Serv
     assert (report["status"], report["scheduled"], report["repair"]) == ("finished", False, False)
 
 
-def test_orders_that_were_not_judged_are_counted_until_the_time_that_is_said(
+def test_orders_not_checked_yet_are_counted_until_the_time_it_prints(
     runner: FlaskCliRunner, services: Services, place: Place, finish: Finish, database: OrderDatabase
 ) -> None:
-    """Run again then, it judges them all; what it finds in them makes it fail."""
+    """After that time it checks them all, and fails on their differences."""
     ids = [place()["id"] for _ in range(3)]
     finish(services, *ids)
     announce(services.notifications, ids)
@@ -88,10 +90,10 @@ def test_orders_that_were_not_judged_are_counted_until_the_time_that_is_said(
     assert "payment_missing" in result.stdout
 
 
-def test_an_order_whose_step_is_to_be_tried_again_is_not_judged_either(
+def test_an_order_whose_step_waits_for_a_retry_is_not_checked_either(
     runner: FlaskCliRunner, services: Services, place: Place
 ) -> None:
-    """However long ago it changed, by whatever is compared with the provider's books."""
+    """No matter how long ago it changed, if its payments are compared."""
     order_id = place(method="sandbox_unavailable")["id"]
     services.clock.advance(timedelta(minutes=5))  # type: ignore[attr-defined]
     perform(services.orders, steps.AUTHORIZE, [order_id])
@@ -103,7 +105,7 @@ def test_an_order_whose_step_is_to_be_tried_again_is_not_judged_either(
 def test_differences_are_listed_and_make_it_fail_until_all_are_gone(
     runner: FlaskCliRunner, services: Services, database: OrderDatabase, place: Place
 ) -> None:
-    """What steers a terminal is escaped."""
+    """Control characters are escaped."""
     set_levels(services.stock, {"a\x1b[2Jb": 3})
     database["stock"].update_one({}, {"$set": {"onHand": 4}})
     place()

@@ -1,4 +1,4 @@
-"""Books in good order show no difference, each fault in them shows as what it is, and as nothing else."""
+"""Records in order show no difference, and each fault in them shows as its own kind and as no other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLE = Path(__file__).parents[2] / "docs/reconciliation.md"
 
 @pytest.fixture
 def services(services: Services) -> Services:
-    """A shop whose provider has payments beside those of the sandbox."""
+    """Services whose provider has payments beside those of the sandbox."""
     provider: Any = MoreOnTheBooks(services.payments.provider)
     return with_parts(services, payments=provider)
 
@@ -39,7 +39,7 @@ def services(services: Services) -> Services:
 def healthy(
     services: Services, database: OrderDatabase, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> Healthy:
-    """Books with nothing in them yet; since nobody changes them, a second look can come at once."""
+    """Records that nothing changes, so the re-check needs no delay."""
     monkeypatch.setattr(reconciling, "GRACE", 0)
     return Healthy(services, database, clock)
 
@@ -47,7 +47,7 @@ def healthy(
 def test_each_fault_among_two_thousand_orders_is_found_and_repaired_where_that_is_safe(
     healthy: Healthy, services: Services, database: OrderDatabase
 ) -> None:
-    """Nothing is found before, nothing beside them, and nothing once a person has seen to the others."""
+    """Nothing is found before, nothing beside them, and nothing once a person has repaired the others."""
     healthy.fill(hundreds=20)
     assert database["orders"].count_documents({}) >= 2_000
     assert reconciled(services)["found"] == {}
@@ -73,7 +73,7 @@ def test_each_fault_among_two_thousand_orders_is_found_and_repaired_where_that_i
 
 
 def test_without_being_asked_to_nothing_is_repaired(healthy: Healthy, services: Services) -> None:
-    """A second look finds the same."""
+    """A second reconciliation finds the same."""
     healthy.fill(hundreds=1)
     planted = Planter(healthy, services.payments.provider).plant(REPAIRS)  # type: ignore[arg-type]
     healthy.clock.advance(2 * MINUTE)
@@ -108,10 +108,10 @@ def test_the_kinds_are_those_of_the_documentation() -> None:
     assert table == rows
 
 
-def test_an_order_that_is_under_way_is_not_judged(
+def test_an_order_that_has_just_changed_is_not_checked(
     healthy: Healthy, services: Services, clock: StoppedClock
 ) -> None:
-    """A payment and a movement are missing; but it has changed a moment ago."""
+    """A payment and a movement are missing, but the order changed a moment ago."""
     healthy.fill(hundreds=1)
     planted = Planter(healthy, services.payments.provider).plant(["payment_missing", "movement_missing"])  # type: ignore[arg-type]
     for order_id in planted.values():
@@ -123,17 +123,17 @@ def test_an_order_that_is_under_way_is_not_judged(
     assert reconciled(services, scopes=["payments", "stock"])["found"] == dict.fromkeys(planted, 1)
 
 
-def test_what_has_moved_on_before_the_second_look_is_no_difference(
+def test_a_candidate_that_changes_before_the_recheck_is_no_difference(
     healthy: Healthy, services: Services
 ) -> None:
-    """Even where it still looks like one: the next reconciliation will tell."""
+    """Even if it still looks like one: the next reconciliation decides."""
     healthy.fill(hundreds=1)
     planted = Planter(healthy, services.payments.provider).plant(["payment_missing", "level_differs"])  # type: ignore[arg-type]
     healthy.clock.advance(2 * MINUTE)
     report_id = reconciling.begin(services.reconciliation)["id"]
     while reconciling.get_report(services.reconciliation, report_id)["stage"] != "second look":
         assert not reconciling.advance(services.reconciliation, report_id, 0)
-    assert len(services.reconciliation.reports.suspected(report_id, 3)) == 2
+    assert len(services.reconciliation.reports.candidates(report_id, 3)) == 2
     assert reconciling.list_differences(services.reconciliation, report_id, 100, None).items == []
     moved_on = {"_id": ObjectId(planted["payment_missing"])}
     healthy.database["orders"].update_one(moved_on, {"$inc": {"version": 1}}, bypass_document_validation=True)
@@ -144,7 +144,7 @@ def test_what_has_moved_on_before_the_second_look_is_no_difference(
     assert reconciling.get_report(services.reconciliation, report_id)["found"] == {}
 
 
-def test_an_order_that_cannot_be_read_is_reported_and_spoils_it_for_no_other(
+def test_an_order_that_cannot_be_read_is_reported_and_affects_no_other(
     healthy: Healthy, services: Services
 ) -> None:
     healthy.fill(hundreds=1)

@@ -1,4 +1,4 @@
-"""A reconciliation reads each stretch of every book by an index, and next to nothing beside it."""
+"""A reconciliation reads each range of every ledger by an index, and hardly more than it needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE = id_at(MIDDLE)
 
 @pytest.fixture(scope="module")
 def explained(mongo_server: MongoServer) -> Iterator[Explained]:
-    """A few thousand orders with what tells of them."""
+    """A few thousand orders with all their records."""
     filled = Explained(mongo_server.uri(f"plans_{ObjectId()}"))
     fill(filled.database)
     yield filled
@@ -34,15 +34,15 @@ def explained(mongo_server: MongoServer) -> Iterator[Explained]:
 
 
 READS: dict[str, Callable[[Audit, Reconciliations, PurgedOrders], object]] = {
-    "a stretch of all books": lambda audit, *_: audit.stretch(ONE, id_at(END), 100, SCOPES, REPORT),
-    "some orders anew": lambda audit, *_: audit.dossiers([ONE, id_at(START)], SCOPES),
+    "a range of all ledgers": lambda audit, *_: audit.read_range(ONE, id_at(END), 100, SCOPES, REPORT),
+    "some orders again": lambda audit, *_: audit.read([ONE, id_at(START)], SCOPES),
     "the first movements of products": lambda audit, *_: audit.first_movements(["product-1", "none"]),
-    "payments laid down": lambda audit, *_: audit.gathered(REPORT, ONE),
+    "staged payments": lambda audit, *_: audit.staged(REPORT, ONE),
     "purged orders": lambda audit, reports, purged: purged.among([ONE]),
-    "reports under way": lambda audit, reports, *_: reports.running(),
+    "running reports": lambda audit, reports, *_: reports.running(),
     "a page of reports": lambda audit, reports, *_: reports.page(ONE, 25),
     "differences": lambda audit, reports, *_: reports.differences(REPORT, f"{REPORT}:x", 25),
-    "suspicions": lambda audit, reports, *_: reports.suspected(REPORT, 25),
+    "candidates": lambda audit, reports, *_: reports.candidates(REPORT, 25),
     "old reports": lambda audit, reports, *_: reports.forget_before(MIDDLE),
 }
 
@@ -50,8 +50,8 @@ READS: dict[str, Callable[[Audit, Reconciliations, PurgedOrders], object]] = {
 @pytest.mark.parametrize("name", READS)
 def test_what_a_reconciliation_reads_is_little_more_than_it_finds(explained: Explained, name: str) -> None:
     database = explained.database
-    books = Audit(database), Reconciliations(database), PurgedOrders(database)
-    for plan in explained.plans(lambda: READS[name](*books)):
+    stores = Audit(database), Reconciliations(database), PurgedOrders(database)
+    for plan in explained.plans(lambda: READS[name](*stores)):
         assert plan.scales, plan
         assert plan.documents <= plan.returned + 1, plan
         assert plan.keys <= 2 * plan.returned + 25, plan

@@ -1,4 +1,4 @@
-"""A reconciliation is done in slices, by anyone, of whom any may die between any two writes."""
+"""A reconciliation runs in slices, on any process, and each process may die between any two writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,17 @@ KINDS_PLANTED = (
     "log_broken",
     "overdue",
 )
-WRITES = ("claim", "move", "release", "end", "suspect", "suspected", "acquit", "convict", "note_repair")
+WRITES = (
+    "claim",
+    "move",
+    "release",
+    "end",
+    "add_candidates",
+    "candidates",
+    "discard",
+    "confirm",
+    "note_repair",
+)
 HOUR = timedelta(hours=1)
 
 
@@ -58,7 +68,7 @@ class Silent(MoreOnTheBooks):
 
 @pytest.fixture
 def services(services: Services) -> Services:
-    """A shop whose provider has payments beside those of the sandbox."""
+    """Services whose provider has payments beside those of the sandbox."""
     provider: Any = MoreOnTheBooks(services.payments.provider)
     return with_parts(services, payments=provider)
 
@@ -68,7 +78,7 @@ def healthy(
     services: Services, database: OrderDatabase, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> Healthy:
     """A hundred orders, gone through twenty at a time."""
-    for name, value in {"GRACE": 0, "BATCH": 20, "PRODUCTS": 5, "SUSPECTS": 1}.items():
+    for name, value in {"GRACE": 0, "BATCH": 20, "PRODUCTS": 5, "CANDIDATES": 1}.items():
         monkeypatch.setattr(reconciling, name, value)
     books = Healthy(services, database, clock)
     books.fill(hundreds=1)
@@ -77,17 +87,17 @@ def healthy(
 
 @pytest.fixture
 def planted(healthy: Healthy, services: Services) -> dict[str, str]:
-    """Some faults, and whose they are."""
+    """Some faults, and the order or product of each."""
     faults = Planter(healthy, services.payments.provider).plant(KINDS_PLANTED)  # type: ignore[arg-type]
     healthy.clock.advance(timedelta(minutes=2))
     return faults
 
 
 @pytest.mark.parametrize("method", WRITES)
-def test_one_that_is_killed_after_any_write_is_gone_on_with(
+def test_a_reconciliation_killed_after_any_write_is_continued(
     planted: dict[str, str], services: Services, database: OrderDatabase, method: str
 ) -> None:
-    """Whoever comes when the claim has run out finds the same, and counts nothing twice."""
+    """The process that takes over the expired claim finds the same, and counts nothing twice."""
     report_id = reconciling.begin(services.reconciliation, repair=True)["id"]
     kills, ended = 0, False
     while not ended:
@@ -116,17 +126,17 @@ def test_a_claim_that_has_not_run_out_is_respected(planted: dict[str, str], serv
     assert reconciling.get_report(services.reconciliation, report_id) == before
 
 
-def test_a_slice_that_comes_back_from_the_dead_changes_nothing(
+def test_a_slice_that_outlives_its_claim_changes_nothing(
     planted: dict[str, str], services: Services, clock: StoppedClock
 ) -> None:
-    """Its claim has run out while it slept, and somebody else has finished the work."""
+    """Its claim expired while it slept, and another process has finished the work."""
     report_id = reconciling.begin(services.reconciliation)["id"]
 
     def overtaken() -> None:
         clock.advance(reconciling.CLAIM)
         finished(services, report_id)
 
-    sleeping = followed(services, "audit", "stretch", overtaken)
+    sleeping = followed(services, "audit", "read_range", overtaken)
     assert not reconciling.advance(sleeping.reconciliation, report_id, 5)
     report = reconciling.get_report(services.reconciliation, report_id)
     assert report["status"] == "finished"
@@ -166,7 +176,7 @@ def test_a_provider_that_does_not_answer_is_asked_again_later(
     assert report["found"].keys() == planted.keys()
 
 
-def test_the_schedule_begins_one_per_stretch_of_time_however_many_ask(
+def test_the_schedule_begins_one_per_interval_however_many_ask(
     planted: dict[str, str], services: Services, clock: StoppedClock
 ) -> None:
     """And none while one is under way."""
@@ -192,15 +202,15 @@ def test_the_schedule_repairs_where_that_is_set(planted: dict[str, str], service
     assert report["repaired"] == sum(KINDS[kind].safe for kind in planted)
 
 
-def test_old_reports_are_forgotten_and_no_payments_stay_laid_down(
+def test_old_reports_are_removed_and_no_payments_stay_staged(
     healthy: Healthy, services: Services, clock: StoppedClock
 ) -> None:
     reconciled(services)
     broken_off = reconciling.begin(services.reconciliation)["id"]
     reconciling.advance(services.reconciliation, broken_off, 0)
-    assert services.reconciliation.audit.laid_down() == {broken_off}
+    assert services.reconciliation.audit.staging_reports() == {broken_off}
     reconciling.break_off(services.reconciliation, broken_off, "It was interrupted.")
-    assert services.reconciliation.audit.laid_down() == set()
+    assert services.reconciliation.audit.staging_reports() == set()
     clock.advance(timedelta(days=services.settings.retention_days, minutes=1))
     reconciling.go_on(services.reconciliation, 0)
     assert [report["scheduled"] for report in services.reconciliation.reports.page(None, 10)] == [True]
@@ -220,7 +230,7 @@ def test_only_orders_made_since_are_looked_at(
 def test_a_purge_that_is_killed_halfway_leaves_nothing_to_find(
     healthy: Healthy, services: Services, clock: StoppedClock
 ) -> None:
-    """Between the purge of what tells of an order and that of the order itself."""
+    """Between the purge of the records about an order and that of the order itself."""
     for order_id in healthy.ids["deleted"]:
         healthy.database["orders"].update_one(
             {"_id": ObjectId(order_id)}, {"$set": {"deletedAt": clock() - timedelta(days=1000)}}
@@ -237,7 +247,7 @@ def _die() -> None:
     raise Crash
 
 
-def test_orders_that_were_purged_before_their_ids_were_kept_are_known_by_what_tells_of_them(
+def test_orders_purged_before_their_ids_were_kept_are_known_by_their_records(
     healthy: Healthy, services: Services, database: OrderDatabase
 ) -> None:
     """The upgrade finds them, and nothing else."""

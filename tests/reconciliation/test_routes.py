@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch, api_database: Database[dict[str, Any]]) -> None:
-    """No reports of other tests, and no waiting between two looks, since nothing moves."""
+    """No reports of other tests, and no delay before the re-check, since nothing changes."""
     monkeypatch.setattr(reconciling, "GRACE", 0)
     for name in ("reconciliations", "reconciliation_differences"):
         api_database[name].delete_many({})
@@ -46,7 +46,7 @@ def test_a_reconciliation_is_shown_with_what_it_found(
         "ids": {"productId": "product/0 & more"},
         "expected": "0, the sum of its movements",
         "found": "5",
-        "repair": "Count the shelf. Which of the two is wrong, nobody can tell from here.",
+        "repair": "Count the shelf: the records do not show which of the two is wrong.",
         "safe": False,
         "repaired": False,
         "at": shown["differences"][0]["at"],
@@ -82,7 +82,7 @@ def test_reports_are_listed_newest_first_without_their_differences(
     assert not any("differences" in report for report in listed)
 
 
-def test_orders_that_were_not_judged_are_counted_with_the_time_to_run_it_again(
+def test_orders_not_checked_yet_are_counted_with_the_time_to_run_it_again(
     client: FlaskClient, app_services: Services, post_order: Callable[..., Any]
 ) -> None:
     before = client.get(f"/reconciliations/{_reconciled(app_services)}").get_json()
@@ -108,7 +108,7 @@ def test_one_under_way_or_broken_off_says_so(client: FlaskClient, app_services: 
 
 
 @pytest.mark.parametrize("report_id", ["66ffbd20a1b2c3d4e5f60718", "none", "%00", "a" * 200, "Ä"])
-def test_a_report_that_there_is_not_is_not_found(client: FlaskClient, report_id: str) -> None:
+def test_a_report_that_does_not_exist_is_not_found(client: FlaskClient, report_id: str) -> None:
     assert client.get(f"/reconciliations/{report_id}").status_code == 404
 
 
@@ -123,7 +123,7 @@ def test_a_cursor_of_another_listing_is_refused(client: FlaskClient, app_service
     assert client.get("/reconciliations?limit=0").status_code == 422
 
 
-def test_only_who_may_read_them_does(make_app: Callable[..., Flask]) -> None:
+def test_only_a_token_with_the_scope_reads_them(make_app: Callable[..., Flask]) -> None:
     client = make_app(**SETTINGS).test_client()
     for path in ("/reconciliations", f"/reconciliations/{'0' * 24}"):
         assert client.get(path).status_code == 401

@@ -1,4 +1,4 @@
-"""One fault of each kind, planted past the service, and what a reconciliation has to say of it."""
+"""Plants one fault of each kind behind the service's back, and repairs it as a person would."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ SECOND = "a second payment"
 BOOKS = ("orders", "stock_movements", "notifications", "webhook_deliveries", "feed", "sandbox_payments")
 
 
-# These are what somebody did, and what followed from it; so they come before what nobody may follow up.
+# These faults come from changes that the service works on afterwards. It must not repair the other faults
+# meanwhile, so these come first.
 FIRST = ("captured_on_cancelled", "cancelled_refund_failed", "expiry_overdue")
 
 
@@ -52,8 +53,8 @@ class MoreOnTheBooks:
 
 
 class Planter:
-    """Plants each fault in an order of its own; its methods have the names of the kinds, and say whose fault
-    it is: an order's, or a product's."""
+    """Plants each fault in an order of its own. Each kind has a method of its name, which returns the id of
+    the order or product with the fault."""
 
     def __init__(self, healthy: Healthy, provider: MoreOnTheBooks) -> None:
         self._healthy = healthy
@@ -64,12 +65,12 @@ class Planter:
         self._unused = {fate: iter(ids) for fate, ids in healthy.ids.items()}
 
     def plant(self, kinds: Iterable[str]) -> dict[str, str]:
-        """Plants one of each kind; says whose fault it is now."""
+        """Plants one fault of each kind. Returns the id of the order or product by kind."""
         planters: dict[str, Callable[[], str]] = {kind: getattr(self, kind) for kind in kinds}
         return {kind: planters[kind]() for kind in sorted(kinds, key=lambda kind: kind not in FIRST)}
 
     def mend(self, kind: str, whose: str) -> None:
-        """What a person would do about it: here he knows how it was before."""
+        """Repairs the fault as a person would, from the records before it."""
         if kind == "cancelled_refund_failed":
             retry_refund(self._services.orders, whose, f"{whose}-1", actor="somebody")
         elif kind.startswith("level"):
@@ -118,8 +119,8 @@ class Planter:
         """As a release that asked for no refund left it when it died."""
         order_id = self._one("confirmed")
         (order,) = self._services.orders.store.load([order_id])
-        told = Change("order.cancelled", {"cancellation": {"reason": "requested"}})
-        after = advance(order, self._services.clock(), "user", [told])
+        cancelled = Change("order.cancelled", {"cancellation": {"reason": "requested"}})
+        after = advance(order, self._services.clock(), "user", [cancelled])
         assert self._services.orders.store.append(order, after, self._services.orders.due_by())
         self._healthy.come_to_rest()
         return order_id
@@ -217,9 +218,9 @@ class Planter:
 
     def notification_unfounded(self) -> str:
         order_id, at = self._one("confirmed"), self._services.clock()
-        told = {"orderId": order_id, "sequence": 9, "type": "order.shipped", "channel": "log", "at": at}
+        fields = {"orderId": order_id, "sequence": 9, "type": "order.shipped", "channel": "log", "at": at}
         self._database["notifications"].insert_one(
-            {"_id": f"{order_id}:9:log", **told, "attempts": 1, "status": "sent"}
+            {"_id": f"{order_id}:9:log", **fields, "attempts": 1, "status": "sent"}
         )
         return order_id
 
@@ -231,9 +232,9 @@ class Planter:
 
     def delivery_unfounded(self) -> str:
         order_id = self._one("confirmed")
-        told = self._database["webhook_deliveries"].find_one({"orderId": order_id})
+        copied = self._database["webhook_deliveries"].find_one({"orderId": order_id})
         other = {"_id": "0" * 32, "sequence": 9, "type": "order.shipped"}
-        self._database["webhook_deliveries"].insert_one({**told, **other})
+        self._database["webhook_deliveries"].insert_one({**copied, **other})
         return order_id
 
     def feed_unfounded(self) -> str:
@@ -291,5 +292,5 @@ class Planter:
         """A movement of no order, so that the sum goes on being the level."""
         assert row
         kept = {field: row[field] for field in ("productId", "quantity", "at")}
-        told = {"kind": "adjustment", "reason": f"balances {row['orderId']}"}
-        self._database["stock_movements"].insert_one({"_id": self._row_id(), **told, **kept})
+        reason = {"kind": "adjustment", "reason": f"balances {row['orderId']}"}
+        self._database["stock_movements"].insert_one({"_id": self._row_id(), **reason, **kept})
