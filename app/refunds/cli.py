@@ -1,4 +1,4 @@
-"""`flask --app wsgi refunds`: money that is owed to a customer, by an order that may be deleted."""
+"""`flask --app wsgi refunds`: retries failed refunds, even of deleted orders."""
 
 import click
 
@@ -7,7 +7,7 @@ from app.console import OperatorGroup, plain, services
 from app.errors import NotFound, OrderServiceError, RefundNotFailed
 from app.refunds.service import failed_refunds, retry_refund
 
-# How the log of an order names the one at the terminal.
+# The actor in the order's log for a command at the terminal.
 ACTOR = "operator"
 
 refunds = OperatorGroup("refunds", help="Refunds that have failed.")
@@ -18,7 +18,8 @@ refunds = OperatorGroup("refunds", help="Refunds that have failed.")
 @click.argument("refund_id", metavar="[REFUND]", required=False)
 @click.pass_context
 def retry(ctx: click.Context, order_id: str, refund_id: str | None) -> None:
-    """Retry a failed refund or all of an order, a deleted one too; exit with 1 if one is refused."""
+    """Retry one failed refund or all failed refunds of an order, even a deleted one. Exit with 1 if one is
+    refused."""
     if refund_id is not None:
         _retry(order_id, refund_id)
         return

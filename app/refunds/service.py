@@ -1,4 +1,4 @@
-"""What a shop does with refunds: ask for one, look at them, try a failed one again."""
+"""The operations on refunds: request a refund, read it, retry a failed one."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -26,8 +26,11 @@ from app.orders.store import RefundKey
 
 
 class RefundDraft(TypedDict):
-    """A refund as a client wants it, `amount` in major units; without one it is what the lines cost, and
-    without lines all that is left."""
+    """A client's request for a refund, with `amount` in major units.
+
+    Without `amount`, the refund is for the price of its products. Without products, it is for the whole
+    refundable amount.
+    """
 
     amount: NotRequired[Decimal]
     reason: NotRequired[str]
@@ -35,8 +38,8 @@ class RefundDraft(TypedDict):
 
 
 class Asked(NamedTuple):
-    """The refund that a call asked for, as it was then, with its order; `replayed` when an earlier call with
-    the same key had."""
+    """A refund with its order, as of the request. If `replayed`, an earlier call with the same key requested
+    it."""
 
     order: Order
     refund: Refund
@@ -46,20 +49,21 @@ class Asked(NamedTuple):
 def ask_refund(
     services: OrderServices, order_id: str, draft: RefundDraft, *, actor: str, key: str | None, digest: str
 ) -> Asked:
-    """Asks for captured money back; it is reserved at once and given back in the background.
+    """Requests a refund. The money is reserved at once and returned in the background.
 
-    However many ask at once, together they get no more than was captured. Of any number of calls with one key
-    and digest one asks. Raises NotFound, NotRefundable, RefundTooLarge, TooManyRefunds, InvalidInput,
-    IdempotencyKeyReused, HistoryFull.
+    Concurrent refunds together never exceed the captured amount. If several calls have the same key and
+    digest, one requests the refund and the others return it. Raises NotFound, NotRefundable, RefundTooLarge,
+    TooManyRefunds, InvalidInput, IdempotencyKeyReused, HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
-        # In this order: a key that comes in between makes the order move on, and the change fail.
+        # The order is read before its key. If another call uses the key in between, the compare-and-set
+        # fails.
         if key and (earlier := services.store.refund_under_key(order["id"], actor, key)):
             return _replay(services, earlier, digest, order["id"])
-        told = _checked(order, draft)
-        asked = Change("refund.requested", {"refundId": next_id(order["id"], _refunds(order)), **told})
-        after = advance(order, services.clock(), actor, [asked], "refund")
+        data = _checked(order, draft)
+        change = Change("refund.requested", {"refundId": next_id(order["id"], _refunds(order)), **data})
+        after = advance(order, services.clock(), actor, [change], "refund")
         refund = after["refunds"][-1]
         under = RefundKey(actor, key, digest, refund["id"]) if key else None
         if services.store.append(order, after, services.due_by(), under):
@@ -67,17 +71,17 @@ def ask_refund(
 
 
 def get_refund(services: OrderServices, order_id: str, refund_id: str) -> Asked:
-    """A refund of an order as it is now. Raises NotFound."""
+    """A refund of an order in its present state. Raises NotFound."""
     order = get_order(services, order_id)
     return Asked(order, _refund(order, refund_id))
 
 
 def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, actor: str) -> Asked:
-    """Asks once more for a refund that has failed, of a deleted order too: the money is owed all the same.
+    """Retries a failed refund, even of a deleted order.
 
-    It must fit into what is left; of a cancelled order it gives back what is left. Raises NotFound,
-    RefundNotFailed, TooManyRetries, RefundTooLarge, HistoryFull, InvalidInput where its goods came back by
-    another.
+    The refund has to fit into the refundable amount; for a cancelled order it is cut to that amount. Raises
+    NotFound, RefundNotFailed, TooManyRetries, RefundTooLarge, HistoryFull, InvalidInput if another refund has
+    covered its products meanwhile.
     """
     while True:
         order = found(services.store.with_tail(order_id, deleted=True))
@@ -89,27 +93,27 @@ def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, acto
                 f"The refund was retried {MOST_RETRIES} times. Refund it at the payment provider: the service"
                 " takes note of that."
             )
-        told: dict[str, object] = {"refundId": refund_id}
+        data: dict[str, object] = {"refundId": refund_id}
         if order["status"] == "cancelled" and 0 < (left := refundable(order)) < refund["amount"]:
-            told["amount"] = left
+            data["amount"] = left
         else:
             _require_left(order, refund["amount"])
         _require_goods(order, refund.get("products", ()))
-        asked = Change("refund.retried", told)
-        after = advance(order, services.clock(), actor, [asked], "retry")
+        change = Change("refund.retried", data)
+        after = advance(order, services.clock(), actor, [change], "retry")
         if services.store.append(order, after, services.due_by()):
             return Asked(after, _refund(after, refund_id))
 
 
 def failed_refunds(services: OrderServices, order_id: str) -> list[Refund]:
-    """The failed refunds of an order, a deleted one too, the largest first. Raises NotFound."""
+    """The failed refunds of an order, the largest first. Finds deleted orders, too. Raises NotFound."""
     order = found(services.store.with_tail(order_id, deleted=True))
     failed = [refund for refund in _refunds(order) if refund["status"] == "failed"]
     return sorted(failed, key=lambda refund: refund["amount"], reverse=True)
 
 
 def _checked(order: Order, draft: RefundDraft) -> dict[str, object]:
-    """What the event says of a refund that the order allows."""
+    """The event's data for the draft. Raises if the order does not allow the refund."""
     if order["payment"]["status"] not in (*CAPTURED, "refunded"):
         raise NotRefundable(f"Nothing has been captured; the payment is {order['payment']['status']}.")
     if len(_refunds(order)) >= MOST_REFUNDS:
@@ -120,12 +124,12 @@ def _checked(order: Order, draft: RefundDraft) -> dict[str, object]:
     _require_goods(order, lines)
     amount = _amount(order, draft.get("amount"), lines)
     _require_left(order, amount)
-    told: dict[str, object] = {"amount": amount}
+    data: dict[str, object] = {"amount": amount}
     if "reason" in draft:
-        told["reason"] = draft["reason"]
+        data["reason"] = draft["reason"]
     if lines:
-        told["products"] = lines
-    return told
+        data["products"] = lines
+    return data
 
 
 def _amount(order: Order, stated: Decimal | None, lines: list[RefundLine]) -> int:
@@ -159,7 +163,7 @@ def _require_left(order: Order, amount: int) -> None:
 
 
 def _require_goods(order: Order, lines: Sequence[RefundLine]) -> None:
-    """No more goods come back than were ordered, the refunds before counted in."""
+    """Raises InvalidInput if all refunds together would cover more of a product than was ordered."""
     left = quantities(order)
     for product, quantity in returned(_refunds(order)).items():
         left[product] -= quantity
@@ -178,16 +182,16 @@ def _require_goods(order: Order, lines: Sequence[RefundLine]) -> None:
 
 
 def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: str) -> Asked:
-    """The refund as it was when it was asked for."""
+    """The refund as it was right after its request."""
     if earlier.digest != digest:
         raise IdempotencyKeyReused("The key was used before with another body.")
     order = history(services, order_id)
-    asked = next(
+    requested = next(
         event
         for event in order["events"]
         if event["type"] == "refund.requested" and event["data"]["refundId"] == earlier.refund_id
     )
-    past = fold(order_id, order["events"][: asked["sequence"]])
+    past = fold(order_id, order["events"][: requested["sequence"]])
     return Asked(past, past["refunds"][-1], replayed=True)
 
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StockServices:
-    """What stock needs.
+    """The collaborators of the stock functions.
 
-    `transact` runs its argument in one database transaction. If it gets a number, too, it raises StockBusy
-    after so many seconds of write conflicts. `strict` says that a product without a stock
-    record is out of stock, where it otherwise never runs out.
+    `transact` runs its argument in one database transaction. With a number as second argument, it raises
+    StockBusy after that many seconds of write conflicts. A product without a stock record is out of stock if
+    `strict`; otherwise it never runs out.
     """
 
     orders: OrderServices

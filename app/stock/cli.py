@@ -1,4 +1,4 @@
-"""`flask --app wsgi stock`: the stock of many products at once."""
+"""`flask --app wsgi stock`: sets the stock levels of many products at once."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ stock = OperatorGroup("stock", help="Stock levels.")
 @stock.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def load(file: Path) -> None:
-    """Set the levels that a CSV FILE names (productId,onHand): all of them, or none if a line is bad."""
+    """Set the levels in a CSV FILE (productId,onHand): all of them, or none if a line is bad."""
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             read = read_stock(lines)

@@ -1,4 +1,4 @@
-"""A file of stock levels: read whole and checked whole before any of it counts."""
+"""Reads a file of stock levels. The whole file is checked before any level is set."""
 
 import csv
 import re
@@ -10,16 +10,14 @@ LONGEST_ID, MOST_ON_HAND = 128, 1_000_000_000
 
 
 class StockFile(NamedTuple):
-    """The levels by product, and what is wrong with the file, line by line."""
+    """The levels by product, and the faults of the file, each with its line."""
 
     levels: dict[str, int]
     faults: list[str]
 
 
 def read_stock(lines: Iterable[str]) -> StockFile:
-    """Reads CSV (RFC 4180) with the header `productId,onHand`. Bytes that are not UTF-8 come as
-    surrogates.
-    """
+    """Reads CSV (RFC 4180) with the header `productId,onHand`. `lines` has surrogates for invalid UTF-8."""
     levels: dict[str, int] = {}
     faults: list[str] = []
     seen: dict[str, int] = {}

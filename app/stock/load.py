@@ -1,8 +1,8 @@
 """Sets any number of stock levels, all or none.
 
-Up to a part's worth goes in one transaction. More would not fit into the database's cache: such a load is
-recorded in one write, which decides, and then comes into force part by part, each in a transaction that also
-takes it off the record. A load that is cut off is finished by beat, or by the next load.
+A small load is one transaction. A large load would not fit into the database's cache. So one write records
+the whole load, and from then on it will be applied. Each of its parts is applied and removed from the record
+in one transaction. Beat, or the next load, finishes an interrupted load.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ PART = 2_000
 def load_levels(
     services: StockServices, levels: dict[str, int], progress: Callable[[int, int], None]
 ) -> None:
-    """Sets the levels by product; loads that were cut off earlier are finished first.
+    """Finishes interrupted loads, and then sets the levels by product.
 
-    Raises LoadTooLarge if there are too many to record, DatabaseUnavailable: nothing is in force then, or all
-    of it will be.
+    Raises LoadTooLarge if the levels are too many to record, DatabaseUnavailable. After DatabaseUnavailable,
+    either none of the levels apply, or all of them will.
     """
     finish_loads(services)
     if len(levels) <= PART:
@@ -38,21 +38,21 @@ def load_levels(
     rest = iter(sorted(levels.items()))
     load_id = services.loads.begin(iter(lambda: dict(islice(rest, PART)), {}), services.clock())
     done = 0
-    while taken := _put_into_force(services, load_id):
-        done += taken
+    while applied := _apply_next_part(services, load_id):
+        done += applied
         progress(done, len(levels))
 
 
 def finish_loads(services: StockServices) -> int:
-    """Finishes the loads that were cut off, oldest first; says how many.
+    """Finishes interrupted loads, the oldest first, and returns their number.
 
-    One that cannot be finished by a fault of ours is logged, and holds up no other.
+    If one of them fails unexpectedly, it is logged and the others continue.
     """
     return len(each_apart(services.loads.unfinished(), partial(_finish, services), _cannot_finish))
 
 
 def _finish(services: StockServices, load_id: str) -> None:
-    while _put_into_force(services, load_id):
+    while _apply_next_part(services, load_id):
         pass
 
 
@@ -60,8 +60,8 @@ def _cannot_finish(load_id: str, error: Exception) -> None:
     log.error("stock load cannot be finished", load=load_id, exc_info=error)
 
 
-def _put_into_force(services: StockServices, load_id: str) -> int:
-    """Sets the levels of the load's next part; says how many, 0 once the load is finished."""
+def _apply_next_part(services: StockServices, load_id: str) -> int:
+    """Sets the levels of the load's next part and returns their number; 0 after the last part."""
 
     def work(transaction: Transaction) -> int:
         part = services.loads.take(load_id, transaction)
@@ -70,5 +70,5 @@ def _put_into_force(services: StockServices, load_id: str) -> int:
         set_levels(replace(services, transact=lambda joined: joined(transaction)), part)
         return len(part)
 
-    taken: int = services.transact(work)
-    return taken
+    applied: int = services.transact(work)
+    return applied

@@ -1,4 +1,4 @@
-"""Who gets what when several orders want the same stock: each order takes all of its lines or none."""
+"""Allocates stock when several orders want the same products: each order gets all of its lines or none."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from app.orders.model import Order, quantities
 
 
 class Level(TypedDict):
-    """How much of a product is on hand; never negative, and always the sum of the product's movements."""
+    """The stock level of a product. `onHand` is never negative, and is the sum of the product's movements."""
 
     productId: str
     onHand: int
@@ -30,16 +30,17 @@ class Movement(TypedDict):
 
 
 class Allocation(NamedTuple):
-    """`taken`: what each satisfied order takes of each tracked product. `short`: what the others lack."""
+    """`taken` has the quantities of each order that gets its lines. `short` has the shortages of the
+    others."""
 
     taken: dict[str, dict[str, int]]
     short: dict[str, list[dict[str, Any]]]
 
 
 def allocate(orders: Sequence[Order], on_hand: Mapping[str, int], *, strict: bool) -> Allocation:
-    """Gives the orders their lines, the earliest order first, out of what is on hand.
+    """Allocates the stock on hand to the orders, the earliest order first.
 
-    A product that `on_hand` does not know is not tracked and never runs out; `strict` makes it always out.
+    A product that is missing in `on_hand` never runs out, or is always out of stock if `strict`.
     """
     left = dict(on_hand)
     allocation = Allocation({}, {})
@@ -62,7 +63,7 @@ def allocate(orders: Sequence[Order], on_hand: Mapping[str, int], *, strict: boo
 
 
 def totals(rows: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """The sum per product, in product order, so that all transactions touch products in the same order."""
+    """The sum per product, sorted by product, so that all transactions write products in the same order."""
     summed: dict[str, int] = {}
     for row in rows:
         for product, quantity in row.items():

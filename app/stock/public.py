@@ -1,4 +1,4 @@
-"""How stock levels and movements look from outside."""
+"""The public form of stock levels and movements."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ _MOVEMENT = ("id", "quantity", "kind", "orderId", "reason", "at")
 
 
 def level(found: Level) -> dict[str, Any]:
-    """The stock level of a product."""
+    """The public form of a stock level."""
     return {name: plain(found[name]) for name in _LEVEL}  # type: ignore[literal-required]
 
 
 def movement(found: Movement) -> dict[str, Any]:
-    """A row of a product's ledger."""
+    """The public form of a movement."""
     return {name: plain(found[name]) for name in _MOVEMENT if name in found}  # type: ignore[literal-required]

@@ -1,4 +1,4 @@
-"""What an operator does with stock: look at levels and movements, set a level, adjust it."""
+"""The operations on stock: read levels and movements, set a level, adjust it."""
 
 from typing import Any
 
@@ -17,21 +17,22 @@ def list_levels(services: StockServices, limit: int, after: str | None) -> Page:
 
 
 def get_level(services: StockServices, product_id: str) -> Level:
-    """The level of a product. Raises NotFound where it is not tracked."""
+    """The level of a product. Raises NotFound if the product is not tracked."""
     return _found(services.store.level(product_id))
 
 
 def set_level(services: StockServices, product_id: str, on_hand: int) -> tuple[Level, bool]:
-    """The level after it is set, and whether the product is tracked only from now on.
+    """Sets the level of a product. Returns the new level, and whether the product was not tracked before.
 
-    The difference to the level before goes into the ledger as an adjustment.
+    The ledger records the difference as an adjustment.
     """
     levels, created = set_levels(services, {product_id: on_hand})
     return levels[0], product_id in created
 
 
 def set_levels(services: StockServices, wanted: dict[str, int]) -> tuple[list[Level], set[str]]:
-    """Sets the levels of many products, all or none; the levels afterwards, and which products are new."""
+    """Sets the levels of many products, all or none. Returns the new levels, and the newly tracked
+    products."""
 
     def work(transaction: Transaction) -> tuple[list[Level], set[str]]:
         at = services.clock()
@@ -58,9 +59,9 @@ def set_levels(services: StockServices, wanted: dict[str, int]) -> tuple[list[Le
 
 
 def adjust(services: StockServices, product_id: str, quantity: int, reason: str) -> tuple[Level, Movement]:
-    """The level after an adjustment by a signed quantity, and its row in the ledger.
+    """Adjusts a level by a signed quantity. Returns the new level and the movement in the ledger.
 
-    Raises NotFound where the product is not tracked, InsufficientStock where it would fall below zero.
+    Raises NotFound if the product is not tracked, InsufficientStock if the level would fall below zero.
     """
 
     def work(transaction: Transaction) -> tuple[Level, Movement]:
@@ -79,7 +80,7 @@ def adjust(services: StockServices, product_id: str, quantity: int, reason: str)
 
 
 def list_movements(services: StockServices, product_id: str, limit: int, after: str | None) -> Page:
-    """A page of a product's movements, newest first. Raises NotFound where it is not tracked."""
+    """A page of a product's movements, newest first. Raises NotFound if the product is not tracked."""
     get_level(services, product_id)
     return page_of(services.store.movements(product_id, after, limit), limit, "id")
 

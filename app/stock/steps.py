@@ -1,4 +1,4 @@
-"""The steps that move stock: each in one transaction with the orders that it moves for."""
+"""The steps that change stock. The stock and its orders change in the same transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
 from time import sleep
@@ -19,21 +19,21 @@ from app.stock.store import AlreadyMoved
 
 log = structlog.get_logger()
 
-# Seconds that a batch meets write conflicts before it goes on without the locked products, and a part of a
-# batch before it is halved.
+# After this many seconds of write conflicts, a batch continues without the locked products, and a part of a
+# batch is halved.
 _PATIENCE = 0.2
 _PATIENCE_OF_A_PART = 0.05
-# Seconds between two looks at a product. If it is locked at both, no living worker is likely to hold it.
+# Seconds between two checks of a lock. A lock that is there both times probably belongs to a dead worker.
 _PAUSE = 0.15
 
-# How much of each product, by order id: below zero it leaves the stock, above it comes back.
+# The change of each product's stock, by order id. It is negative for stock that leaves.
 Quantities = Mapping[str, Mapping[str, int]]
-# Moves the stock of these orders in the transaction, and returns their changes.
+# Changes the stock for these orders in the transaction, and returns the changes of the orders.
 Work = Callable[[Sequence[Order], Transaction], Mapping[str, list[Change]]]
 
 
 class _Unsaved(Exception):
-    """Another process changed these orders of the batch; nothing of the transaction is written."""
+    """Another process changed these orders of the batch. It rolls back the transaction."""
 
     def __init__(self, order_ids: list[str]) -> None:
         super().__init__()
@@ -41,9 +41,10 @@ class _Unsaved(Exception):
 
 
 def decrement(services: StockServices, due: list[Order]) -> list[str]:
-    """Takes all lines of each order, or none of them: then the order ends.
+    """Takes the stock for all lines of each order. If a product is short, the order takes none and is
+    cancelled.
 
-    Raises AlreadyMoved where the ledger has movements of an order that are not what the order takes.
+    Raises AlreadyMoved if the ledger has movements of an order that do not match its lines.
     """
 
     def take(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
@@ -74,7 +75,7 @@ def decrement(services: StockServices, due: list[Order]) -> list[str]:
 
 
 def restock(services: StockServices, due: list[Order]) -> list[str]:
-    """Puts back whatever these orders still hold."""
+    """Puts back all stock that these cancelled orders still hold."""
 
     def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
         held = services.store.held_by([order["id"] for order in orders], transaction)
@@ -85,7 +86,7 @@ def restock(services: StockServices, due: list[Order]) -> list[str]:
 
 
 def restock_refunded(services: StockServices, due: list[Order]) -> list[str]:
-    """Puts back what refunds say is on the shelf again, as far as the order still holds it."""
+    """Puts back the products that refunds return to the stock, as far as the order still holds them."""
 
     def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
         held = services.store.held_by([order["id"] for order in orders], transaction)
@@ -97,21 +98,21 @@ def restock_refunded(services: StockServices, due: list[Order]) -> list[str]:
                     coming = {product: min(left.get(product, 0), wanted[product]) for product in wanted}
                     left |= {product: left.get(product, 0) - coming[product] for product in coming}
                     _move(services, "restock", {order["id"]: coming}, transaction, refund["id"])
-                    told = {"refundId": refund["id"], "restocked": True}
-                    changes[order["id"]].append(Change("refund.restocked", told))
+                    data = {"refundId": refund["id"], "restocked": True}
+                    changes[order["id"]].append(Change("refund.restocked", data))
         return changes
 
     return _in_transactions(services, RESTOCK_REFUNDED, due, put_back)
 
 
 def _taken(services: StockServices, order: Order, transaction: Transaction) -> dict[str, list[Change]]:
-    """The order gets the stock that the ledger says it holds, if that is exactly what it wants."""
+    """Marks the order as decremented if the ledger already has exactly the movements of its lines."""
     wanted = quantities(order)
     tracked = services.store.on_hand(wanted, transaction)
     held = services.store.held_by([order["id"]], transaction).get(order["id"], {})
     if held != {product: quantity for product, quantity in wanted.items() if product in tracked}:
-        raise AlreadyMoved("The ledger has other movements of this order than its lines.")
-    log.warning("stock was taken before, by the ledger", **about(order))
+        raise AlreadyMoved("The ledger's movements of this order do not match its lines.")
+    log.warning("ledger already has the order's movements", **about(order))
     return {order["id"]: [Change("stock.decremented")]}
 
 
@@ -143,10 +144,10 @@ def _move(
 
 
 def _in_transactions(services: StockServices, step: Step, due: Sequence[Order], work: Work) -> list[str]:
-    """Does the work and writes its changes, in one transaction if none of the stock is busy.
+    """Does the work and saves its changes, in one transaction if no product is locked.
 
-    Orders whose products another transaction holds are left out and wait. Returns the ids of the orders that
-    another process changed first.
+    Orders with locked products are left out and retried later. Returns the ids of the orders that another
+    process changed first.
     """
     try:
         return _in_one(services, due, work, _PATIENCE)
@@ -171,7 +172,8 @@ def _in_halves(
     work: Work,
     patience: float = _PATIENCE_OF_A_PART,
 ) -> list[str]:
-    """The same, in ever smaller transactions, which hardly wait for a lock."""
+    """As `_in_transactions`, but halves the orders whenever a product is locked. It hardly waits for
+    locks."""
     if not orders:
         return []
     try:
@@ -187,7 +189,8 @@ def _in_halves(
 
 
 def _in_one(services: StockServices, orders: Sequence[Order], work: Work, patience: float) -> list[str]:
-    """Does the work for all orders but those that another process changes first; returns the ids of those."""
+    """Does the work in one transaction, and returns the ids of the orders that another process changed
+    first."""
     unsaved: list[str] = []
     left = {order["id"]: order for order in orders}
 
@@ -202,7 +205,7 @@ def _in_one(services: StockServices, orders: Sequence[Order], work: Work, patien
         except _Unsaved as error:
             lost = error.order_ids
         except AlreadyMoved:
-            # Another process may have done the step for some orders since they were loaded.
+            # Another process may have done the step for some orders after they were loaded.
             present = {order["id"]: order["version"] for order in services.orders.store.load(left)}
             lost = [order_id for order_id, order in left.items() if present.get(order_id) != order["version"]]
             if not lost:
@@ -212,5 +215,5 @@ def _in_one(services: StockServices, orders: Sequence[Order], work: Work, patien
     return unsaved
 
 
-# What each step does for the orders that it is due for.
+# The function that does each step.
 EFFECTS = {DECREMENT: decrement, RESTOCK: restock, RESTOCK_REFUNDED: restock_refunded}
