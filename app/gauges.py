@@ -1,4 +1,4 @@
-"""How the service is doing, as its metrics tell it: read from the database and the broker when asked for."""
+"""The gauges of the metrics that describe the whole service, read from the database and the broker."""
 
 import threading
 import time
@@ -15,17 +15,17 @@ from app.services import Services
 
 log = structlog.get_logger()
 
-# How often orders are counted; the counting has one fiftieth of the time at most, however many there are.
+# How often orders are counted. Counting takes at most one fiftieth of the time, for any number of orders.
 COUNT_EVERY = timedelta(minutes=1)
 _SHARE = 50
-# Seconds that an answer is good for, so that asking often costs no more.
+# Seconds for which a reading stays valid, so that frequent scrapes cost no more.
 _FRESH = 5.0
 
 State = dict[str, Values]
 
 
 class Gauges:
-    """Asks at most once in a few seconds, whoever wants to know."""
+    """Reads the gauges at most once every few seconds, however many requests ask for them."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -34,7 +34,7 @@ class Gauges:
         self._good_until = 0.0
 
     def state(self) -> State:
-        """Every gauge that can be told now; without the database, not many."""
+        """Every gauge that can be read now. Without the database, these are few."""
         with self._asking:
             if time.monotonic() > self._good_until:
                 self._state = _state(self._services)
@@ -43,7 +43,7 @@ class Gauges:
 
 
 def count_orders(services: Services) -> bool:
-    """Counts the orders by status, unless that was done a short while ago; whether it was due."""
+    """Counts the orders by status, unless the last count is recent. Returns whether it counted."""
     last, now = services.counts.last_count(), services.clock()
     if last and now < last.at + max(COUNT_EVERY, timedelta(seconds=last.seconds * _SHARE)):
         return False

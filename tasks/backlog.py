@@ -1,7 +1,7 @@
-"""What the relay has read and not yet published: ids by step, gathered while the queue of the step is busy.
+"""The changes that the relay has read and not yet published: order ids by step.
 
-A queue is given its next message when it has hardly any left. So an idle service handles an order at once,
-and a busy one handles more orders per message the further it is behind.
+A queue gets its next message when it is almost empty. So an idle service handles each order at once, and a
+busy service puts more orders into one message the further it is behind.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,43 +13,44 @@ from app.orders.steps import set_in_motion
 from app.orders.sweeping import BATCH
 
 _MOST_GENERATIONS = 4
-# Ids kept per step and generation while no worker takes them; the sweep finds those beyond.
+# Ids kept per step and generation while no worker takes them. The sweep finds the orders beyond that.
 MOST_WAITING = 20_000
 
 
 class _Generation:
-    """What came in until a place in the stream, less what is published since."""
+    """The changes read up to one resume token, without those published since."""
 
-    def __init__(self, place: Any) -> None:
-        self.place = place
+    def __init__(self, resume_token: Any) -> None:
+        self.resume_token = resume_token
         self.owed: dict[str, dict[str, datetime | None]] = {}
 
 
 class Backlog:
-    """Keeps the ids by step, without repetition, in the order of their coming.
+    """Keeps the ids by step, without repetition, in the order in which they arrive.
 
-    Generations tell up to which place all is published although new ids keep coming.
+    `checkpoint` is a resume token: everything up to it is published. Generations let it advance while new
+    ids keep arriving.
     """
 
-    def __init__(self, place: Any) -> None:
-        self.settled = place
-        self._generations = [_Generation(place)]
+    def __init__(self, resume_token: Any) -> None:
+        self.checkpoint = resume_token
+        self._generations = [_Generation(resume_token)]
 
     def __bool__(self) -> bool:
         return any(generation.owed for generation in self._generations)
 
     def add(self, changes: Iterable[Changed]) -> None:
-        """Takes in what the changes set in motion."""
+        """Adds the steps that the changes set in motion."""
         newest = self._generations[-1]
         for change in changes:
-            newest.place = change.place
+            newest.resume_token = change.resume_token
             for name in set_in_motion(change.event_types):
                 waiting = newest.owed.setdefault(name, {})
                 if len(waiting) < MOST_WAITING:
                     waiting.setdefault(change.order_id, change.at)
 
     def waiting_since(self) -> datetime | None:
-        """When the oldest change happened that is not published; None where all are."""
+        """The time of the oldest unpublished change; None if all are published."""
         oldest = [next(iter(ids.values())) for one in self._generations for ids in one.owed.values()]
         return min((at for at in oldest if at), default=None)
 
@@ -65,12 +66,12 @@ class Backlog:
                 if not ids:
                     del generation.owed[name]
 
-    def age(self) -> None:
-        """Draws a line: moves `settled` up to what is published, and begins a new generation."""
+    def advance(self) -> None:
+        """Moves `checkpoint` up to the last published change, and starts a new generation."""
         while not self._generations[0].owed:
-            self.settled = self._generations[0].place
+            self.checkpoint = self._generations[0].resume_token
             if len(self._generations) == 1:
                 return
             del self._generations[0]
         if len(self._generations) < _MOST_GENERATIONS and self._generations[-1].owed:
-            self._generations.append(_Generation(self._generations[-1].place))
+            self._generations.append(_Generation(self._generations[-1].resume_token))

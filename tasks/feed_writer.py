@@ -1,6 +1,6 @@
-"""Feeds the event feed in a thread of its own, so that publishing waits for no write of the feed.
+"""Writes the event feed in a thread of its own, so that publishing never waits for a write of the feed.
 
-What it is given is gathered for a moment, since ten rows in one write cost little more than one.
+The thread collects changes for a moment, since ten rows in one write cost little more than one.
 """
 
 from __future__ import annotations
@@ -19,55 +19,59 @@ if TYPE_CHECKING:
     from app.orders.changes_store import Changed
     from app.services import Services
 
-# Seconds: how long changes are gathered, and how long the end waits for the last of them.
+# Seconds: how long the thread collects changes, and how long `__exit__` waits for the last write.
 _GATHERING = 0.1
 _PATIENCE = 5.0
 _MOST_AT_ONCE = 5_000
-# Changes kept while all orders are gone through for what is missing, which may take minutes.
+# Changes kept while the thread catches up with all orders, which may take minutes.
 _MOST_WAITING = 200_000
 
 
-class _Place(NamedTuple):
-    """Where to go on from next time, once everything given before is fed."""
+class _Checkpoint(NamedTuple):
+    """A resume token to store once every change before it is in the feed."""
 
-    token: Any
+    resume_token: Any
 
 
-class Feeder:
-    """Feeds changes in the order in which it is given them; a context that ends when all of them are fed.
+class FeedWriter:
+    """Writes changes to the feed in the order of the calls; as a context it ends when all are written.
 
-    A fault ends it, and is raised to whoever gives it more. `catches_up` has it go through all orders first.
+    An error ends the thread, and the next call raises it. With `catches_up` the thread first goes through all
+    orders for events that the feed lacks.
     """
 
     def __init__(self, services: Services, *, catches_up: bool) -> None:
         self._services = services
         self._catches_up = catches_up
-        self._given: queue.SimpleQueue[Sequence[Changed] | _Place | None] = queue.SimpleQueue()
-        self._taken = self._fed = 0
+        self._given: queue.SimpleQueue[Sequence[Changed] | _Checkpoint | None] = queue.SimpleQueue()
+        self._taken = self._written = 0
         self._ending = threading.Event()
         self._fault: Exception | None = None
         self._waiting_since: datetime | None = None
-        self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="feed-writer", daemon=True)
 
     def has_room(self) -> bool:
-        """Whether more changes should be given now."""
-        return self._taken - self._fed < _MOST_WAITING
+        """Whether the caller should hand over more changes now."""
+        return self._taken - self._written < _MOST_WAITING
 
     def waiting_since(self) -> datetime | None:
-        """When the oldest change happened that is being fed; None where all are fed."""
+        """The time of the oldest change in the current write; None if nothing is being written."""
         return self._waiting_since
 
-    def feed(self, changes: Sequence[Changed]) -> None:
-        """Feeds these changes, soon. Raises what ended the feeding."""
+    def write(self, changes: Sequence[Changed]) -> None:
+        """Queues these changes. Raises the error that ended the thread, if any."""
         self._raise()
         if changes:
             self._taken += len(changes)
             self._given.put(changes)
 
-    def remember(self, place: Any) -> None:
-        """Remembers the place once all changes given before are fed. Raises what ended the feeding."""
+    def remember(self, resume_token: Any) -> None:
+        """Stores the resume token once all earlier changes are in the feed.
+
+        Raises the error that ended the thread, if any.
+        """
         self._raise()
-        self._given.put(_Place(place))
+        self._given.put(_Checkpoint(resume_token))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,29 +92,32 @@ class Feeder:
         try:
             if self._catches_up and not feeding.catch_up(self._services.feed, self._ending.is_set):
                 return
-            while self._feed_some():
+            while self._write_some():
                 pass
         except Exception as error:
             self._fault = error
 
-    def _feed_some(self) -> bool:
-        """Feeds what has come in; False after the last."""
+    def _write_some(self) -> bool:
+        """Writes the changes that have arrived; False after the last ones."""
         given = [self._given.get()]
         self._ending.wait(_GATHERING)
         while not self._given.empty():
             given.append(self._given.get())
         changes = [
-            change for some in given if some is not None and not isinstance(some, _Place) for change in some
+            change
+            for some in given
+            if some is not None and not isinstance(some, _Checkpoint)
+            for change in some
         ]
         self._waiting_since = next((change.at for change in changes if change.at), None)
         entries = list(_entries(changes))
         for start in range(0, len(entries), _MOST_AT_ONCE):
             self._services.feed.store.append(entries[start : start + _MOST_AT_ONCE])
-        self._fed += len(changes)
+        self._written += len(changes)
         self._waiting_since = None
-        places = [some for some in given if isinstance(some, _Place)]
-        if places:
-            self._services.changes.remember(places[-1].token)
+        checkpoints = [some for some in given if isinstance(some, _Checkpoint)]
+        if checkpoints:
+            self._services.changes.remember(checkpoints[-1].resume_token)
         return None not in given
 
 

@@ -1,9 +1,9 @@
-"""The relay: turns changes of orders into tasks, by the event table, and into the event feed.
+"""The relay: publishes a task for every step that a change of an order sets in motion, and writes the feed.
 
-Run as `python -m tasks.relay`. It follows the change stream from the place it remembers, and remembers a
-place only when everything up to it is published and fed; so nothing is lost when it dies, and what is
-published or fed twice finds itself done. One relay works and others stand by; where two work for a moment,
-that is harmless too.
+Run as `python -m tasks.relay`. The relay follows the change stream from its checkpoint, a stored resume
+token. It stores a new token only when everything up to it is published and in the feed, so nothing is lost
+when the relay dies. Publishing or writing something twice is harmless. One relay works and others stand by;
+two that work for a moment are harmless too.
 """
 
 import signal
@@ -21,12 +21,12 @@ from kombu.exceptions import OperationalError
 from app.config import ConfigError
 from app.errors import DatabaseUnavailable
 from app.observability.logging import configure
-from app.orders.changes_store import Changed, PlaceLost
+from app.orders.changes_store import Changed, ResumeTokenLost
 from app.orders.sweeping import all_owed_steps
 from app.services import Services
 from tasks.backlog import Backlog
 from tasks.composition import services, settings
-from tasks.feed_writer import Feeder
+from tasks.feed_writer import FeedWriter
 from tasks.lease import STANDBY, Lease
 from tasks.observed import share_counts, show_counts
 from tasks.starting import await_database, watch_broker
@@ -34,8 +34,8 @@ from tasks.steps import free_tasks, send, send_all
 
 log = structlog.get_logger()
 
-# Seconds: how long the stream may be silent before the relay looks up, and how long while a queue is busy;
-# how often it remembers its place; how long it waits after a fault.
+# Seconds: how long the relay waits for the next change, and how long while a queue is busy; how often it
+# stores its checkpoint; how long it pauses after an error.
 _SILENCE = 0.5
 _BUSY = 0.005
 _REMEMBERING = 2.0
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _stand_by(lease: Lease, stopping: Event) -> None:
-    """Waits until the lease is ours."""
+    """Waits until this process holds the lease."""
     holder = None
     while not stopping.wait(STANDBY) and not lease.hold():
         if holder is None and (holder := lease.holder()):
@@ -80,48 +80,48 @@ def _stand_by(lease: Lease, stopping: Event) -> None:
 
 
 def relay(services: Services, lease: Lease, stopping: Event) -> None:
-    """Publishes what every change sets in motion, and feeds its events, until told to stop, or the lease or
-    the place is lost.
+    """Publishes the steps that each change sets in motion, and writes its events to the feed.
 
-    Raises DatabaseUnavailable, or OperationalError where the broker cannot be reached.
+    Returns when `stopping` is set, or when the lease or the resume token is lost. Raises DatabaseUnavailable,
+    or OperationalError if the broker cannot be reached.
     """
     try:
         _follow(services, lease, stopping)
-    except PlaceLost as error:
-        log.warning("the change stream cannot be taken up at the last place", reason=str(error))
+    except ResumeTokenLost as error:
+        log.warning("the change stream cannot resume from the last checkpoint", reason=str(error))
         services.changes.forget()
 
 
 def _follow(services: Services, lease: Lease, stopping: Event) -> None:
-    remembered = services.changes.place()
-    place = remembered or _publish_all(services, lease)
-    backlog, settled = Backlog(place), time.monotonic()
+    stored = services.changes.resume_token()
+    token = stored or _publish_all(services, lease)
+    backlog, remembered_at = Backlog(token), time.monotonic()
 
     def publish(name: str, ids: list[str]) -> None:
         send(name, ids)
         services.metrics.count("relay_messages_total", name)
 
-    with Feeder(services, catches_up=not remembered) as feeder, services.changes.follow(place) as follower:
-        if not remembered:
-            feeder.remember(place)
+    with FeedWriter(services, catches_up=not stored) as writer, services.changes.follow(token) as follower:
+        if not stored:
+            writer.remember(token)
         while not stopping.is_set():
             if not lease.hold():
                 return
-            if feeder.has_room():
+            if writer.has_room():
                 changes = follower.take(_BUSY if backlog else _SILENCE)
                 backlog.add(changes)
-                feeder.feed(changes)
+                writer.write(changes)
                 _count(services, changes)
             else:
                 stopping.wait(_BUSY)
             services.metrics.show("relay_lag_seconds", _seconds_since(backlog.waiting_since(), services))
-            services.metrics.show("relay_feed_lag_seconds", _seconds_since(feeder.waiting_since(), services))
+            services.metrics.show("relay_feed_lag_seconds", _seconds_since(writer.waiting_since(), services))
             if backlog:
                 backlog.publish(free_tasks(), publish)
-            if time.monotonic() - settled > _REMEMBERING:
-                settled = time.monotonic()
-                _settle(backlog, feeder)
-        _settle(backlog, feeder)
+            if time.monotonic() - remembered_at > _REMEMBERING:
+                remembered_at = time.monotonic()
+                _remember(backlog, writer)
+        _remember(backlog, writer)
 
 
 def _count(services: Services, changes: Iterable[Changed]) -> None:
@@ -133,23 +133,23 @@ def _seconds_since(moment: datetime | None, services: Services) -> float:
     return max(0.0, (services.clock() - moment).total_seconds()) if moment else 0.0
 
 
-def _settle(backlog: Backlog, feeder: Feeder) -> None:
-    before = backlog.settled
-    backlog.age()
-    if backlog.settled != before:
-        feeder.remember(backlog.settled)
+def _remember(backlog: Backlog, writer: FeedWriter) -> None:
+    before = backlog.checkpoint
+    backlog.advance()
+    if backlog.checkpoint != before:
+        writer.remember(backlog.checkpoint)
 
 
 def _publish_all(services: Services, lease: Lease) -> Any:
-    """Publishes everything owed, from the index of it; the place in the stream from which to follow then."""
-    place = services.changes.present_place()
+    """Publishes everything that orders owe. Returns the resume token from which to follow then."""
+    token = services.changes.present_resume_token()
     after = None
     while True:
         lease.hold()
         owed, after = all_owed_steps(services.orders, after)
         send_all(owed)
         if after is None:
-            return place
+            return token
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Threads that send webhooks, so that a slow receiver holds up neither a worker's task nor another receiver.
+"""Threads that send webhooks, so that a slow receiver delays neither a worker's task nor another receiver.
 
-Each endpoint has lanes, which take its deliveries one after the other out of the database until none is due.
-One lane every endpoint can always have. While its receiver does well it gets more, out of those that all
-share; while its last attempt failed it is left with one.
+The deliveries of each endpoint are a queue in the database. Sender threads take deliveries from that queue
+one after the other until none is due. Every endpoint can have one thread at any time. While its receiver
+answers well, it gets more threads from a shared allowance. After a failed attempt it keeps a single one.
 """
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from enum import Enum, auto
 
 import structlog
 
@@ -16,81 +17,100 @@ from app.errors import DatabaseUnavailable
 log = structlog.get_logger()
 
 MOST_PER_ENDPOINT = 8
-# Beside the first of each endpoint.
+# Threads beyond the first of each endpoint, over all endpoints.
 MOST_SHARED = 64
 
 
-class Lanes:
-    """`work` makes one attempt for an endpoint: whether it went well, None where there is nothing to do."""
+class Outcome(Enum):
+    """How the last attempt of a sender thread ended."""
 
-    def __init__(self, work: Callable[[str], bool | None]) -> None:
-        self._work = work
+    SENT = auto()
+    FAILED = auto()
+    NOTHING_DUE = auto()
+
+
+class SenderThreads:
+    """The sender threads of this process, by endpoint.
+
+    `send_next` makes one attempt for an endpoint. It returns True for success, False for a failure, and None
+    if nothing is due.
+    """
+
+    def __init__(self, send_next: Callable[[str], bool | None]) -> None:
+        self._send_next = send_next
         self._changed = threading.Condition()
-        self._open: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
         self._woken: set[str] = set()
         self._failing: set[str] = set()
         self._closing = False
 
     def wake(self, endpoint_ids: Iterable[str]) -> None:
-        """Sees to it that what these endpoints have due by now is found."""
+        """Ensures that a thread sees every delivery that is due to these endpoints by now."""
         with self._changed:
             for endpoint_id in endpoint_ids:
                 self._woken.add(endpoint_id)
-                if not self._open[endpoint_id]:
-                    self._begin(endpoint_id)
+                if not self._running[endpoint_id]:
+                    self._start(endpoint_id)
 
     def close(self, seconds: float) -> None:
-        """Begins no further attempt, and gives those under way so long to end."""
+        """Starts no further attempt, and waits up to `seconds` for the attempts under way."""
         with self._changed:
             self._closing = True
-            self._changed.wait_for(lambda: not self._open.total(), seconds)
+            self._changed.wait_for(lambda: not self._running.total(), seconds)
 
-    def _begin(self, endpoint_id: str) -> None:
+    def _start(self, endpoint_id: str) -> None:
         if not self._closing:
-            self._open[endpoint_id] += 1
-            # As a daemon it keeps no process from ending; what it leaves unfinished is due again in time.
+            self._running[endpoint_id] += 1
+            # A daemon thread does not keep the process alive. Its unfinished delivery becomes due again.
             threading.Thread(target=self._run, args=(endpoint_id,), name="webhooks", daemon=True).start()
 
     def _run(self, endpoint_id: str) -> None:
-        in_a_row = 0
-        while self._goes_on(endpoint_id, in_a_row):
-            try:
-                went_well = self._work(endpoint_id)
-            # After either the next tick of beat begins anew.
-            except DatabaseUnavailable:
-                log.warning("webhooks interrupted, the database is unavailable", endpoint=endpoint_id)
-                went_well = None
-            except Exception:
-                log.exception("webhooks interrupted", endpoint=endpoint_id)
-                went_well = None
-            in_a_row = self._learn(endpoint_id, in_a_row, went_well)
+        last: Outcome | None = None
+        while self._continues(endpoint_id, last):
+            outcome = self._attempt(endpoint_id)
+            self._record(endpoint_id, last, outcome)
+            last = outcome
 
-    def _goes_on(self, endpoint_id: str, in_a_row: int) -> bool:
-        """Whether the lane makes another attempt; it is closed where it does not."""
+    def _attempt(self, endpoint_id: str) -> Outcome:
+        try:
+            went_well = self._send_next(endpoint_id)
+        # After either exception the thread ends, and the next tick of beat starts another.
+        except DatabaseUnavailable:
+            log.warning("webhooks interrupted, the database is unavailable", endpoint=endpoint_id)
+            return Outcome.NOTHING_DUE
+        except Exception:
+            log.exception("webhooks interrupted", endpoint=endpoint_id)
+            return Outcome.NOTHING_DUE
+        if went_well is None:
+            return Outcome.NOTHING_DUE
+        return Outcome.SENT if went_well else Outcome.FAILED
+
+    def _continues(self, endpoint_id: str, last: Outcome | None) -> bool:
+        """Whether the thread makes another attempt. If not, it no longer counts as running."""
         with self._changed:
-            nothing_left = in_a_row < 0 and endpoint_id not in self._woken
-            too_many = endpoint_id in self._failing and self._open[endpoint_id] > 1
+            nothing_left = last is Outcome.NOTHING_DUE and endpoint_id not in self._woken
+            too_many = endpoint_id in self._failing and self._running[endpoint_id] > 1
             if nothing_left or too_many or self._closing:
-                self._open[endpoint_id] -= 1
-                if not self._open[endpoint_id]:
-                    del self._open[endpoint_id]
+                self._running[endpoint_id] -= 1
+                if not self._running[endpoint_id]:
+                    del self._running[endpoint_id]
                 self._changed.notify_all()
                 return False
-            if in_a_row <= 0:
+            if last is not Outcome.SENT:
                 self._woken.discard(endpoint_id)
             return True
 
-    def _learn(self, endpoint_id: str, in_a_row: int, went_well: bool | None) -> int:
-        """How many attempts of the lane have gone well in a row by now; -1 where there was nothing to do."""
+    def _record(self, endpoint_id: str, last: Outcome | None, outcome: Outcome) -> None:
+        """Notes whether the endpoint fails, and starts one more thread after two successes in a row."""
         with self._changed:
-            if went_well is None:
-                return -1
-            if not went_well:
+            if outcome is Outcome.FAILED:
                 self._failing.add(endpoint_id)
-                return 0
-            self._failing.discard(endpoint_id)
-            shared = self._open.total() - len(self._open)
-            # One alone may have been all there was; after the second there may well be more.
-            if in_a_row > 0 and self._open[endpoint_id] < MOST_PER_ENDPOINT and shared < MOST_SHARED:
-                self._begin(endpoint_id)
-            return max(in_a_row, 0) + 1
+            elif outcome is Outcome.SENT:
+                self._failing.discard(endpoint_id)
+                # One success may have emptied the queue. After a second there is probably more.
+                if last is Outcome.SENT and self._may_grow(endpoint_id):
+                    self._start(endpoint_id)
+
+    def _may_grow(self, endpoint_id: str) -> bool:
+        shared = self._running.total() - len(self._running)
+        return self._running[endpoint_id] < MOST_PER_ENDPOINT and shared < MOST_SHARED

@@ -1,4 +1,4 @@
-"""The change stream of the orders, from a place that is remembered."""
+"""The change stream of the orders, followed from a stored resume token."""
 
 import queue
 import threading
@@ -20,8 +20,9 @@ from app.orders.documents_store import STRICT, raw_orders
 log = structlog.get_logger(__name__)
 
 _BATCH = 1_000
-# Under this name the place tells of what is both published and fed. (Up to 1.0 another told of publishing.)
-_PLACE = "events"
+# The id of the resume token up to which all changes are published and in the feed. (Releases up to 1.0 used
+# another id for what was published alone.)
+_CHECKPOINT = "events"
 
 # An insert shows the whole order, a change only what it set: `events.4` is an event pushed to the log.
 _PIPELINE: list[Document] = [
@@ -46,59 +47,59 @@ _PIPELINE: list[Document] = [
 ]
 
 
-class PlaceLost(Exception):
-    """The stream cannot be taken up at the remembered place; what happened since must be read another way."""
+class ResumeTokenLost(Exception):
+    """The stream cannot resume from the stored token; the changes since then must be read another way."""
 
 
 class Changed(NamedTuple):
-    """An order that changed, the types of the events of that change, the sequence of the first, and when."""
+    """One change of an order: the types of its new events, the first one's sequence, and its time."""
 
     order_id: str
     event_types: list[str]
-    place: Any
+    resume_token: Any
     first_sequence: int = 1
     at: datetime | None = None
 
 
 class OrderChanges:
-    """Follows the changes and keeps the place reached in the collection `relay`."""
+    """Follows the changes, and keeps the resume token in the collection `relay`, in the field `place`."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
-        self._places = database["relay"]
+        self._tokens = database["relay"]
 
-    def place(self) -> Any:
-        """The place last remembered; None where there is none."""
+    def resume_token(self) -> Any:
+        """The stored resume token; None before the first."""
         with reachable():
-            document = self._places.find_one({"_id": _PLACE})
+            document = self._tokens.find_one({"_id": _CHECKPOINT})
         return document["place"] if document else None
 
-    def remember(self, place: Any) -> None:
-        """Remembers how far the changes have been dealt with."""
+    def remember(self, resume_token: Any) -> None:
+        """Stores the token of the last change that is dealt with."""
         with reachable():
-            self._places.update_one({"_id": _PLACE}, {"$set": {"place": place}}, upsert=True)
+            self._tokens.update_one({"_id": _CHECKPOINT}, {"$set": {"place": resume_token}}, upsert=True)
 
     def forget(self) -> None:
-        """Forgets the place, so that whoever comes next catches up."""
+        """Removes the stored token, so that the next relay catches up with all orders."""
         with reachable():
-            self._places.delete_one({"_id": _PLACE})
+            self._tokens.delete_one({"_id": _CHECKPOINT})
 
-    def present_place(self) -> Any:
-        """The place of now. Whatever changed before it can be read from now on.
+    def present_resume_token(self) -> Any:
+        """The token of now. Every change before it is readable by a majority from now on.
 
-        The server counts from the last change it has, which a majority may not have yet; once the majority
-        has what is written after it, it has that change.
+        The server counts from its own last change, which a majority may not have yet. Once a majority has
+        the write that follows, it has that change too.
         """
         with reachable():
             with raw_orders(self._database).watch(_PIPELINE) as stream:
-                place = _decoded(stream.resume_token)
-            self._places.update_one({"_id": "present"}, {"$set": {"place": place}}, upsert=True)
-        return place
+                token = _decoded(stream.resume_token)
+            self._tokens.update_one({"_id": "present"}, {"$set": {"place": token}}, upsert=True)
+        return token
 
     @contextmanager
-    def follow(self, place: Any) -> Iterator["Follower"]:
-        """Follows the changes since the place, in the background, for as long as the context lasts."""
-        follower = Follower(raw_orders(self._database), place)
+    def follow(self, resume_token: Any) -> Iterator["Follower"]:
+        """Follows the changes after the token, in the background, for as long as the context lasts."""
+        follower = Follower(raw_orders(self._database), resume_token)
         try:
             yield follower
         finally:
@@ -106,17 +107,17 @@ class OrderChanges:
 
 
 class Follower:
-    """Reads ahead of whoever takes, up to a bound, so that what is taken comes in batches."""
+    """Reads ahead of its caller, up to a bound, so that changes arrive in batches."""
 
-    def __init__(self, orders: Collection[RawBSONDocument], place: Any) -> None:
+    def __init__(self, orders: Collection[RawBSONDocument], resume_token: Any) -> None:
         self._arrived: queue.Queue[Changed | Exception] = queue.Queue(maxsize=4 * _BATCH)
         self._stopping = threading.Event()
-        threading.Thread(target=self._read, args=(orders, place), daemon=True).start()
+        threading.Thread(target=self._read, args=(orders, resume_token), daemon=True).start()
 
     def take(self, timeout: float) -> list[Changed]:
-        """The changes that have arrived, waiting up to `timeout` seconds for the first.
+        """The changes that have arrived. Waits up to `timeout` seconds for the first.
 
-        Raises PlaceLost, DatabaseUnavailable.
+        Raises ResumeTokenLost, DatabaseUnavailable.
         """
         batch: list[Changed] = []
         try:
@@ -138,12 +139,12 @@ class Follower:
         """Ends the reading."""
         self._stopping.set()
 
-    def _read(self, orders: Collection[RawBSONDocument], place: Any) -> None:
+    def _read(self, orders: Collection[RawBSONDocument], resume_token: Any) -> None:
         try:
             with (
                 reachable(),
                 orders.watch(
-                    _PIPELINE, resume_after=place, max_await_time_ms=500, batch_size=_BATCH
+                    _PIPELINE, resume_after=resume_token, max_await_time_ms=500, batch_size=_BATCH
                 ) as stream,
             ):
                 while not self._stopping.is_set():
@@ -151,13 +152,13 @@ class Follower:
                     if change is not None:
                         self._put(_changed(change))
                     elif not stream.alive:
-                        # As after a restore over what was there: the stream is over, and says nothing of it.
-                        self._put(PlaceLost("The collection was dropped or renamed."))
+                        # A restore drops the collection first. The stream then ends without an error.
+                        self._put(ResumeTokenLost("The collection was dropped or renamed."))
                         return
         except OperationFailure as error:
-            # The oplog does not reach back so far, the place is another server's, or it is damaged: whatever
-            # the server has against it, it will say so again.
-            self._put(PlaceLost(str(error)))
+            # The oplog does not reach back so far, or the token is damaged or from another server. The
+            # server would refuse the same token again.
+            self._put(ResumeTokenLost(str(error)))
         except Exception as error:
             self._put(error)
 
@@ -169,9 +170,11 @@ class Follower:
 
 
 def _changed(raw: RawBSONDocument) -> Changed:
-    """The change in a document of the stream. One that cannot be read names no event, so the stream goes on;
-    the sweep finds what the order owes."""
-    order_id, place = str(raw["documentKey"]["_id"]), _decoded(raw["_id"])
+    """The change in a document of the stream.
+
+    A change that cannot be read has no events, so the stream continues. The sweep finds what the order owes.
+    """
+    order_id, token = str(raw["documentKey"]["_id"]), _decoded(raw["_id"])
     try:
         events = _events(_decoded(raw))
         types = [event["type"] for event in events]
@@ -180,8 +183,8 @@ def _changed(raw: RawBSONDocument) -> Changed:
             raise TypeError("not the form of an event")
     except Exception:
         log.exception("change of an order cannot be read", order_id=order_id)
-        return Changed(order_id, [], place)
-    return Changed(order_id, types, place, first, at if isinstance(at, datetime) else None)
+        return Changed(order_id, [], token)
+    return Changed(order_id, types, token, first, at if isinstance(at, datetime) else None)
 
 
 def _events(change: Document) -> list[Document]:

@@ -1,4 +1,4 @@
-"""What the database tells of how the service is doing; each question is answered from an index alone."""
+"""The figures behind the gauges. Every query is answered from an index alone."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,12 +10,12 @@ from app.mongo.database import Document, reachable
 from app.orders.query_store import LIVE
 from app.orders.states import STATUS
 
-# What is counted further costs more than it tells.
+# Counting beyond this costs more than the exact figure is worth.
 MOST_COUNTED = 10_000
 _COUNT = "orders"
-# For a count over an index: what takes longer is not worth it.
+# The limit for a count over an index.
 _PATIENCE_MS = 60_000
-# Every time and every id there can be: an index of them alone answers it.
+# Matches every possible time and id, so that the index alone answers the query.
 _DUE: Document = {"dueBy": {"$gt": datetime.min.replace(tzinfo=UTC)}}
 _WAITING: dict[str, tuple[str, Document]] = {
     "mail": ("notifications", _DUE),
@@ -24,7 +24,7 @@ _WAITING: dict[str, tuple[str, Document]] = {
 
 
 class OrderCount(NamedTuple):
-    """How many orders there were in each status, when that was counted, and how long it took in seconds."""
+    """The number of orders in each status, the time of the count, and its duration in seconds."""
 
     orders: Mapping[str, int]
     at: datetime
@@ -32,20 +32,20 @@ class OrderCount(NamedTuple):
 
 
 class OrderCounts:
-    """Asks; and keeps the one figure that takes a while."""
+    """Reads the figures, and stores the count of orders, which takes a while."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
 
     def count_orders(self) -> dict[str, int]:
-        """The orders by status, those deleted left out."""
+        """The number of orders by status, without deleted ones."""
         return {
             status: self._count("orders", {**LIVE, "status": status}, maxTimeMS=_PATIENCE_MS)
             for status in STATUS
         }
 
     def keep(self, count: OrderCount) -> None:
-        """Keeps the count for those who ask later."""
+        """Stores the count for later readers."""
         with reachable():
             self._database["tallies"].replace_one({"_id": _COUNT}, count._asdict(), upsert=True)
 
@@ -56,7 +56,7 @@ class OrderCounts:
         return OrderCount(**kept) if kept else None
 
     def oldest_pending(self) -> datetime | None:
-        """When the oldest order was made that is still pending."""
+        """The creation time of the oldest pending order; None without one."""
         with reachable():
             found = self._database["orders"].find_one(
                 {**LIVE, "status": "pending"}, {"_id": 1}, sort=[("_id", 1)]
@@ -64,7 +64,7 @@ class OrderCounts:
         return found["_id"].generation_time if found else None
 
     def oldest_due(self) -> datetime | None:
-        """The earliest time by which a step should have been done or is to be."""
+        """The earliest `dueBy` of all orders; None if no step is owed."""
         with reachable():
             found = self._database["orders"].find_one(
                 {"dueBy": {"$exists": True}}, {"_id": 0, "dueBy": 1}, sort=[("dueBy", 1)]
@@ -76,15 +76,15 @@ class OrderCounts:
         return self._count("orders", {"dueBy": {"$lte": now}}, limit=MOST_COUNTED)
 
     def waiting(self) -> dict[str, int]:
-        """How much is to be delivered yet, by channel."""
+        """The number of undelivered messages by channel."""
         return {channel: self._count(*waiting, limit=MOST_COUNTED) for channel, waiting in _WAITING.items()}
 
     def payment_events(self) -> int:
-        """How many payment events are to be worked on yet."""
+        """The number of payment events that still wait."""
         return self._count("payment_events", _DUE, limit=MOST_COUNTED)
 
     def last_reconciliation(self) -> tuple[datetime, dict[str, int]] | None:
-        """When the last reconciliation ended well, and what it found, by kind."""
+        """The end of the last successful reconciliation, and the number of differences by kind."""
         with reachable():
             report = self._database["reconciliations"].find_one(
                 {"endedAt": {"$exists": True}, "status": "finished"},
@@ -94,6 +94,6 @@ class OrderCounts:
         return (report["endedAt"], report["found"]) if report else None
 
     def _count(self, collection: str, condition: Document, **limits: Any) -> int:
-        # The command, since an aggregation reads every entry of the index to add them up.
+        # `count_documents` would run an aggregation, which reads every entry of the index.
         with reachable():
             return self._database.command("count", collection, query=condition, **limits)["n"]

@@ -1,7 +1,7 @@
-"""What orders still owe, and by when: kept beside the order in its document, no part of it or of its log.
+"""The due work of orders: stored in the order's document, but no part of the order or of its log.
 
-`dueBy` is there while a step is owed: the time by which it should have been done. `attempts` counts how often
-it has failed, and `announced` is the sequence up to which notifications are recorded.
+`dueBy` is set while a step is owed: the time by which the step should be done. `attempts` counts the failed
+attempts. `announced` is the sequence up to which notifications are recorded.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from app.orders.model import Order
 
 log = structlog.get_logger()
 
-# What says which steps an order owes, and whose order it is.
+# The fields that determine the steps an order owes, and those that identify the order in logs and traces.
 _SHOWN = dict.fromkeys(
     (
         *("status", "payment.status", "stock.status", "refunds", "announced", "publicVersion"),
@@ -31,30 +31,28 @@ _SHOWN = dict.fromkeys(
     ),
     1,
 )
-# Where a page of what is owed ends: the time by which the last order's step is due, and its id.
-Place = tuple[datetime, str]
+# The end of a page of due work: `dueBy` of the last order, and its id.
+PageEnd = tuple[datetime, str]
 
-# A document may hold something else than a number there.
+# `attempts` may hold something other than a number in a damaged document.
 _ONE_MORE = {"$add": [{"$cond": [{"$isNumber": "$attempts"}, "$attempts", 0]}, 1]}
-
-
-# Seconds that the note of an announcement waits for an order that is locked; nothing hangs on it.
+# Seconds to wait for a locked order when noting an announcement; the note may be lost without harm.
 _AT_MOST = 0.3
 
 _Update = Callable[[Collection[Document], Sequence[UpdateOne]], Updated]
 
 
 class DueWork:
-    """Finds what is owed, and notes when it is to be tried again or is done."""
+    """Finds the orders that owe a step, and records the next attempt or the end of the work."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["orders"]
         self._documents = OrderDocuments(database)
 
     def postpone(self, due: Mapping[str, datetime], *, amid_locks: bool = False) -> None:
-        """Counts a failed attempt at these orders' steps and sets the time of the next.
+        """Counts a failed attempt at the steps of these orders and sets the time of the next.
 
-        `amid_locks` says that some of them are probably locked.
+        Set `amid_locks` if some of the orders are probably locked.
         """
         self._write(
             update_unlocked if amid_locks else update_each,
@@ -64,18 +62,18 @@ class DueWork:
             ],
         )
 
-    def overdue(self, now: datetime, limit: int, after: Place | None = None) -> list[Order]:
-        """A page of the orders that owe a step since before now, longest first, with what says which."""
+    def overdue(self, now: datetime, limit: int, after: PageEnd | None = None) -> list[Order]:
+        """A page of the orders whose step is overdue, oldest first, with the fields that determine it."""
         return self._page({"$lte": now}, after, limit)
 
-    def owing(self, after: Place | None, limit: int) -> list[Order]:
-        """A page of all orders that owe a step, overdue or not, by the time it is due and the id."""
+    def owing(self, after: PageEnd | None, limit: int) -> list[Order]:
+        """A page of all orders that owe a step, overdue or not, sorted by `dueBy` and id."""
         return self._page({}, after, limit)
 
     def allow_until(self, overdue: Mapping[str, datetime], due_by: datetime) -> None:
-        """Gives the owed steps of these orders until then, before they count as overdue again.
+        """Sets a new `dueBy` for these orders, so that they are not overdue before then.
 
-        `overdue` says when they were due; an order whose time is another by now keeps it.
+        `overdue` holds the `dueBy` that was read. An order whose `dueBy` has changed since keeps it.
         """
         self._write(
             update_each,
@@ -86,20 +84,19 @@ class DueWork:
         )
 
     def make_due(self, order_id: str, now: datetime) -> None:
-        """Makes the owed step of an order overdue now, with its attempts forgotten."""
+        """Makes the owed step of an order due now, and resets its attempts."""
         with reachable():
             self._collection.update_one({"_id": ObjectId(order_id)}, {"$set": {"dueBy": now, "attempts": 0}})
 
     def announce_again(self, order: Order, announced: int, now: datetime) -> bool:
-        """Sets back up to where notifications of the order are recorded, and makes announcing overdue now;
-        False if the order has moved on."""
+        """Sets `announced` back and makes announcing due now. Returns False if the order has changed."""
         again = {"announced": announced, "dueBy": now, "attempts": 0}
         with reachable():
             present = {"_id": ObjectId(order["id"]), "version": order["version"]}
             return self._collection.update_one(present, {"$set": again}).matched_count == 1
 
-    def clear(self, orders: Iterable[Order]) -> None:
-        """Notes that these orders, as they were loaded, owe nothing more."""
+    def settle(self, orders: Iterable[Order]) -> None:
+        """Records that these orders, in the version that was loaded, owe nothing more."""
         self._write(
             update_each,
             [
@@ -111,13 +108,13 @@ class DueWork:
         )
 
     def mark_announced(self, orders: Iterable[Order]) -> None:
-        """Notes that notifications of all events up to these orders' versions are recorded.
+        """Records that all events up to these orders' versions are announced.
 
-        One that owed nothing more, but has moved on since, is left to the announcement of what moved it.
+        An order that has changed since is left to the announcement of that change.
         """
         self._write(partial(update_each, seconds=_AT_MOST), [_announced(order) for order in orders])
 
-    def _page(self, until: Document, after: Place | None, limit: int) -> list[Order]:
+    def _page(self, until: Document, after: PageEnd | None, limit: int) -> list[Order]:
         condition: Document = {"dueBy": until or {"$exists": True}}
         if after:
             moment, order_id = after
@@ -131,7 +128,7 @@ class DueWork:
             return self._documents.find(condition, _SHOWN, sort=sort, limit=limit)
 
     def _write(self, update: _Update, writes: Sequence[UpdateOne]) -> None:
-        """Keeps the books of a journey; an order that is locked or refused spoils it for no other.
+        """Makes all writes; an order that is locked or refused does not stop the others.
 
         A locked order stays as it is, and the sweep finds it again.
         """
@@ -146,7 +143,7 @@ class DueWork:
             log.info("orders are locked, left to the sweep", order_ids=locked)
 
     def _write_past_the_validator(self, write: UpdateOne) -> None:
-        """These books are no part of the order, so the rules for orders do not bind them."""
+        """Writes a field of due work to an invalid order. These fields are no part of the order."""
         log.error("order is invalid as stored", order_ids=[_id_in(write)])
         try:
             self._collection.bulk_write([write], bypass_document_validation=True)

@@ -10,7 +10,7 @@ import structlog
 from app.apart import apart
 from app.observability.tracing import about
 from app.orders import OrderServices, steps
-from app.orders.due_store import Place
+from app.orders.due_store import PageEnd
 from app.orders.model import Order, advance
 from app.orders.saving import ACTOR, set_aside
 from app.orders.service import cancellation
@@ -46,24 +46,24 @@ def send_overdue(
         for name, order_ids in owed.items():
             sent[name] += len(order_ids)
             services.metrics.count("steps_sent_again_total", name, by=len(order_ids))
-        services.due_work.clear(order for order, names in due if not names)
+        services.due_work.settle(order for order, names in due if not names)
         services.due_work.allow_until(
             {order["id"]: order["dueBy"] for order, names in due if names and going[order["id"]] == names},
             services.due_by(),
         )
         if len(orders) < BATCH or not any(is_free(step) and sent[step] < BATCH for step in steps.NAMES):
             return
-        after = _place(orders[-1])
+        after = _end_of_page(orders[-1])
 
 
-def all_owed_steps(services: OrderServices, after: Place | None) -> tuple[Owed, Place | None]:
-    """One page of all due steps, overdue or not, and the start of the next page (None after the last page).
+def all_owed_steps(services: OrderServices, after: PageEnd | None) -> tuple[Owed, PageEnd | None]:
+    """One page of all due steps, overdue or not, and the end of that page (None after the last page).
 
     The relay reads all pages when it has lost its resume token for the change stream.
     """
     orders = services.due_work.owing(after, BATCH)
     owed = _by_step({order["id"]: names for order, names in _due(services, orders)})
-    return owed, _place(orders[-1]) if len(orders) == BATCH else None
+    return owed, _end_of_page(orders[-1]) if len(orders) == BATCH else None
 
 
 def expire_orders(services: OrderServices) -> int:
@@ -122,7 +122,7 @@ def _by_step(owing: Mapping[str, Sequence[str]]) -> Owed:
     return dict(owed)
 
 
-def _place(order: Order) -> Place:
+def _end_of_page(order: Order) -> PageEnd:
     return order["dueBy"], order["id"]
 
 

@@ -63,7 +63,7 @@ def check(
         step_deadline=services.settings.step_deadline,
         order_expiry=services.settings.order_expiry,
         kept_since=services.clock() - timedelta(days=services.settings.retention_days),
-        is_fed=services.changes.place() is not None,
+        is_fed=services.changes.resume_token() is not None,
         tracked_since=services.audit.first_movements(set().union(*without_movement))
         if "stock" in scopes
         else {},

@@ -17,7 +17,7 @@ from app.feed.store import Entry
 from app.orders.events import EVENTS
 from app.orders.service import change_status, delete_order
 from app.orders.sweeping import purge_deleted_orders
-from tasks import feed_writer as module_of_feeder
+from tasks import feed_writer as feed_writer_module
 from tests.support.doubles import Crash, Held, at_once, eventually
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def feeder(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of the feeder, which here gathers for a shorter while."""
-    monkeypatch.setattr(module_of_feeder, "_GATHERING", 0.01)
-    return module_of_feeder
+def feed_writer(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the feed writer, which collects changes for a shorter time here."""
+    monkeypatch.setattr(feed_writer_module, "_GATHERING", 0.01)
+    return feed_writer_module
 
 
 class Change(NamedTuple):
@@ -144,8 +144,8 @@ def test_nothing_is_fed_for_nothing(services: Services, database: OrderDatabase)
 
 
 @pytest.mark.slow
-def test_a_feeder_killed_between_any_two_lines_leaves_no_hole_and_loses_nothing(
-    services: Services, place: Place, finish: Finish, feeder: Any, database: OrderDatabase
+def test_a_feed_writer_killed_between_any_two_lines_leaves_no_hole_and_loses_nothing(
+    services: Services, place: Place, finish: Finish, feed_writer: Any, database: OrderDatabase
 ) -> None:
     """It is killed at its first line, at its second, and so on, and each time another takes over."""
     ids = [place()["id"] for _ in range(2)]
@@ -160,12 +160,12 @@ def test_a_feeder_killed_between_any_two_lines_leaves_no_hole_and_loses_nothing(
     while True:
         database["feed"].delete_many({})
         database["relay"].delete_many({})
-        killed = _killed_at_line(kills, lambda: _feed(feeder, services, changes))
+        killed = _killed_at_line(kills, lambda: _feed(feed_writer, services, changes))
         reader = Reader(services)
         seen = list(reader.read_all())
-        if services.changes.place():
+        if services.changes.resume_token():
             assert {tuple(entry) for entry in seen} == owed(services)
-        _feed(feeder, services, changes)
+        _feed(feed_writer, services, changes)
         assert reader.read_all()[: len(seen)] == seen
         assert {tuple(entry) for entry in reader.entries} == owed(services)
         if not killed:
@@ -174,21 +174,21 @@ def test_a_feeder_killed_between_any_two_lines_leaves_no_hole_and_loses_nothing(
     assert kills > 60
 
 
-def test_changes_given_in_any_sequence_are_fed(services: Services, place: Place, feeder: Any) -> None:
+def test_changes_given_in_any_sequence_are_fed(services: Services, place: Place, feed_writer: Any) -> None:
     first, second = (Change(place()["id"], ["order.created"], None, 1) for _ in range(2))
-    one = feeder.Feeder(services, catches_up=False)
-    one.feed((first,))
-    one.feed([second])
+    one = feed_writer.FeedWriter(services, catches_up=False)
+    one.write((first,))
+    one.write([second])
     one._given.put(None)
     one._work()
     assert one._fault is None
     assert [entry.order_id for entry in Reader(services).read_all()] == [first.order_id, second.order_id]
 
 
-def _feed(feeder: Any, services: Services, changes: list[Change]) -> None:
-    """All that a relay's feeder does, in this thread: it catches up, feeds, and remembers the place."""
-    one = feeder.Feeder(services, catches_up=True)
-    one.feed(changes)
+def _feed(feed_writer: Any, services: Services, changes: list[Change]) -> None:
+    """All that a relay's feed writer does, in this thread: it catches up, writes, and stores the token."""
+    one = feed_writer.FeedWriter(services, catches_up=True)
+    one.write(changes)
     one.remember({"place": 1})
     one._given.put(None)
     one._work()
@@ -197,7 +197,7 @@ def _feed(feeder: Any, services: Services, changes: list[Change]) -> None:
 
 def _killed_at_line(number: int, work: Callable[[], None]) -> bool:
     """Whether the work came so far that it could be killed at that line."""
-    files, left = (storage.__file__, feeding.__file__, module_of_feeder.__file__), [number]
+    files, left = (storage.__file__, feeding.__file__, feed_writer_module.__file__), [number]
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code.co_filename not in files:
@@ -220,10 +220,10 @@ def _killed_at_line(number: int, work: Callable[[], None]) -> bool:
 
 
 def test_every_event_is_fed_soon_after_it_happened(
-    services: Services, place: Place, finish: Finish, relaying: Any, feeder: Any
+    services: Services, place: Place, finish: Finish, relaying: Any, feed_writer: Any
 ) -> None:
     relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     ids = [place()["id"] for _ in range(5)]
     finish(services, *ids)
     change_status(services.orders, ids[0], "cancelled", actor="u")
@@ -235,13 +235,13 @@ def test_every_event_is_fed_soon_after_it_happened(
 def test_the_first_relay_of_all_feeds_what_was_there_before_it(
     services: Services, place: Place, finish: Finish, relaying: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even where an older one has left a place, which it reached without feeding anything."""
+    """Even if an older one left a resume token, up to which it had fed nothing."""
     monkeypatch.setattr(feeding, "_BATCH", 2)
     ids = [place()["id"] for _ in range(5)]
     finish(services, *ids)
-    services.changes._places.insert_one({"_id": "orders", "place": services.changes.present_place()})
+    services.changes._tokens.insert_one({"_id": "orders", "place": services.changes.present_resume_token()})
     stop = relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     reader = Reader(services)
     assert {tuple(entry) for entry in reader.read_all()} == owed(services)
     stop()
@@ -250,11 +250,11 @@ def test_the_first_relay_of_all_feeds_what_was_there_before_it(
     eventually(lambda: len(reader.read_all()) == len(owed(services)))
 
 
-def test_what_happened_while_the_place_was_lost_is_fed_when_it_is_found_out(
+def test_events_after_a_lost_resume_token_are_fed_once_the_loss_is_noticed(
     services: Services, place: Place, finish: Finish, relaying: Any, logged: list[Any]
 ) -> None:
     stop = relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     ids = [place()["id"] for _ in range(3)]
     eventually(lambda: len(Reader(services).read_all()) == 3)
     stop()
@@ -273,7 +273,7 @@ def test_two_relays_feed_every_event_once(
 ) -> None:
     for _ in range(2):
         relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     reader = Reader(services)
     for _ in range(4):
         ids = [place()["id"] for _ in range(5)]
@@ -282,13 +282,13 @@ def test_two_relays_feed_every_event_once(
     eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(services))
 
 
-def test_a_place_is_not_remembered_before_all_up_to_it_is_fed(
+def test_a_resume_token_is_not_stored_before_all_up_to_it_is_fed(
     services: Services, place: Place, relaying: Any, relay_module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     stop()
-    settled = services.changes.place()
+    settled = services.changes.resume_token()
     fault = RuntimeError("the feed cannot be written")
 
     def refuse(entries: object) -> None:
@@ -299,7 +299,7 @@ def test_a_place_is_not_remembered_before_all_up_to_it_is_fed(
         place()
         with pytest.raises(RuntimeError):
             relay_module.relay(services, Held(), threading.Event())
-    assert services.changes.place() == settled
+    assert services.changes.resume_token() == settled
     relaying(services)
     eventually(lambda: len(Reader(services).read_all()) == 1)
 

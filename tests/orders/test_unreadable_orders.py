@@ -167,7 +167,7 @@ def test_the_change_stream_and_the_feed_go_on_behind_a_change_that_cannot_be_rea
     services: Services, place: Place, database: OrderDatabase, relaying: Any, event: dict[str, Any]
 ) -> None:
     stop = relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     bad = place()["id"]
     (order,) = services.orders.store.load([bad])
     pushed = {**order["events"][0], "sequence": 2, "type": "order.cancelled", **event}

@@ -209,7 +209,7 @@ def queues(celery: Celery, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def relay_module(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The relay, remembering its place more often than it need."""
+    """The relay, which stores its resume token more often here."""
     monkeypatch.setattr(relay, "_REMEMBERING", 0.05)
     return relay
 

@@ -1,4 +1,4 @@
-"""The relay's backlog: a place counts as settled only when everything up to it is published."""
+"""The relay's backlog: the checkpoint reaches a change only when everything up to it is published."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ moves = st.one_of(
         max_size=4,
     ),
     st.sets(st.sampled_from(NAMES)),
-    st.just("age"),
+    st.just("advance"),
 )
 
 
@@ -30,17 +30,17 @@ class Account:
     """What a backlog was given, and what of it has not been sent since."""
 
     def __init__(self) -> None:
-        self.place = 0
+        self.token = 0
         self.owed: dict[tuple[str, str], int] = {}
 
     def changes(self, drawn: list[tuple[str, list[str]]]) -> list[Changed]:
-        """The changes as the stream gives them; each is owed from its place on, or from an earlier one."""
+        """The changes as the stream gives them; each is owed from its token on, or from an earlier one."""
         made = []
         for order_id, kinds in drawn:
-            self.place += 1
-            made.append(Changed(order_id, kinds, self.place))
+            self.token += 1
+            made.append(Changed(order_id, kinds, self.token))
             for name in set_in_motion(kinds):
-                self.owed.setdefault((name, order_id), self.place)
+                self.owed.setdefault((name, order_id), self.token)
         return made
 
     def sent(self, name: str, ids: list[str]) -> None:
@@ -51,31 +51,31 @@ class Account:
 
 
 @given(st.lists(moves, max_size=30))
-def test_a_place_is_settled_only_when_all_that_was_owed_up_to_it_is_sent(
+def test_the_checkpoint_moves_only_when_all_that_was_owed_up_to_it_is_sent(
     steps: list[Any],
 ) -> None:
     account, backlog = Account(), Backlog(0)
     for step in steps:
-        if step == "age":
-            before = backlog.settled
-            backlog.age()
-            assert before <= backlog.settled <= account.place
+        if step == "advance":
+            before = backlog.checkpoint
+            backlog.advance()
+            assert before <= backlog.checkpoint <= account.token
         elif isinstance(step, set):
             backlog.publish(step.__contains__, account.sent)
         else:
             backlog.add(account.changes(step))
-        assert all(place > backlog.settled for place in account.owed.values())
+        assert all(token > backlog.checkpoint for token in account.owed.values())
     while backlog:
         backlog.publish(lambda _: True, account.sent)
-    backlog.age()
+    backlog.advance()
     assert account.owed == {}
-    assert backlog.settled == account.place
+    assert backlog.checkpoint == account.token
 
 
 def test_a_busy_queue_gathers_larger_messages_and_holds_up_no_other() -> None:
     backlog, sent = Backlog(0), []
-    for place, order_id in enumerate(ORDERS, start=1):
-        backlog.add([Changed(order_id, ["order.created"], place)])
+    for token, order_id in enumerate(ORDERS, start=1):
+        backlog.add([Changed(order_id, ["order.created"], token)])
         backlog.publish(lambda name: name.startswith("notifications"), lambda *message: sent.append(message))
     assert sent == [("notifications.announce", [order_id]) for order_id in ORDERS]
     backlog.publish(lambda _: True, lambda *message: sent.append(message))
@@ -91,7 +91,7 @@ def test_no_message_holds_more_than_a_batch() -> None:
     assert sizes == [BATCH, BATCH, 1]
 
 
-def test_what_could_not_be_sent_is_still_there_and_not_settled() -> None:
+def test_messages_that_could_not_be_sent_stay_and_hold_the_checkpoint() -> None:
     backlog, sent = Backlog(0), []
     backlog.add([Changed(ORDERS[0], ["order.created"], 1)])
 
@@ -100,36 +100,36 @@ def test_what_could_not_be_sent_is_still_there_and_not_settled() -> None:
 
     with pytest.raises(ConnectionError):
         backlog.publish(lambda _: True, fail)
-    backlog.age()
-    assert backlog.settled == 0
+    backlog.advance()
+    assert backlog.checkpoint == 0
     while backlog:
         backlog.publish(lambda _: True, lambda name, ids: sent.append((name, ids)))
     assert sorted(name for name, _ in sent) == ["notifications.announce", "payments.authorize"]
 
 
-def test_new_changes_that_never_cease_do_not_keep_the_place_from_moving_on() -> None:
+def test_an_endless_flow_of_changes_does_not_stop_the_checkpoint() -> None:
     backlog = Backlog(0)
-    for place in range(1, 200):
-        backlog.add([Changed(f"{place:024x}", ["payment.authorized"], place)])
-        if place % 10 == 0:
+    for token in range(1, 200):
+        backlog.add([Changed(f"{token:024x}", ["payment.authorized"], token)])
+        if token % 10 == 0:
             backlog.publish(lambda _: True, lambda *_: None)
-            backlog.add([Changed(f"{place:024x}", ["stock.decremented"], place)])
-            backlog.age()
-    assert backlog.settled > 150
+            backlog.add([Changed(f"{token:024x}", ["stock.decremented"], token)])
+            backlog.advance()
+    assert backlog.checkpoint > 150
 
 
-def test_changes_that_set_nothing_in_motion_move_the_place_all_the_same() -> None:
+def test_changes_that_set_nothing_in_motion_move_the_checkpoint_too() -> None:
     backlog = Backlog(0)
     backlog.add([Changed(ORDERS[0], ["payment.voided"], 1)])
     assert not backlog
-    backlog.age()
-    assert backlog.settled == 1
+    backlog.advance()
+    assert backlog.checkpoint == 1
 
 
-def test_a_queue_that_nobody_serves_does_not_fill_the_memory() -> None:
+def test_a_queue_without_workers_does_not_fill_the_memory() -> None:
     backlog, sent = Backlog(0), []
     ids = [f"{number:024x}" for number in range(MOST_WAITING + 10)]
-    backlog.add(Changed(order_id, ["payment.authorized"], place) for place, order_id in enumerate(ids, 1))
+    backlog.add(Changed(order_id, ["payment.authorized"], token) for token, order_id in enumerate(ids, 1))
     while backlog:
         backlog.publish(lambda _: True, lambda _, batch: sent.extend(batch))
     assert sent == ids[:MOST_WAITING]

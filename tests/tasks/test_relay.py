@@ -13,7 +13,7 @@ from app import schema
 from app.errors import DatabaseUnavailable
 from app.mongo.database import connect
 from app.orders import steps
-from app.orders.changes_store import OrderChanges, PlaceLost
+from app.orders.changes_store import OrderChanges, ResumeTokenLost
 from app.orders.processing import perform
 from app.orders.service import change_status
 from tests.support.doubles import Followed, Held, eventually, with_parts
@@ -55,7 +55,7 @@ def test_every_change_is_published_as_the_steps_it_sets_in_motion(
     services: Services, place: Place, stocked: SetStock, relaying: Any, heard: Heard
 ) -> None:
     relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     stocked(apple=5)
     order_id = place(apple=1)["id"]
     eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [order_id])
@@ -74,7 +74,7 @@ def test_a_busy_queue_is_given_many_orders_in_few_messages(
     services: Services, place: Place, relaying: Any, heard: Heard, queues: Queues
 ) -> None:
     stop = relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     ids = [place()["id"] for _ in range(100)]
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
     stop()
@@ -87,7 +87,7 @@ def test_a_relay_takes_up_where_the_last_one_ended(
     services: Services, place: Place, relaying: Any, heard: Heard
 ) -> None:
     stop = relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     first = place()["id"]
     eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [first])
     stop()
@@ -101,21 +101,21 @@ def test_the_first_relay_of_all_publishes_what_was_owed_before_it(
     services: Services, place: Place, relaying: Any, heard: Heard
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
-    assert services.changes.place() is None
+    assert services.changes.resume_token() is None
     relaying(services)
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
 
 
-@pytest.mark.parametrize("place_then", DAMAGED.values(), ids=DAMAGED)
-def test_a_place_that_is_lost_makes_the_relay_publish_everything_owed_and_follow_from_now(
-    place_then: Any, services: Services, place: Place, relaying: Any, heard: Heard, logged: list[Any]
+@pytest.mark.parametrize("token_then", DAMAGED.values(), ids=DAMAGED)
+def test_after_a_lost_resume_token_the_relay_publishes_everything_owed_and_follows(
+    token_then: Any, services: Services, place: Place, relaying: Any, heard: Heard, logged: list[Any]
 ) -> None:
     before = [place()["id"] for _ in range(3)]
-    services.changes.remember(place_then)
+    services.changes.remember(token_then)
     relaying(services)
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(before))
-    eventually(lambda: services.changes.place() != place_then)
+    eventually(lambda: services.changes.resume_token() != token_then)
     after = place()["id"]
     eventually(lambda: heard.orders(steps.AUTHORIZE.name)[-1] == after)
     warned = [line["log_level"] for line in logged if line["event"] != "published"]
@@ -140,7 +140,7 @@ def test_what_the_oplog_has_forgotten_is_read_from_the_index_of_what_is_owed(
     services.changes.remember({"old": True})
     relaying(services)
     eventually(lambda: heard.orders(steps.AUTHORIZE.name) == [order_id])
-    eventually(lambda: services.changes.place() != {"old": True})
+    eventually(lambda: services.changes.resume_token() != {"old": True})
 
 
 def test_two_relays_at_once_lose_nothing(
@@ -148,12 +148,12 @@ def test_two_relays_at_once_lose_nothing(
 ) -> None:
     for _ in range(2):
         relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     ids = [place()["id"] for _ in range(20)]
     eventually(lambda: set(heard.orders(steps.AUTHORIZE.name)) == set(ids))
 
 
-def test_a_place_is_not_remembered_before_all_up_to_it_is_published(
+def test_a_resume_token_is_not_stored_before_all_up_to_it_is_published(
     services: Services,
     place: Place,
     relaying: Any,
@@ -162,16 +162,16 @@ def test_a_place_is_not_remembered_before_all_up_to_it_is_published(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stop = relaying(services)
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     stop()
-    settled = services.changes.place()
+    settled = services.changes.resume_token()
     monkeypatch.setattr(relay_module, "free_tasks", lambda: lambda name: name == steps.ANNOUNCE)
     place()
     stop = relaying(services)
     eventually(lambda: heard.orders(steps.ANNOUNCE))
     stop()
     assert heard.orders(steps.AUTHORIZE.name) == []
-    assert services.changes.place() == settled
+    assert services.changes.resume_token() == settled
     monkeypatch.undo()
 
 
@@ -179,7 +179,7 @@ def test_a_relay_that_loses_its_lease_ends(services: Services, relay_module: Any
     lease = Held()
     thread = threading.Thread(target=relay_module.relay, args=(services, lease, threading.Event()))
     thread.start()
-    eventually(services.changes.place)
+    eventually(services.changes.resume_token)
     assert thread.is_alive()
     lease.taken = True
     thread.join(10)
@@ -192,15 +192,15 @@ def test_an_outage_of_the_database_is_told_and_nothing_is_remembered(
     def outage() -> None:
         raise DatabaseUnavailable
 
-    changes: Any = Followed(services.changes, "present_place", outage)
+    changes: Any = Followed(services.changes, "present_resume_token", outage)
     with pytest.raises(DatabaseUnavailable):
         relay_module.relay(with_parts(services, changes=changes), Held(), threading.Event())
-    assert services.changes.place() is None
+    assert services.changes.resume_token() is None
 
 
 def test_a_follower_that_nobody_takes_from_ends_all_the_same(services: Services, place: Place) -> None:
     before = threading.active_count()
-    present = services.changes.present_place()
+    present = services.changes.present_resume_token()
     with services.changes.follow(present) as follower:
         follower._arrived.maxsize = 1
         ids = [place()["id"] for _ in range(5)]
@@ -218,10 +218,10 @@ def test_a_stream_that_ends_with_its_collection_says_so(mongo_server: MongoServe
     database = connect(mongo_server.uri("dropped"))
     schema.apply(database)
     changes = OrderChanges(database)
-    with changes.follow(changes.present_place()) as follower:
+    with changes.follow(changes.present_resume_token()) as follower:
         assert follower.take(0.1) == []
         database["orders"].drop()
-        with pytest.raises(PlaceLost):
+        with pytest.raises(ResumeTokenLost):
             eventually(lambda: follower.take(1))
     database.client.close()
 
@@ -229,5 +229,5 @@ def test_a_stream_that_ends_with_its_collection_says_so(mongo_server: MongoServe
 def test_a_fault_of_the_stream_comes_after_the_changes_before_it_and_stays(services: Services) -> None:
     with services.changes.follow({"_data": "garbage"}) as follower:
         for _ in range(2):
-            with pytest.raises(PlaceLost):
+            with pytest.raises(ResumeTokenLost):
                 follower.take(5)

@@ -1,4 +1,4 @@
-"""The threads that send webhooks: many where it goes well, one where it does not, and none for ever."""
+"""The threads that send webhooks: many for a healthy receiver, one for a failing one, and none for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.errors import DatabaseUnavailable
 from app.webhooks import service as webhooks
 from app.webhooks.delivery import deliver_next, endpoints_due
 from app.webhooks.sender import WebhookSender
-from tasks.senders import Lanes
+from tasks.senders import SenderThreads
 from tests.support.doubles import eventually, with_parts
 from tests.support.receiver import Receiver, Reply
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def lanes_of() -> Iterator[Callable[[Callable[[str], Any]], Any]]:
-    """Makes lanes that do such work, and closes them after the test."""
+def sender_threads() -> Iterator[Callable[[Callable[[str], Any]], Any]]:
+    """Makes sender threads for such work, and closes them after the test."""
     made = []
 
     def make(work: Callable[[str], Any]) -> Any:
-        made.append(Lanes(work))
+        made.append(SenderThreads(work))
         return made[-1]
 
     yield make
-    for lanes in made:
-        lanes.close(10)
+    for senders in made:
+        senders.close(10)
 
 
 class Work:
@@ -67,9 +67,9 @@ class Work:
         self.gate.release(number)
 
 
-def test_the_lanes_of_an_endpoint_grow_to_eight_while_it_goes_well(lanes_of: Any) -> None:
+def test_an_endpoint_gets_up_to_eight_threads_while_its_receiver_answers_well(sender_threads: Any) -> None:
     work = Work(a=100)
-    lanes_of(work).wake(["a"])
+    sender_threads(work).wake(["a"])
     eventually(lambda: work.under_way["a"] == 1)
     work.release(2)
     eventually(lambda: work.under_way["a"] == 2)
@@ -79,9 +79,9 @@ def test_the_lanes_of_an_endpoint_grow_to_eight_while_it_goes_well(lanes_of: Any
     eventually(lambda: work.done["a"] == 100)
 
 
-def test_one_lane_stays_while_it_goes_wrong(lanes_of: Any) -> None:
+def test_one_thread_stays_while_attempts_fail(sender_threads: Any) -> None:
     work = Work(a=100)
-    lanes_of(work).wake(["a"])
+    sender_threads(work).wake(["a"])
     work.release(50)
     eventually(lambda: work.done["a"] == 50 and work.under_way["a"] == 8)
     work.goes_well = False
@@ -95,23 +95,23 @@ def test_one_lane_stays_while_it_goes_wrong(lanes_of: Any) -> None:
     work.release(100)
 
 
-def test_many_stuck_endpoints_leave_every_other_its_lane(lanes_of: Any) -> None:
-    """However many lanes the others have taken of those that are shared."""
+def test_many_stuck_endpoints_leave_every_other_its_thread(sender_threads: Any) -> None:
+    """However many of the shared threads the others have taken."""
     stuck = Work(**{f"stuck-{number}": 1_000 for number in range(20)})
     free = Work(free=10)
     free.release(100)
-    lanes = lanes_of(lambda name: (free if name == "free" else stuck)(name))
-    lanes.wake(stuck.left)
+    senders = sender_threads(lambda name: (free if name == "free" else stuck)(name))
+    senders.wake(stuck.left)
     stuck.release(1_000)
     eventually(lambda: sum(stuck.done.values()) == 1_000)
     assert sum(stuck.under_way.values()) <= 20 + 64
-    lanes.wake(["free"])
+    senders.wake(["free"])
     eventually(lambda: free.done["free"] == 10)
     stuck.release(20_000)
 
 
 @pytest.mark.slow
-def test_what_comes_in_while_a_lane_ends_is_not_left_behind(lanes_of: Any) -> None:
+def test_a_delivery_that_arrives_while_a_thread_ends_is_not_left_behind(sender_threads: Any) -> None:
     waiting: list[str] = []
     done: list[str] = []
 
@@ -121,18 +121,18 @@ def test_what_comes_in_while_a_lane_ends_is_not_left_behind(lanes_of: Any) -> No
         done.append(waiting.pop())
         return True
 
-    lanes = lanes_of(work)
+    senders = sender_threads(work)
     for number in range(500):
         waiting.append(str(number))
-        lanes.wake(["a"])
+        senders.wake(["a"])
         eventually(lambda number=number: len(done) == number + 1)
 
 
 @pytest.mark.parametrize(
     ("fault", "level"), [(ValueError("x"), "error"), (DatabaseUnavailable("gone"), "warning")]
 )
-def test_a_fault_ends_the_lane_and_the_next_wake_begins_anew(
-    lanes_of: Any, logged: list[Any], fault: Exception, level: str
+def test_an_error_ends_the_thread_and_the_next_wake_starts_another(
+    sender_threads: Any, logged: list[Any], fault: Exception, level: str
 ) -> None:
     faults, done = [fault], threading.Event()
 
@@ -142,28 +142,30 @@ def test_a_fault_ends_the_lane_and_the_next_wake_begins_anew(
         done.set()
         return None
 
-    lanes = lanes_of(work)
-    lanes.wake(["a"])
+    senders = sender_threads(work)
+    senders.wake(["a"])
     eventually(lambda: [line["log_level"] for line in logged] == [level])
-    lanes.wake(["a"])
+    senders.wake(["a"])
     assert done.wait(10)
 
 
-def test_closing_waits_for_what_is_under_way_but_not_for_ever_and_begins_nothing_more(lanes_of: Any) -> None:
+def test_closing_waits_a_limited_time_for_attempts_and_starts_no_more(
+    sender_threads: Any,
+) -> None:
     work = Work(a=10)
-    lanes = lanes_of(work)
-    lanes.wake(["a"])
+    senders = sender_threads(work)
+    senders.wake(["a"])
     eventually(lambda: work.under_way["a"] == 1)
-    lanes.close(0.05)
+    senders.close(0.05)
     work.release(10)
-    lanes.close(10)
-    lanes.wake(["a"])
+    senders.close(10)
+    senders.wake(["a"])
     assert (work.done["a"], work.left["a"]) == (1, 9)
     assert not [thread for thread in threading.enumerate() if thread.name == "webhooks" and not thread.daemon]
 
 
 def test_a_dead_and_a_slow_receiver_delay_no_third(
-    services: Services, database: OrderDatabase, lanes_of: Any
+    services: Services, database: OrderDatabase, sender_threads: Any
 ) -> None:
     """With thousands waiting for each of them, and by a clock that stands still: all is due at once."""
     services = with_parts(services, webhooks=WebhookSender(allow_private=True))
@@ -172,8 +174,8 @@ def test_a_dead_and_a_slow_receiver_delay_no_third(
         dead.reply = Reply(instead=lambda connection: connection.close())
         for receiver, number in ((slow, 3_000), (dead, 3_000), (swift, 200)):
             _waiting(services, database, receiver, number)
-        lanes = lanes_of(partial(deliver_next, services.webhooks))
-        lanes.wake(endpoints_due(services.webhooks))
+        senders = sender_threads(partial(deliver_next, services.webhooks))
+        senders.wake(endpoints_due(services.webhooks))
         began = time.monotonic()
         eventually(lambda: len(swift.hooks) == 200, 60)
         took = time.monotonic() - began
@@ -186,13 +188,13 @@ def test_a_dead_and_a_slow_receiver_delay_no_third(
 
 @pytest.mark.slow
 def test_a_thousand_to_a_swift_receiver_are_there_within_seconds(
-    services: Services, database: OrderDatabase, lanes_of: Any
+    services: Services, database: OrderDatabase, sender_threads: Any
 ) -> None:
     services = with_parts(services, webhooks=WebhookSender(allow_private=True))
     with Receiver() as receiver:
         endpoint_id = _waiting(services, database, receiver, 1_000)
         began = time.monotonic()
-        lanes_of(partial(deliver_next, services.webhooks)).wake([endpoint_id])
+        sender_threads(partial(deliver_next, services.webhooks)).wake([endpoint_id])
         eventually(lambda: len(receiver.hooks) == 1_000, 60)
         took = time.monotonic() - began
         assert len({hook.id for hook in receiver.hooks}) == 1_000
