@@ -1,4 +1,4 @@
-"""What the broker tells of the background processes: whether it is there, what waits in it, who works."""
+"""The state of the broker: whether it answers, how many messages wait, which roles work."""
 
 import threading
 import time
@@ -9,37 +9,37 @@ import redis
 from app.waiting import Waiting
 
 QUEUES = ("payments", "stock", "notifications", "maintenance")
-# The processes of which one works and others stand by.
+# The roles of which one process works and others stand by.
 LEASED = ("relay", "beat")
-# Seconds: how often a process looks whether the broker is there, and how long it waits for the answer.
+# Seconds: how often a process checks the broker, and how long it waits for the answer.
 _WATCHING = 1.0
 _PATIENCE = 2.0
 
 
 def lease_key(name: str) -> str:
-    """The name of a lease in the broker."""
+    """The key of a lease in the broker."""
     return f"lease:{name}"
 
 
 class Broker:
-    """Asks with little patience, since those who ask can do without."""
+    """Queries with short timeouts, since every caller can do without the answer."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=0.5)
 
     def answers(self) -> bool:
-        """Whether it answers now."""
+        """Whether the broker answers now."""
         try:
             return bool(self._client.ping())
         except redis.RedisError:
             return False
 
     def waiting(self) -> Mapping[str, int]:
-        """How many messages wait in each queue; nothing where it does not answer."""
+        """The number of messages that wait in each queue; empty if the broker does not answer."""
         return self._ask("llen", QUEUES, QUEUES)
 
     def leases(self) -> Mapping[str, int]:
-        """1 for each role of which a process works, 0 for the others; nothing where it does not answer."""
+        """1 for each role with a working process, 0 for the others; empty if the broker does not answer."""
         return self._ask("exists", LEASED, tuple(map(lease_key, LEASED)))
 
     def _ask(self, command: str, names: tuple[str, ...], keys: tuple[str, ...]) -> Mapping[str, int]:
@@ -53,7 +53,7 @@ class Broker:
 
 
 def watch(url: str) -> None:
-    """Has a thread say, for as long as the process lives, that the broker is missing, and when it is back."""
+    """Starts a thread that logs when the broker does not answer, and when it answers again."""
     threading.Thread(target=_watch, args=(url,), name="broker-watch", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Says what a process waits for: at once, again every half minute, and when that is there."""
+"""Logs that a process waits for a server: at once, every half minute, and when the server answers."""
 
 import time
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ REMINDER = 30.0
 
 
 class Waiting:
-    """One server that is waited for; `address` is its URL, of which neither user nor password is logged."""
+    """One server that a process waits for. `address` is its URL, logged without user and password."""
 
     def __init__(self, server: str, address: str) -> None:
         self._fields = {"server": server, "address": without_credentials(address)}
@@ -19,7 +19,7 @@ class Waiting:
         self._said = 0.0
 
     def missing(self, reason: str) -> None:
-        """The server does not answer."""
+        """Call this when the server does not answer."""
         now = time.monotonic()
         if self._since is None:
             self._since = now
@@ -29,7 +29,7 @@ class Waiting:
         log.warning("waiting for a server", **self._fields, reason=reason, seconds=round(now - self._since))
 
     def there(self) -> None:
-        """The server answers."""
+        """Call this when the server answers."""
         if self._since is not None:
             seconds = round(time.monotonic() - self._since, 1)
             log.info("the server answers again", **self._fields, seconds=seconds)

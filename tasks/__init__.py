@@ -1,4 +1,4 @@
-"""Celery: what reacts to an order's events and what runs on a schedule. Run as `celery -A tasks`."""
+"""Celery: the tasks that follow an order's events, and the scheduled ones. Run as `celery -A tasks`."""
 
 from tasks.celery import app
 

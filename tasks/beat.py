@@ -1,4 +1,4 @@
-"""Beat under a lease, so that a second one is harmless and takes over when the first is gone."""
+"""Beat under a lease, so that a second beat is harmless and takes over when the first one dies."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tasks.observed import share_counts, show_counts
 from tasks.schedule import MOST_WAITING, SCHEDULE
 from tasks.starting import await_database, watch_broker
 
-# Seconds between two ticks at most.
+# The most seconds between two ticks.
 _TICK = 1.0
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class LeasedScheduler(Scheduler):
         self._broker = Broker(settings().redis_url)
         self._works = False
         self._holder: str | None = None
-        # A lazy one is only looked at, for the lines that Celery begins with.
+        # Celery creates a lazy scheduler only to print its settings at the start.
         port = None if kwargs.get("lazy") else settings().metrics_port
         if not kwargs.get("lazy"):
             watch_broker()
@@ -39,11 +39,11 @@ class LeasedScheduler(Scheduler):
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """The one table."""
+        """Loads the schedule from its table."""
         self.merge_inplace(SCHEDULE)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Seconds until the next tick; nothing is sent while another beat holds the lease."""
+        """Sends the due tasks if this beat holds the lease. Returns the seconds until the next tick."""
         works, self._works = self._works, self._lease.hold()
         if not self._works:
             if self._holder is None and (holder := self._lease.holder()):
@@ -56,13 +56,13 @@ class LeasedScheduler(Scheduler):
         return min(super().tick(*args, **kwargs), _TICK)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Sends one task, unless no worker takes them."""
+        """Sends one task, unless too many messages wait already."""
         if self._broker.waiting().get(queue_of(entry.task), 0) >= MOST_WAITING:
             return
         super().apply_entry(entry, producer)
         self._metrics.count("beat_messages_total", entry.name)
 
     def close(self) -> None:
-        """Gives the lease up."""
+        """Releases the lease."""
         super().close()
         self._lease.release()

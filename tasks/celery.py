@@ -1,4 +1,4 @@
-"""The Celery application: its queues, and how a task behaves when a process dies under it."""
+"""The Celery application: its queues, and the fate of a task whose process dies."""
 
 from typing import Any
 
@@ -24,53 +24,54 @@ from tasks.starting import await_database, watch_broker
 
 @setup_logging.connect
 def configure_logging(**_: object) -> None:
-    """Keeps Celery from setting up logging its own way; the service's goes for all processes."""
+    """Replaces Celery's own logging by the service's."""
     configure(settings().log_level)
 
 
 @worker_process_init.connect
 def end_promptly(**_: object) -> None:
-    """Keeps a process that is to end from waiting half a minute for word that its last result was read.
+    """Shortens the wait of an ending process for the confirmation that its last result was read.
 
-    Such word may not come any more once the worker is ending, and nobody reads our results.
+    By default it waits half a minute. The confirmation may never arrive while the worker ends, and our tasks
+    have no results.
     """
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 
 @worker_init.connect
 def begin(**_: object) -> None:
-    """Before the worker forks."""
+    """Prepares the worker before it forks."""
     configure_logging()
     await_database()
-    # A message that a worker has is gone from the broker, begun or not. When a connection ends, Kombu would
-    # put back those not begun, and where the broker is gone write them, with ids of orders, into a file.
+    # The broker forgets a message once a worker has it. When a connection ends, Kombu would put unstarted
+    # messages back, or write them to a file, order ids included, if the broker is down.
     virtual.Channel.do_restore = False
     share_counts(settings().metrics_port)
 
 
 class BrokerWatch(bootsteps.StartStopStep):
-    """Begins after the worker has forked, since a thread would not come along, and before it connects."""
+    """Starts after the worker has forked, since a fork does not copy threads, and before it connects."""
 
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: object) -> None:
-        """Says from now on when the worker waits for the broker."""
+        """Logs from now on when the worker waits for the broker."""
         watch_broker()
 
 
 @worker_ready.connect
 def show(**_: object) -> None:
-    """After it has forked, since a thread of its own would not come along."""
+    """Serves the metrics after the worker has forked, since a fork does not copy threads."""
     show_counts(settings().metrics_port)
 
 
 def queue_of(name: str) -> str:
-    """The queue stands in the task's name: `payments.capture` goes by `payments`."""
+    """The queue of a task, which is the first part of its name: `payments` for `payments.capture`."""
     return name.partition(".")[0]
 
 
 def _broker() -> dict[str, Any]:
-    """Where the broker is. A fault in the settings ends a command of Celery's with the fault's own lines."""
+    """The broker's URL. Faulty settings end a Celery command with the lines of the error."""
     try:
         return {"broker_url": settings().redis_url}
     except ConfigError as faults:
@@ -78,7 +79,7 @@ def _broker() -> dict[str, Any]:
 
 
 app = Celery("orders", task_cls=ObservedTask, include=("tasks.steps", "tasks.maintenance"))
-# A function, which Celery calls when it first needs a setting: importing this module reads none.
+# Celery calls this function when it first needs a setting, so importing this module reads no environment.
 app.add_defaults(_broker)
 app.steps["worker"].add(BrokerWatch)
 app.conf.update(
@@ -86,8 +87,8 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_connection_retry_on_startup=True,
     broker_transport_options={
-        # What a worker had in hand when it died, the sweep finds. Kept in the broker until done, it would
-        # cost round trips, and with Celery 5.7 the worker itself when the broker goes away.
+        # The sweep finds the work of a dead worker. Keeping each message in the broker until it is done would
+        # cost round trips, and Celery 5.7 would crash the worker when the broker goes away.
         "ack_emulation": False,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
@@ -96,12 +97,12 @@ app.conf.update(
     task_acks_late=False,
     task_default_queue="maintenance",
     task_ignore_result=True,
-    # The relay and the sweep try again by themselves; Kombu 5.7 may go on with a channel it has closed.
+    # The relay and the sweep retry by themselves, and Kombu 5.7 may retry on a channel that it has closed.
     task_publish_retry=False,
     task_queues=[Queue(name) for name in QUEUES],
     task_routes=lambda name, *_, **__: {"queue": queue_of(name)},
     task_store_errors_even_if_ignored=False,
-    # Nothing is acknowledged late, so nothing is cancelled; unset, Celery warns at every lost connection.
+    # No task is acknowledged late, so none is cancelled. If unset, Celery warns at every lost connection.
     worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=1,

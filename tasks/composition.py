@@ -1,4 +1,4 @@
-"""What a background process is made of: its settings, and over them its shop. Each is made at first use."""
+"""The settings and services of a background process, each created at first use."""
 
 from functools import cache
 
@@ -14,5 +14,5 @@ def settings() -> Settings:
 
 @cache
 def services() -> Services:
-    """This process's shop. A worker asks for it in the processes that it has forked, never before."""
+    """The services of this process. A worker calls this only in the processes that it has forked."""
     return open_services(settings())

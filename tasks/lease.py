@@ -1,4 +1,4 @@
-"""A lease in Redis, by which one of several processes works while the others stand by."""
+"""A lease in Redis, so that one of several processes works while the others stand by."""
 
 import os
 import socket
@@ -14,8 +14,8 @@ from app.broker import lease_key
 
 log = structlog.get_logger()
 
-# Seconds: how long the lease outlives its holder, how often a thread renews it, how often a process that
-# stands by asks for it, and how long the holder may give no sign of life before the thread lets go of it.
+# Seconds: how long the lease outlives its holder, how often a thread renews it, how often a standby process
+# asks for it, and how long the holder may be silent before the thread stops renewing.
 SECONDS = 1.5
 _RENEWAL = 0.3
 STANDBY = 0.2
@@ -23,10 +23,10 @@ PATIENCE = 10.0
 
 
 class Lease:
-    """Renewed by a thread, so that a busy holder keeps it; a dead one's ends after `SECONDS`.
+    """A thread renews the lease, so that a busy holder keeps it. It ends `SECONDS` after its holder's death.
 
-    The holder calls `hold` again and again. A holder that hangs does not, and loses the lease after
-    `PATIENCE` seconds. One that was paused may believe for a moment that it still has it.
+    The holder calls `hold` again and again. A holder that hangs stops calling and loses the lease after
+    `PATIENCE` seconds. A process that was paused may believe for a moment that it still holds the lease.
     """
 
     def __init__(self, redis_url: str, name: str) -> None:
@@ -38,15 +38,15 @@ class Lease:
         self._renewing: threading.Thread | None = None
 
     def hold(self) -> bool:
-        """Takes the lease, or says that it is still ours; False while another has it, or Redis is down.
+        """Whether this process holds the lease; takes it if it is free.
 
-        Costs nothing while it is ours.
+        False while another process holds it or Redis is down. Sends no request while it is held.
         """
         self._last_seen = time.monotonic()
         if self._last_seen < self._good_until:
             return True
         with self._asking:
-            # A token that says to an operator which process it is.
+            # The token shows an operator which process holds the lease.
             token = f"{socket.gethostname()}:{os.getpid()}:{token_hex(8)}"
             asked = time.monotonic()
             try:
@@ -61,7 +61,7 @@ class Lease:
         return True
 
     def holder(self) -> str | None:
-        """The host and the process id of the holder; None where nobody has it, or Redis is down."""
+        """The host and process id of the holder; None if the lease is free or Redis is down."""
         try:
             token = self._client.get(lease_key(self._name))
         except RedisError:
@@ -69,7 +69,7 @@ class Lease:
         return token.decode().rpartition(":")[0] if isinstance(token, bytes) else None
 
     def release(self) -> None:
-        """Lets the next one have it at once."""
+        """Frees the lease at once for the next process."""
         with self._asking:
             self._good_until = 0.0
             try:

@@ -1,4 +1,4 @@
-"""The tasks that beat starts; each finds its work in the database, so a tick may be missed or doubled."""
+"""The tasks that beat starts. Each finds its work in the database, so a missed or double tick is harmless."""
 
 import structlog
 
@@ -16,7 +16,7 @@ from tasks.payment_events import MOST_PER_MESSAGE, take_in_events
 from tasks.steps import WAITING_WITH_BEATS, deliver_notifications, free_tasks, send, send_all
 from tasks.webhooks import send_webhooks
 
-# Seconds. Beat ticks each second, so a reconciliation has one process of a worker for a third of the time.
+# Seconds. Beat ticks each second, so a reconciliation uses one worker process for a third of the time.
 _SLICE = 0.3
 
 log = structlog.get_logger()
@@ -24,27 +24,27 @@ log = structlog.get_logger()
 
 @app.task(name="maintenance.sweep")
 def sweep() -> None:
-    """Sends again what should have been done by now, unless it is only late: its queue is still busy."""
+    """Sends overdue steps again, unless their queue is busy, which means that they are only late."""
     sweeping.send_overdue(services().orders, free_tasks(WAITING_WITH_BEATS), send_all)
 
 
 @app.task(name="maintenance.retry_notifications")
 def retry_notifications() -> None:
-    """Sends for the delivery of notifications whose next attempt is due."""
+    """Publishes the delivery of notifications whose next attempt is due."""
     if free_tasks(WAITING_WITH_BEATS)(deliver_notifications.name):
         send_all({deliver_notifications.name: overdue_notifications(services().notifications)})
 
 
 @app.task(name="maintenance.retry_webhooks")
 def retry_webhooks() -> None:
-    """Sends for the webhooks whose next attempt is due, by their endpoints."""
+    """Publishes the endpoints that have a webhook due."""
     if free_tasks(WAITING_WITH_BEATS)(send_webhooks.name):
         send_all({send_webhooks.name: endpoints_due(services().webhooks)})
 
 
 @app.task(name="maintenance.send_payment_events")
 def send_payment_events() -> None:
-    """Sends for the work on what the payment provider told, new or to be tried again."""
+    """Publishes the payment events that are due, new ones and retries."""
     if free_tasks(WAITING_WITH_BEATS)(take_in_events.name):
         ids = events_due(services().payments)
         for start in range(0, len(ids), MOST_PER_MESSAGE):
@@ -59,13 +59,13 @@ def expire() -> None:
 
 @app.task(name="maintenance.finish_loads")
 def finish_stock_loads() -> None:
-    """Finishes the loads of stock levels that were cut off."""
+    """Finishes interrupted loads of stock levels."""
     finish_loads(services().stock)
 
 
 @app.task(name="maintenance.reconcile")
 def reconcile() -> None:
-    """Does a slice of the reconciliation that is under way or, by the schedule, is to begin."""
+    """Works on the current reconciliation for a moment, or starts one if it is due."""
     try:
         reconciling.go_on(services().reconciliation, _SLICE)
     except ProviderUnavailable as error:
@@ -74,13 +74,13 @@ def reconcile() -> None:
 
 @app.task(name="maintenance.count_orders")
 def count_orders() -> None:
-    """Counts the orders by status, for the metrics, if that is due."""
+    """Counts the orders by status for the metrics, if a count is due."""
     gauges.count_orders(services())
 
 
 @app.task(name="maintenance.purge")
 def purge() -> None:
-    """Removes deleted orders and ended payment events and webhooks after their retention, and mail counts."""
+    """Removes deleted orders, finished payment events and webhooks, and mail counts after their retention."""
     sweeping.purge_deleted_orders(services().orders)
     purge_events(services().payments)
     purge_deliveries(services().webhooks)

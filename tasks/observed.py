@@ -1,4 +1,4 @@
-"""What every task tells of itself: lines with its name and id, its time, its trace; and where to read it."""
+"""Log lines, metrics and traces of every task, and the endpoint that serves the metrics."""
 
 import atexit
 import os
@@ -23,17 +23,17 @@ from tasks.composition import services
 
 log = structlog.get_logger()
 
-# Ids in one line, so that it is written whole.
+# The most ids in one log line, so that the line is written in one piece.
 _MOST_IDS = 100
 
 
 class ObservedTask(Task):
-    """A task of ours as workers run it; called as a function it is just that."""
+    """A task with log lines, metrics and a trace. A direct call runs the plain function."""
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs it. What a server that is away has interrupted will come again, and is no fault."""
+        """Runs the task. An unavailable server is no error, since the work is sent again."""
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
         own, began = services(), time.perf_counter()
@@ -51,19 +51,19 @@ class ObservedTask(Task):
             own.metrics.count("task_failures_total", self.name)
             log.exception("task failed")
         finally:
-            self._tell(own, sum(map(len, args)), time.perf_counter() - began)
+            self._report(own, sum(map(len, args)), time.perf_counter() - began)
 
-    def _tell(self, own: Services, ids: int, seconds: float) -> None:
+    def _report(self, own: Services, ids: int, seconds: float) -> None:
         own.metrics.time("task_duration_seconds", self.name, seconds=seconds)
         if ids:
             own.metrics.count("task_ids_total", self.name, by=ids)
-        # Most of what beat starts finds nothing to do, every second.
+        # Most tasks of beat find nothing to do, every second.
         (log.info if ids else log.debug)("task done", ids=ids, ms=round(seconds * 1000, 1))
 
 
 @contextmanager
 def publishing(task: str, ids: list[str]) -> Iterator[dict[str, Any]]:
-    """The options of a message by which it is found again: in a line with its ids, and in a trace."""
+    """The options of a message that link it to its log lines and its trace. Logs the ids afterwards."""
     options = {"task_id": uuid()}
     with services().tracer.publishing(task) as headers:
         yield {**options, "headers": headers}
@@ -72,7 +72,7 @@ def publishing(task: str, ids: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def share_counts(port: int | None) -> None:
-    """Gives this process, and those that it will fork, a folder to count in, where anybody will read it."""
+    """Creates the folder in which this process and its forks share counts, if `port` serves metrics."""
     if port is None:
         return
     if FOLDER not in os.environ:
@@ -85,7 +85,7 @@ def share_counts(port: int | None) -> None:
 
 
 def show_counts(port: int | None) -> None:
-    """Serves what is counted in the folder. Without it orders go their way all the same."""
+    """Serves the shared counts on `port`. If the port is taken, logs a warning and continues."""
     if port is None:
         return
     from prometheus_client import start_http_server  # noqa: PLC0415 - once there is a folder

@@ -1,4 +1,4 @@
-"""What beat starts, and how often. Adding a scheduled task is adding a row."""
+"""The tasks that beat starts, and how often. To add a scheduled task, add a row."""
 
 from datetime import timedelta
 
@@ -15,6 +15,6 @@ EVERY = {
 }
 
 SCHEDULE = {name: {"task": name, "schedule": interval} for name, interval in EVERY.items()}
-# While so many messages wait, no more are sent: one that waits does what the next one would do. They do not
-# expire instead, since a worker whose clock is fast would drop them all.
+# While this many messages wait, beat sends no more, since a waiting message does the same work. Messages do
+# not expire instead, since a worker with a fast clock would drop them all.
 MOST_WAITING = 2 * len(EVERY)

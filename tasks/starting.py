@@ -1,4 +1,4 @@
-"""What each background process does before its work: it waits for the database, and refuses a wrong one."""
+"""The start of each background process: it waits for the database, and refuses an unsuitable one."""
 
 import sys
 from threading import Event
@@ -10,22 +10,22 @@ from app.mongo.locks import warn_of_lasting_locks
 from app.waiting import Waiting
 from tasks.composition import settings
 
-# Seconds between two attempts; each takes some seconds itself.
+# Seconds between two attempts. Each attempt takes some seconds itself.
 _PAUSE = 1.0
 
 
 def watch_broker() -> None:
-    """Has this process say when it waits for the broker."""
+    """Logs from now on when this process waits for the broker."""
     broker.watch(settings().redis_url)
 
 
 def await_database(stopping: Event | None = None) -> None:
     """Returns when the database answers, or the event is set.
 
-    A standalone server ends the process with one line. One that keeps locks for long is warned of.
+    A standalone server ends the process with one line. A server that keeps locks for long causes a warning.
     """
     stopping = stopping or Event()
-    # A connection of its own, closed before a worker forks.
+    # A separate connection, closed before a worker forks.
     database = connect(settings().mongo_uri)
     waiting = Waiting("database", settings().mongo_uri)
     with database.client:

@@ -1,4 +1,4 @@
-"""One thin task per step of the event table; each takes a list of ids, to share the cost of a message."""
+"""One thin task per step of the event table. Each takes a list of ids, to share the cost of a message."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,16 +14,16 @@ from tasks.composition import services
 from tasks.observed import publishing
 from tasks.webhooks import send_webhooks
 
-# A queue with fewer messages waiting than this is given more: by the relay, and by beat. Under load the relay
-# keeps the queue full, and beat has one message more, so that what is tried again gets its turn.
+# The relay and beat send to a queue in which fewer messages than this wait. Under load the relay keeps the
+# queue full. Beat may send one message more, so that retries get their turn.
 _WAITING = 2
 WAITING_WITH_BEATS = 3
 
 
 def free_tasks(waiting_below: int = _WAITING) -> Callable[[str], bool]:
-    """Says of a task, as of now, whether fewer messages than that wait for the workers of its queue.
+    """A function that says whether fewer messages than `waiting_below` wait in a task's queue, as of now.
 
-    Raises OperationalError where the broker cannot be reached.
+    Raises OperationalError if the broker cannot be reached.
     """
     with app.connection_or_acquire() as connection:
         try:
@@ -38,13 +38,13 @@ def free_tasks(waiting_below: int = _WAITING) -> Callable[[str], bool]:
 
 
 def send(name: str, ids: list[str]) -> None:
-    """Publishes a task for these ids; a duplicate is harmless."""
+    """Publishes a task for these ids. A duplicate message is harmless."""
     with publishing(name, ids) as options:
         app.send_task(name, args=(ids,), **options)
 
 
 def send_all(owed: Mapping[str, Sequence[str]]) -> None:
-    """Publishes all that is owed, by the names of the steps."""
+    """Publishes the tasks for all these ids, by the name of the task."""
     for name, ids in owed.items():
         for start in range(0, len(ids), BATCH):
             send(name, list(ids[start : start + BATCH]))
@@ -62,7 +62,7 @@ for _step in steps.STEPS:
 
 @app.task(name=steps.ANNOUNCE)
 def announce_events(order_ids: list[str]) -> None:
-    """Records the notifications and webhooks of these orders' events and sends for their delivery."""
+    """Records the notifications and webhooks of these orders' events, and publishes their delivery."""
     announced = announce(services().notifications, order_ids)
     send_all({deliver_notifications.name: announced.notifications, send_webhooks.name: announced.endpoints})
 

@@ -1,8 +1,8 @@
-"""Log lines: one JSON object each, with the request id of what they belong to; readable text on a terminal.
+"""Log lines: one JSON object each, with the request id that they belong to; readable text on a terminal.
 
-Lines go to standard error, each in one write, so that those of several processes never mix. Of an exception
-they tell its kind and where it came from. Its words they leave out: a database's quote what was to be
-written, a mail server's the address.
+Each line goes to standard error in one write, so that lines of several processes never mix. Of an exception,
+a line has the type and the traceback. It leaves out the message, since a database quotes the document there,
+and a mail server the address.
 """
 
 import json
@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 STDERR = 2
-# Libraries that would tell of every single thing they do; Stripe's tells secrets, too.
+# Libraries that log every single action; Stripe's logs secrets, too.
 TALKATIVE = (
     "celery.beat",
     "celery.worker.strategy",
@@ -29,7 +29,7 @@ TALKATIVE = (
     "urllib3",
     "werkzeug",
 )
-# Quotes exceptions in its messages; a task tells of its faults itself.
+# This logger quotes exceptions. `ObservedTask` logs the errors of a task instead.
 QUOTING = "celery.app.trace"
 
 
@@ -45,7 +45,7 @@ class Lines:
 
 
 class _FromLibraries(logging.Handler):
-    """Brings what libraries log into the same form."""
+    """Writes the log lines of libraries in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         fault = {"exc_info": record.exc_info} if record.exc_info else {}
@@ -53,7 +53,7 @@ class _FromLibraries(logging.Handler):
 
 
 def configure(level: str) -> None:
-    """Sets up the logging of a process; `level` is the least that is logged."""
+    """Sets up the logging of a process; `level` is the lowest level that is logged."""
     least = logging.getLevelNamesMapping()[level.upper()]
     readable = sys.stderr.isatty()
     processors: list[Any] = [
@@ -88,7 +88,7 @@ def _without_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception behind those that it came from."""
+    """The exception and its causes, the first cause first."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before:
         yield from _chain(before)
@@ -96,15 +96,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind(error: BaseException) -> str:
-    """The name of an exception and, of one that has a numeric code, that."""
+    """The type of an exception, and its numeric code if it has one."""
     code = getattr(error, "code", None)
-    told = f" {code}" if isinstance(code, int) else ""
-    return f"{type(error).__module__}.{type(error).__qualname__}{told}"
+    suffix = f" {code}" if isinstance(code, int) else ""
+    return f"{type(error).__module__}.{type(error).__qualname__}{suffix}"
 
 
 def _to_json(line: dict[str, Any], **_: Any) -> bytes:
     try:
         return orjson.dumps(line, default=str)
     except TypeError:
-        # A half surrogate pair or a very large number: no line is worth failing for.
+        # Half a surrogate pair or a very large number. No log line is worth a failure.
         return json.dumps(line, default=str).encode()

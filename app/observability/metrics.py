@@ -1,6 +1,6 @@
-"""What is measured, in Prometheus' form: counted by each process for all processes of its kind on its host.
+"""The metrics, in Prometheus' form. Each process counts for all processes of its kind on its host.
 
-The tables are the one list of it. Labels take few values, and never an id, an address or another's words.
+The two tables list every metric. Labels take few values, and never an id, an address or free text.
 """
 
 import os
@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-# Where processes of one kind put their counts together; the name is the library's.
+# The environment variable of the folder in which processes share counts; the library fixes its name.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-# The values of a gauge with labels, by those of the labels in their order.
+# The values of a gauge, by the values of its labels in their order.
 Values = Mapping[tuple[str, ...], float]
 
 
 class Metric(NamedTuple):
-    """One metric: its kind, what it says, the names of its labels, which process has it."""
+    """One metric: its kind, its meaning, the names of its labels, the processes that have it."""
 
     kind: Literal["counter", "gauge", "histogram"]
     means: str
@@ -30,7 +30,7 @@ class Metric(NamedTuple):
     buckets: tuple[float, ...] = ()
 
 
-# Counted where it happens.
+# Counted by the process that does the work.
 COUNTED = {
     "http_requests_total": Metric("counter", "Requests answered.", ("method", "route", "status"), "web"),
     "http_request_duration_seconds": Metric(
@@ -38,81 +38,81 @@ COUNTED = {
     ),
     "payment_events_total": Metric(
         "counter",
-        "Payment events received or repeated; and worked on: done, ignored, orphaned, or waiting still.",
+        "Payment events by outcome: received, repeated, done, ignored, orphaned, or still waiting.",
         ("outcome",),
         "web, worker",
     ),
     "clock_skew_seconds": Metric(
         "gauge",
-        "How far the machine's clock is ahead of the database's, which is used.",
+        "How far the machine's clock is ahead of the database's clock, which the service uses.",
         (),
         "web, relay, worker",
     ),
     "relay_lag_seconds": Metric(
-        "gauge", "How long the oldest change has been waiting that the relay has not published.", (), "relay"
+        "gauge", "How long the oldest unpublished change of an order has been waiting.", (), "relay"
     ),
     "relay_feed_lag_seconds": Metric(
-        "gauge", "How long the oldest change has been waiting that is not in the event feed.", (), "relay"
+        "gauge", "How long the oldest change that is not in the event feed has been waiting.", (), "relay"
     ),
-    "relay_messages_total": Metric("counter", "Messages published, by their task.", ("task",), "relay"),
-    "order_events_total": Metric("counter", "Events of orders that the relay has read.", ("type",), "relay"),
+    "relay_messages_total": Metric("counter", "Messages published, by task.", ("task",), "relay"),
+    "order_events_total": Metric("counter", "Order events that the relay has read.", ("type",), "relay"),
     "beat_messages_total": Metric("counter", "Tasks that beat has started.", ("task",), "beat"),
-    "task_duration_seconds": Metric("histogram", "Time that a task took.", ("task",), "worker", _SLOW),
-    "task_failures_total": Metric("counter", "Tasks that a fault has ended.", ("task",), "worker"),
+    "task_duration_seconds": Metric("histogram", "Duration of a task.", ("task",), "worker", _SLOW),
+    "task_failures_total": Metric("counter", "Tasks that ended with an error.", ("task",), "worker"),
     "task_ids_total": Metric(
         "counter", "Orders, notifications, endpoints or payment events handed to tasks.", ("task",), "worker"
     ),
     "step_retries_total": Metric(
-        "counter", "Attempts at an order's step that are to be repeated.", ("step",), "worker"
+        "counter", "Attempts at an order's step that will be repeated.", ("step",), "worker"
     ),
     "steps_sent_again_total": Metric(
-        "counter", "Steps that were not done in time and sent again by the sweep.", ("step",), "worker"
+        "counter", "Steps that were overdue and sent again by the sweep.", ("step",), "worker"
     ),
     "deliveries_total": Metric(
         "counter",
-        "Attempts to tell of an event: sent, to be tried again, failed for good, or withheld.",
+        "Delivery attempts by outcome: sent, to be retried, failed for good, or withheld.",
         ("channel", "outcome"),
         "worker",
     ),
-    "webhook_duration_seconds": Metric("histogram", "Time that a webhook took.", (), "worker", _SLOW),
+    "webhook_duration_seconds": Metric("histogram", "Duration of a webhook request.", (), "worker", _SLOW),
 }
 
-# Read from the database and the broker when asked for; every web process tells the same.
+# Read from the database and the broker on request; every web process answers the same.
 STATE = {
-    "orders": Metric("gauge", "Orders that are not deleted, as of the last count.", ("status",), "web"),
-    "orders_counted_timestamp_seconds": Metric("gauge", "When the orders were last counted.", (), "web"),
+    "orders": Metric("gauge", "Orders that are not deleted, at the last count.", ("status",), "web"),
+    "orders_counted_timestamp_seconds": Metric("gauge", "Time of the last count of orders.", (), "web"),
     "oldest_pending_order_seconds": Metric(
-        "gauge", "Age of the oldest order that is still pending; 0 where none is.", (), "web"
+        "gauge", "Age of the oldest pending order; 0 without one.", (), "web"
     ),
     "oldest_overdue_step_seconds": Metric(
-        "gauge", "How long the step is overdue that is overdue longest; 0 where none is.", (), "web"
+        "gauge", "How long the oldest overdue step has been overdue; 0 without one.", (), "web"
     ),
-    "steps_overdue": Metric("gauge", "Orders with a step that is overdue, 10,000 at most.", (), "web"),
+    "steps_overdue": Metric("gauge", "Orders with an overdue step, 10,000 at most.", (), "web"),
     "deliveries_waiting": Metric(
         "gauge", "Notifications and webhooks not yet delivered, 10,000 at most.", ("channel",), "web"
     ),
     "payment_events_waiting": Metric(
-        "gauge", "Payment events not yet worked on to their end, 10,000 at most.", (), "web"
+        "gauge", "Payment events that are not finished yet, 10,000 at most.", (), "web"
     ),
     "reconciliation_differences": Metric(
-        "gauge", "Differences that the last finished reconciliation found.", ("kind",), "web"
+        "gauge", "Differences found by the last finished reconciliation.", ("kind",), "web"
     ),
     "reconciliation_ended_timestamp_seconds": Metric(
-        "gauge", "When the last finished reconciliation ended.", (), "web"
+        "gauge", "End of the last finished reconciliation.", (), "web"
     ),
-    "part_ready": Metric("gauge", "1 while the part is as it should be.", ("part",), "web"),
-    "lease_held": Metric("gauge", "1 while a process of this role works.", ("role",), "web"),
-    "queue_messages": Metric("gauge", "Messages waiting in the broker.", ("queue",), "web"),
+    "part_ready": Metric("gauge", "1 while the part is healthy.", ("part",), "web"),
+    "lease_held": Metric("gauge", "1 while a process of this role holds the lease.", ("role",), "web"),
+    "queue_messages": Metric("gauge", "Messages that wait in the broker.", ("queue",), "web"),
 }
 
 
 class Metrics:
-    """The counts of a process; made after it has forked."""
+    """The counts of a process. Create it after the process has forked."""
 
     def __init__(self) -> None:
         if folder := os.environ.get(FOLDER):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        # At its import the library looks whether there is a folder to share counts in.
+        # The library checks for the shared folder when it is imported.
         import prometheus_client  # noqa: PLC0415
 
         self.content_type = prometheus_client.CONTENT_TYPE_LATEST
@@ -122,10 +122,10 @@ class Metrics:
             "histogram": prometheus_client.Histogram,
             "gauge": prometheus_client.Gauge,
         }
-        # Made when first used, so that a process tells of nothing that it has nothing to do with.
+        # Created at first use, so that a process shows only metrics that it uses.
         self._metrics: dict[str, Any] = {}
         self._making = threading.Lock()
-        # Looking a child up by its labels costs more than counting.
+        # The library's own lookup by labels costs more than the counting.
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._requests: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
@@ -134,7 +134,7 @@ class Metrics:
         self._child(name, labels).inc(by)
 
     def time(self, name: str, *labels: str, seconds: float) -> None:
-        """Puts a time into a histogram."""
+        """Adds a time to a histogram."""
         self._child(name, labels).observe(seconds)
 
     def show(self, name: str, value: float) -> None:
@@ -143,7 +143,7 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
-        # A client can make up methods, but not fill the memory with them.
+        # A client can invent methods, which must not fill the memory.
         key = (method if method in _METHODS else "other", route, status)
         if key not in self._requests:
             method, route = key[:2]
@@ -156,7 +156,7 @@ class Metrics:
         histogram.observe(seconds)
 
     def text(self, state: Mapping[str, Values]) -> bytes:
-        """All counts in Prometheus' text form, of all processes that share them, and the state."""
+        """The counts of all processes that share them, and the state, in Prometheus' text form."""
         from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
 
         stated = CollectorRegistry()
@@ -180,7 +180,7 @@ class Metrics:
 
 
 def shared_registry() -> Any:
-    """What all processes have counted that share a folder; None where there is none."""
+    """The counts of all processes that share the folder; None without a folder."""
     if FOLDER not in os.environ:
         return None
     from prometheus_client import CollectorRegistry, multiprocess  # noqa: PLC0415
@@ -197,7 +197,7 @@ def _options(metric: Metric) -> dict[str, Any]:
 
 
 class _State:
-    """Gauges that were read just now; they are shared with no other process."""
+    """Gauges that were read just now. They are not shared with other processes."""
 
     def __init__(self, state: Mapping[str, Values]) -> None:
         self._state = state

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, sent over OTLP; its own variables (`OTEL_…`) say where to, and how many."""
+"""Traces by OpenTelemetry, sent over OTLP. Its own variables (`OTEL_…`) set the target and the sampling."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Request(Arrived):
         self.trace_id = trace_id(self.traceparent)
 
     def leave(self, method: str, route: str, status: int) -> None:
-        """Ends it."""
+        """Ends the request."""
         self._span.update_name(f"{method} {route}")
         self._span.set_attributes(
             {"http.request.method": method, "http.route": route, "http.response.status_code": status}
@@ -48,7 +48,7 @@ class Request(Arrived):
 
 
 class Traces(Tracer):
-    """Sends the spans of this process in the background; made after it has forked."""
+    """Sends the spans of this process in the background. Create it after the process has forked."""
 
     def __init__(self) -> None:
         self._provider = TracerProvider(resource=_resource())
@@ -56,13 +56,13 @@ class Traces(Tracer):
         self._tracer = self._provider.get_tracer("app")
 
     def arrive(self, environ: Mapping[str, str]) -> Request:
-        """Begins a request in the client's trace, if it names one."""
+        """Begins a request, in the client's trace if the request names one."""
         given = {name: environ.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
         return Request(self._tracer.start_span("request", _W3C.extract(given, Context()), SpanKind.SERVER))
 
     @contextmanager
     def publishing(self, task: str) -> Iterator[dict[str, str]]:
-        """A span of the publisher's, in the trace of the message."""
+        """A span of the publisher, in the trace of the message."""
         with self._current(f"publish {task}", SpanKind.PRODUCER, None) as span:
             yield {"traceparent": _traceparent(span)}
 
@@ -76,7 +76,7 @@ class Traces(Tracer):
     def orders(
         self, name: str, orders: Sequence[Order], *, outward: bool = False
     ) -> Iterator[dict[str, str]]:
-        """A span in each order's own trace; it and that of the task are linked both ways."""
+        """A span in the trace of each order. This span and the span of the task link to each other."""
         task = trace.get_current_span()
         links = [Link(task.get_span_context())] if task.get_span_context().is_valid else []
         with ExitStack() as all_of_them:
@@ -90,7 +90,7 @@ class Traces(Tracer):
             yield {order_id: _traceparent(span) for order_id, span in spans.items()}
 
     def close(self) -> None:
-        """Sends what is not sent yet."""
+        """Sends the spans that are not sent yet."""
         self._provider.shutdown()
 
     @contextmanager
@@ -114,7 +114,7 @@ class Traces(Tracer):
 
 @contextmanager
 def _ended(span: Span) -> Iterator[None]:
-    """Ends the span; of a fault it tells the name alone, since its text may quote a customer."""
+    """Ends the span. Of an error it records the type alone, since the message may quote a customer."""
     try:
         yield
     except BaseException as error:

@@ -1,7 +1,6 @@
-"""Traces, as those who work see them: one of each order, from its POST to what was told of it last.
+"""The interface for traces: one trace per order, from its POST to its last delivery.
 
-Here is what happens where nothing is traced, which is nothing. `app/observability/traces.py` has
-OpenTelemetry's.
+This module is the variant without tracing. `app/observability/traces.py` sends traces by OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -16,44 +15,44 @@ if TYPE_CHECKING:
 
 
 class Arrived:
-    """A request under way; `traceparent` (W3C) is where what it sets in motion goes on, if it is traced."""
+    """A request under way. `traceparent` (W3C) links later work to its trace; it is empty without tracing."""
 
     traceparent = ""
     trace_id = ""
 
     def leave(self, method: str, route: str, status: int) -> None:
-        """Ends it."""
+        """Ends the request."""
 
 
 _UNTRACED = Arrived()
 
 
 class Tracer:
-    """Traces nothing, at no cost."""
+    """Traces nothing and costs nothing."""
 
     def arrive(self, environ: Mapping[str, str]) -> Arrived:
-        """Begins a request in the trace of the client, if it names one."""
+        """Begins a request, in the client's trace if the request names one."""
         return _UNTRACED
 
     @contextmanager
     def publishing(self, task: str) -> Iterator[dict[str, str]]:
-        """The publishing of a message; the headers that it should carry."""
+        """Covers the publishing of a message; yields the headers for it."""
         yield {}
 
     @contextmanager
     def working(self, task: str, traceparent: str | None) -> Iterator[str | None]:
-        """The work of a task; the id of its trace."""
+        """Covers the work of a task; yields the id of its trace."""
         yield None
 
     @contextmanager
     def orders(
         self, name: str, orders: Sequence[Order], *, outward: bool = False
     ) -> Iterator[dict[str, str]]:
-        """Work on many orders at once, shown in the trace of each; the traceparents by order id, if any."""
+        """Covers work on many orders, in the trace of each; yields their traceparents by order id."""
         yield {}
 
     def close(self) -> None:
-        """Hands over what is not handed over yet."""
+        """Sends the traces that are not sent yet."""
 
 
 def trace_id(traceparent: str) -> str:
@@ -62,14 +61,14 @@ def trace_id(traceparent: str) -> str:
 
 
 def about(order: Order) -> dict[str, str]:
-    """What a log line says of an order: its id, that of the request that made it, that of its trace.
+    """The log fields that identify an order: its id, the id of its creating request, the id of its trace.
 
-    Safe for an order in any state, since it names the one that something is wrong with.
+    Never raises, even for a damaged order, since error lines need these fields.
     """
-    told, origin = {"order_id": order["id"]}, order.get("origin")
+    fields, origin = {"order_id": order["id"]}, order.get("origin")
     if isinstance(origin, dict):
         with suppress(LookupError, AttributeError):
-            told["request_id"] = origin["requestId"]
+            fields["request_id"] = origin["requestId"]
         with suppress(LookupError, AttributeError):
-            told["trace_id"] = trace_id(origin["traceparent"])
-    return told
+            fields["trace_id"] = trace_id(origin["traceparent"])
+    return fields
