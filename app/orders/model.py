@@ -15,7 +15,7 @@ from app.orders.bounds import require_room
 from app.orders.events import EVENTS
 from app.orders.fields import ORDER
 from app.orders.log import Event, digest, event_hash
-from app.orders.states import CLIENT_STATUSES, STATUS, TRANSITIONS
+from app.orders.states import COMMANDS, STATUS, TRANSITIONS
 from app.shapes import names
 
 
@@ -179,7 +179,7 @@ def fold(order_id: str, events: Iterable[Event]) -> Order:
 
 def allowed_to_clients(status: str) -> tuple[str, ...]:
     """The statuses that a client may request for an order in this status."""
-    return tuple(following for following in STATUS[status] if following in CLIENT_STATUSES)
+    return tuple(following for following in STATUS[status] if following in COMMANDS)
 
 
 def quantities(order: Order) -> dict[str, int]:

@@ -22,6 +22,7 @@ from app.orders.model import Order
 from app.orders.query_store import OrderQuery
 from app.orders.reading import reading
 from app.orders.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
+from app.orders.states import OF_THE_SHOP
 
 ETAG = {"ETag": {"schema": {"type": "string", "pattern": '^"v[0-9]+"$'}, "description": "The version."}}
 CREATED = ETAG | {
@@ -30,8 +31,6 @@ CREATED = ETAG | {
     "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
 }
 NEXT = {"Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`.'}}
-# What customers do not say of their own orders.
-OF_THE_SHOP = ("shipped", "delivered")
 
 blueprint = Blueprint("orders", __name__, description="Orders and everything that happened to them.")
 blueprint.before_request(require_json_accepted)

@@ -36,13 +36,10 @@ from app.orders.model import (
 from app.orders.query_store import OrderQuery
 from app.orders.reading import reading
 from app.orders.refunds import next_id
-from app.orders.states import CAPTURED, STATUS
+from app.orders.states import CAPTURED, COMMANDS, STATUS
 from app.orders.store import Idempotency, KeyTaken
 
 log = structlog.get_logger(__name__)
-
-# The command for each status that a client may request, by its name in `bounds.LIMITS`.
-_COMMANDS = {"shipped": "ship", "delivered": "deliver", "cancelled": "cancel"}
 
 
 class Draft(TypedDict):
@@ -179,7 +176,7 @@ def change_status(
             changes = cancellation(order, "requested", detail)
         else:
             changes = [Change(f"order.{status}", {"tracking": tracking} if tracking else {})]
-        after = advance(order, services.clock(), actor, changes, _COMMANDS[status])
+        after = advance(order, services.clock(), actor, changes, COMMANDS[status])
         if services.store.append(order, after, services.due_by()):
             return after
 

@@ -30,8 +30,11 @@ REFUND = {"pending": ("succeeded", "failed"), "failed": ("pending",), "succeeded
 TRANSITIONS = {"order": STATUS, "payment": PAYMENT, "stock": STOCK, "refund": REFUND}
 
 CANCELLATION_REASONS = ("requested", "payment_declined", "out_of_stock", "expired")
-# `confirmed` is missing: the service sets it, when the payment is captured and the stock is decremented.
-CLIENT_STATUSES = ("shipped", "delivered", "cancelled")
+# The command for each status that a client may request, by its name in `bounds.LIMITS`. `confirmed` is
+# missing: the service sets it, when the payment is captured and the stock is decremented.
+COMMANDS = {"shipped": "ship", "delivered": "deliver", "cancelled": "cancel"}
+# These statuses need the scope `orders:admin`.
+OF_THE_SHOP = ("shipped", "delivered")
 
 # The payment statuses in which money can be refunded.
 CAPTURED = ("captured", "partially_refunded")

@@ -17,7 +17,7 @@ from app.orders.processing import perform
 from app.orders.refunds import next_id, reserved
 from app.orders.saving import save
 from app.orders.service import cancellation
-from app.orders.states import CAPTURED
+from app.orders.states import CAPTURED, STATUS
 from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID
 from app.payments import PaymentServices
 from app.payments.model import Outcome, Outcomes, ProviderPayment, Repayment
@@ -34,7 +34,7 @@ LEFT = "left to a person"
 ACTOR = "provider"
 
 _STEPS = (AUTHORIZE, CAPTURE, VOID, REFUND)
-_PAID_FOR = ("confirmed", "shipped", "delivered", "cancelled")
+_PAID_FOR = tuple(status for status in STATUS if status != "pending")
 _OPEN = ("pending", "authorized")
 _CLOSED = ("declined", "voided")
 # One round for the due steps, one to change the order, one to see that nothing is left, and one in reserve.
