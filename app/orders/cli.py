@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from app.clock import to_text
 from app.console import OperatorGroup, echo_columns, plain, services
 from app.errors import NotFound
 from app.orders import steps
-from app.orders.fields import with_amounts
+from app.orders.fields import ORDER, with_amounts
 from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Order
 from app.orders.reading import reading
@@ -30,7 +31,7 @@ def show(ctx: click.Context, order_id: str) -> None:
         bad = first_bad_sequence(order["id"], order["events"], order["version"])
         facts = _facts(order)
         lines = [_line(order, number) for number in range(len(order["products"]))]
-        entries = [_entry(event, order["currency"]) for event in order["events"]]
+        entries = [_entry(event, order) for event in order["events"]]
     echo_columns(facts)
     click.echo("\nlines")
     echo_columns(lines, indent="  ")
@@ -56,32 +57,62 @@ def _load(order_id: str) -> Order:
 
 
 def _facts(order: Order) -> list[tuple[str, str]]:
-    currency, payment = order["currency"], order["payment"]
-    captured, refunded = (
-        money.to_text(payment[part], currency) for part in ("capturedAmount", "refundedAmount")
-    )
-    facts: dict[str, Any] = {
-        "order": order["id"],
-        "user": order["userId"],
-        "reference": order.get("reference"),
-        "status": order["status"],
-        "cancellation": order.get("cancellation"),
-        "total": f"{money.to_text(order['totalAmount'], currency)} {currency}",
-        "payment": f"{payment['status']}, captured {captured}, refunded {refunded}",
+    known: dict[str, Any] = {**order.get("personal", {}), **order}
+    facts: dict[str, Any] = {}
+    for field in _FIELDS:
+        if field.name in _PRINTED:
+            facts |= _PRINTED[field.name](order)
+        else:
+            value = known[field.name] if field.always else known.get(field.name)
+            facts |= _amounts_in({field.name: value}, order)
+    facts["owes"] = _owed(order)
+    return [(name, _text(value)) for name, value in facts.items() if value is not None]
+
+
+def _total(order: Order) -> str:
+    return f"{money.to_text(order['totalAmount'], order['currency'])} {order['currency']}"
+
+
+def _payment(order: Order) -> dict[str, Any]:
+    payment = _amounts_in(order["payment"], order)
+    return {
+        "payment": f"{payment['status']}, captured {payment['capturedAmount']}, "
+        f"refunded {payment['refundedAmount']}",
         "method": payment.get("method"),
         "payment reference": payment.get("reference"),
         "failure": payment.get("failure"),
-        "stock": order["stock"]["status"],
-        "shortages": order["stock"].get("shortages"),
-        "tracking": order.get("tracking"),
-        **{name: value for name, value in order.get("personal", {}).items() if name != "salt"},
-        "version": order["version"],
-        "created": to_text(order["createdAt"]),
-        "updated": to_text(order["updatedAt"]),
-        "deleted": to_text(order["deletedAt"]) if "deletedAt" in order else None,
-        "owes": _owed(order),
     }
-    return [(name, _text(value)) for name, value in facts.items() if value is not None]
+
+
+def _stock(order: Order) -> dict[str, Any]:
+    return {"stock": order["stock"]["status"], "shortages": order["stock"].get("shortages")}
+
+
+def _nothing(_order: Order) -> dict[str, Any]:
+    return {}
+
+
+# How a field is printed, where not by its own name and value.
+_PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
+    "id": lambda order: {"order": order["id"]},
+    "userId": lambda order: {"user": order["userId"]},
+    "totalAmount": lambda order: {"total": _total(order)},
+    "payment": _payment,
+    "stock": _stock,
+    "createdAt": lambda order: {"created": order["createdAt"]},
+    "updatedAt": lambda order: {"updated": order["updatedAt"]},
+    "deletedAt": lambda order: {"deleted": order.get("deletedAt")},
+    # The lines, the amounts and the history show these.
+    **dict.fromkeys(("products", "currency", "publicVersion", "refunds"), _nothing),
+}
+# The first fields that are printed; all others follow in the order of their definition.
+_FIRST = (
+    "id", "userId", "reference", "status", "cancellation", "totalAmount", "payment", "stock", "tracking",
+)  # fmt: skip
+_FIELDS = sorted(
+    (field for field in ORDER if field.stored),
+    key=lambda field: _FIRST.index(field.name) if field.name in _FIRST else len(_FIRST),
+)
 
 
 def _owed(order: Order) -> str | None:
@@ -95,12 +126,15 @@ def _line(order: Order, number: int) -> tuple[str, ...]:
     return str(line["quantity"]), plain(line["productId"]), price
 
 
-def _entry(event: Event, currency: str) -> tuple[str, ...]:
+def _entry(event: Event, order: Order) -> tuple[str, ...]:
     # The facts above the history already show the data of the first event.
     data = {} if event["type"] == "order.created" else event["data"]
-    shown = with_amounts(data, lambda minor: money.to_text(minor, currency))
-    details = " ".join(f"{name}={_text(value)}" for name, value in shown.items())
+    details = " ".join(f"{name}={_text(value)}" for name, value in _amounts_in(data, order).items())
     return str(event["sequence"]), to_text(event["at"]), event["type"], plain(event["actor"]), plain(details)
+
+
+def _amounts_in(data: Any, order: Order) -> Any:
+    return with_amounts(data, lambda minor: money.to_text(minor, order["currency"]))
 
 
 def _text(value: Any) -> str:
