@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NotificationServices:
-    """What notifications need."""
+    """The collaborators of the notification functions."""
 
     orders: OrderServices
     webhooks: WebhookServices

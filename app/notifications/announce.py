@@ -1,4 +1,4 @@
-"""Announces every public event once per channel: recorded under a unique key first, then delivered."""
+"""Announces every public event once per channel: records it under a unique key first, then delivers it."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -24,23 +24,24 @@ from app.webhooks.delivery import record_deliveries
 
 log = structlog.get_logger()
 
-# After it the claim of a dead worker is free again. It is renewed between two mails, when so much is left.
+# How long a claim lasts. Afterwards another worker can claim a dead worker's notifications. A claim is
+# renewed between two mails, once less than `_LEFT` remains.
 CLAIM = timedelta(seconds=30)
 _LEFT = timedelta(seconds=25)
 _BATCH = 500
-# With waits that double from 5 s up to an hour, the last attempt comes after about a day.
+# The waits double from 5 s up to an hour, so the last attempt is after about a day.
 _MOST_ATTEMPTS = 34
 
 
 class Announced(NamedTuple):
-    """What is to be delivered now: ids of notifications, and of endpoints that have webhooks due."""
+    """The ids of notifications to deliver now, and of endpoints with due webhooks."""
 
     notifications: list[str]
     endpoints: list[str]
 
 
 class _News(NamedTuple):
-    """An order with the public events that are not announced yet, and what is to be recorded of them."""
+    """An order, its public events that are not announced yet, and the notifications to record for them."""
 
     order: Order
     events: list[Event]
@@ -48,9 +49,9 @@ class _News(NamedTuple):
 
 
 def announce(services: NotificationServices, order_ids: Sequence[str]) -> Announced:
-    """Records the notifications and webhooks of all public events of these orders not announced yet.
+    """Records notifications and webhooks for all unannounced public events of these orders.
 
-    An order that makes this fail is set aside. Raises DatabaseUnavailable.
+    If this fails for one order, that order is logged and retried later. Raises DatabaseUnavailable.
     """
     orders, give_up = (
         services.orders.store.load_with_logs(order_ids),
@@ -96,10 +97,10 @@ def _announce(services: NotificationServices, news: Sequence[_News]) -> list[Ann
     instant = {channel.name: channel for channel in services.channels if channel.instant}
     with services.tracer.orders(ANNOUNCE, list(by_id.values())):
         made, refused = services.store.record([each for one in news for each in one.wanted], sent=instant)
-        # At once, since recorded again they count as sent.
+        # Instant channels deliver right here, since their new records count as sent already.
         for name, channel in instant.items():
-            told = [(each, by_id[each["orderId"]]) for each in made if each["channel"] == name]
-            for delivery in channel.deliver(told):
+            batch = [(each, by_id[each["orderId"]]) for each in made if each["channel"] == name]
+            for delivery in channel.deliver(batch):
                 services.metrics.count("deliveries_total", name, delivery.status)
         left = _without_refused(services, news, refused)
         endpoints = record_deliveries(
@@ -115,13 +116,13 @@ def _without_refused(
     if not refused:
         return list(news)
     order_ids = {notification["orderId"] for notification in refused}
-    log.error("notifications are refused by the database", order_ids=sorted(order_ids))
+    log.error("database refuses notifications", order_ids=sorted(order_ids))
     try_later(services.orders, ANNOUNCE, [one.order for one in news if one.order["id"] in order_ids])
     return [one for one in news if one.order["id"] not in order_ids]
 
 
 def deliver(services: NotificationServices, notification_ids: Sequence[str]) -> None:
-    """Delivers those of the notifications that are due; what fails for now is tried again later."""
+    """Delivers those of the notifications that are due. A delivery that fails for now is retried later."""
     claims = _Claims(services, services.clock(), notification_ids)
     claimed = claims.claimed
     orders = {
@@ -148,7 +149,7 @@ def deliver(services: NotificationServices, notification_ids: Sequence[str]) -> 
 
 
 class _Claims:
-    """Those of this worker, from one moment on."""
+    """This worker's claims on the notifications of one batch."""
 
     def __init__(self, services: NotificationServices, now: datetime, ids: Sequence[str]) -> None:
         self._services = services
@@ -157,7 +158,7 @@ class _Claims:
         self.claimed = list(self._held.values())
 
     def hold(self) -> bool:
-        """Renews them where that is due; False where they have run out, so that another may have them."""
+        """Renews the claims if that is due. False if they ended, since another worker may have them now."""
         now = self._services.clock()
         if now < self._until - _LEFT:
             return True
@@ -165,25 +166,26 @@ class _Claims:
         return now < held and self._services.store.renew(self._held, held, self._until)
 
     def end(self, notification_id: str) -> None:
-        """That one is dealt with."""
+        """Ends the claim on a finished notification."""
         del self._held[notification_id]
 
 
 def _deliver(
     services: NotificationServices, channel: Channel, batch: list[tuple[Notification, Order]], claims: _Claims
 ) -> None:
-    """Delivers and notes one after the other, so that a death in between doubles one mail at most."""
+    """Delivers and records one notification after the other. So a crash in between doubles at most one
+    mail."""
     with closing(channel.deliver(batch)) as outcomes:
         for number, (notification, order) in enumerate(batch):
             if not claims.hold():
-                log.warning("notifications are left to another worker", number=len(batch) - number)
+                log.warning("claims ended, notifications left to other workers", number=len(batch) - number)
                 return
             _note(services, notification, next(outcomes), about(order))
             claims.end(notification["id"])
 
 
 def forget_mail_counts(services: NotificationServices) -> None:
-    """Removes the counts of mails in hours that are over."""
+    """Removes the mail counts of past hours."""
     services.mail_counts.forget(services.clock())
 
 
@@ -193,30 +195,30 @@ def overdue_notifications(services: NotificationServices) -> list[str]:
 
 
 def _channels(services: NotificationServices, order: Order, event_type: str) -> list[Channel]:
-    """The channels that tell of the event; the instant ones only where no other does."""
+    """The channels for the event. Instant channels are used only if no other channel wants it."""
     wanting = [channel for channel in services.channels if channel.wants(order, event_type)]
     return [channel for channel in wanting if not channel.instant] or wanting
 
 
 def _note(
-    services: NotificationServices, notification: Notification, delivery: Delivery, told: dict[str, str]
+    services: NotificationServices, notification: Notification, delivery: Delivery, fields: dict[str, str]
 ) -> None:
     now = services.clock()
-    told = {"notification": notification["id"], "type": notification["type"], **told}
+    fields = {"notification": notification["id"], "type": notification["type"], **fields}
     if delivery.detail:
-        told["detail"] = delivery.detail
+        fields["detail"] = delivery.detail
     if delivery.status == "try_again" and notification["attempts"] < _MOST_ATTEMPTS:
         wait = backoff(notification["attempts"], base=5, longest=3600)
         services.store.postpone(notification["id"], now + wait, delivery.detail)
         services.metrics.count("deliveries_total", notification["channel"], "try_again")
-        log.warning("notification will be tried again", **told)
+        log.warning("notification will be tried again", **fields)
         return
     status = "failed" if delivery.status == "try_again" else delivery.status
     services.store.close(notification["id"], status, now, delivery.detail)
     services.metrics.count("deliveries_total", notification["channel"], status)
     if status == "failed":
-        log.error("notification failed", **told)
+        log.error("notification failed", **fields)
     elif status == "withheld":
-        log.warning("notification withheld", **told)
+        log.warning("notification withheld", **fields)
     else:
-        log.info("notification sent", **told)
+        log.info("notification sent", **fields)

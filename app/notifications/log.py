@@ -1,4 +1,4 @@
-"""The channel that is always there: events are told in the log, where no mail server is configured."""
+"""The channel that needs no configuration: it writes events to the log if no other channel wants them."""
 
 from collections.abc import Generator, Sequence
 
@@ -13,17 +13,17 @@ log = structlog.get_logger(__name__)
 
 
 class LogChannel:
-    """Writes one line per notification; nothing in it tells who the customer is."""
+    """Writes one line per notification, without personal data."""
 
     name = "log"
     instant = True
 
     def wants(self, order: Order, event_type: str) -> bool:
-        """Every public event."""
+        """Wants every public event."""
         return event_type in PUBLIC
 
     def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
-        """Always sent."""
+        """Writes the lines. Every outcome is `sent`."""
         for notification, order in notifications:
             log.info(
                 "notification", type=notification["type"], sequence=notification["sequence"], **about(order)

@@ -1,7 +1,8 @@
-"""Bounds the mails to one address and those for one caller, so that nobody uses the shop to flood others.
+"""Limits the mails to one address and for one caller, so that the shop cannot be abused to flood people with
+mails.
 
-A caller counts by the `userId` of the order. With tokens, a customer cannot order for another user. A shop's
-backend orders for many, and each of them counts alone.
+The caller is the `userId` of the order. With tokens, a customer cannot order for another user. The shop's
+backend orders for many users, and each user has a limit of their own.
 """
 
 from app.clock import Clock
@@ -16,7 +17,7 @@ TO_ADDRESS = "too many mails to this address within an hour"
 
 
 class MailLimits:
-    """Answers why a mail must not be sent now, or with nothing."""
+    """Returns the reason why a mail must not be sent now, or an empty text."""
 
     def __init__(self, counts: MailCounts, clock: Clock, settings: Settings) -> None:
         self._counts = counts
@@ -25,7 +26,8 @@ class MailLimits:
         self._per_address = settings.mails_per_address
 
     def __call__(self, notification: Notification, order: Order) -> str:
-        """Counts the mail once. The caller comes first, so a caller cannot use up the mails of an address."""
+        """Counts the mail once. The caller's limit is first, so one caller cannot use up an address's
+        limit."""
         now, mail = self._clock(), notification["id"]
         if not self._counts.admit(f"caller {order['userId']}", mail, self._per_caller, now):
             return OF_CALLER

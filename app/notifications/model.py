@@ -1,4 +1,4 @@
-"""What it means to announce an event: the record of it, the channels it goes by, and what became of it."""
+"""The terms of announcing an event: the notification, the channel, and the outcome of a delivery."""
 
 from collections.abc import Generator, Sequence
 from datetime import datetime
@@ -8,9 +8,9 @@ from app.orders.model import Order
 
 
 class Notification(TypedDict):
-    """One event to be told on one channel; `id` is `<orderId>:<sequence>:<channel>`, unique for ever.
+    """One event on one channel. `id` is `<orderId>:<sequence>:<channel>`, which is unique.
 
-    `type` and `at` are those of the event; `attempts` counts the deliveries begun.
+    `type` and `at` are those of the event. `attempts` counts the started deliveries.
     """
 
     id: str
@@ -23,9 +23,10 @@ class Notification(TypedDict):
 
 
 class Delivery(NamedTuple):
-    """What became of one notification; `detail` is fit for a log: it holds no address and no content.
+    """The outcome of delivering one notification.
 
-    What is `withheld` is never sent: there were too many.
+    `withheld` means that it is never sent, because there were too many. `detail` may be logged, so it has no
+    address and no content.
     """
 
     status: Literal["sent", "try_again", "failed", "withheld"]
@@ -33,22 +34,21 @@ class Delivery(NamedTuple):
 
 
 class Channel(Protocol):
-    """A way to tell the outside what happened to an order.
+    """A way to announce an order's events to the outside.
 
-    `instant` says that delivery is done in no time and cannot fail, so the record of it is enough.
+    `instant` says that a delivery takes no time and cannot fail. So its record counts as sent from the start.
     """
 
     name: str
     instant: bool
 
     def wants(self, order: Order, event_type: str) -> bool:
-        """Whether events of this type of this order are told here."""
+        """Whether this channel announces this order's events of this type."""
 
     def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
-        """One outcome for each notification, in order, as it comes; closing it ends the delivery.
+        """Delivers, and yields one outcome for each notification in the given order. Closing it stops the
+        delivery.
 
-        An expected fault is an outcome, not an exception.
-
-        Each order is as of its event. A notification may come twice, after a crash: the receiver must be
-        able to tell that it is the same.
+        An expected failure is an outcome, not an exception. Each order is given as of its event. After a
+        crash, a notification can come twice. So the channel has to let receivers recognize a repetition.
         """

@@ -1,4 +1,4 @@
-"""Webhooks: public events, signed and sent to the endpoints that asked for them."""
+"""Webhooks: signed public events, sent to the endpoints that subscribe to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WebhookServices:
-    """What webhooks need."""
+    """The collaborators of the webhook functions."""
 
     orders: OrderServices
     endpoints: WebhookEndpoints
@@ -29,5 +29,5 @@ class WebhookServices:
     tracer: Tracer
 
     def of(self, owner: str) -> WebhookServices:
-        """The same for one caller, who sees no endpoints but their own."""
+        """The same services, limited to the endpoints of one caller."""
         return replace(self, endpoints=self.endpoints.of(owner))

@@ -1,4 +1,5 @@
-"""Tells endpoints of public events: recorded under a unique key first, then attempted until it is taken."""
+"""Sends public events to endpoints: records each delivery under a unique key, then attempts it until it
+succeeds."""
 
 import time
 from collections.abc import Sequence
@@ -34,15 +35,15 @@ from app.webhooks.model import (
 
 log = structlog.get_logger()
 
-# Longer than any attempt takes: after it the claim of a process that died is free again.
+# A claim lasts longer than any attempt. Afterwards another process can claim a dead process's delivery.
 _CLAIM = timedelta(seconds=60)
 _BATCH = 1_000
-# Why there is no order to send: it was purged, or its document is damaged, which may yet be mended.
+# The reasons why an order cannot be sent: it was purged, or its document is damaged, which can be repaired.
 GONE, UNREADABLE = "order_gone", "order_unreadable"
 
 
 def record_deliveries(services: WebhookServices, news: Sequence[tuple[Order, Event]]) -> list[str]:
-    """Records what endpoints are to be told of these public events; the ids of those endpoints."""
+    """Records the deliveries of these public events, and returns the ids of their endpoints."""
     endpoints = apart(services.endpoints.enabled(), _readable, _unreadable) if news else []
     deliveries = [
         Delivery(
@@ -66,7 +67,7 @@ def record_deliveries(services: WebhookServices, news: Sequence[tuple[Order, Eve
 
 
 def endpoints_due(services: WebhookServices) -> list[str]:
-    """The ids of the endpoints that have a delivery due."""
+    """The ids of the endpoints with a due delivery."""
     now, found = services.clock(), list[str]()
     while endpoint_id := services.deliveries.due_endpoint(now, found[-1] if found else None):
         found.append(endpoint_id)
@@ -74,7 +75,7 @@ def endpoints_due(services: WebhookServices) -> list[str]:
 
 
 def purge_deliveries(services: WebhookServices) -> int:
-    """Removes the deliveries that ended longer ago than the retention, a batch at a time; says how many."""
+    """Removes the deliveries that ended before the retention time, in batches, and returns their number."""
     limit, removed = kept_since(services.clock(), services.retention_days), 0
     while batch := services.deliveries.remove_ended(limit, _BATCH):
         removed += batch
@@ -82,9 +83,10 @@ def purge_deliveries(services: WebhookServices) -> int:
 
 
 def deliver_next(services: WebhookServices, endpoint_id: str) -> bool | None:
-    """Attempts the endpoint's delivery that is due longest: False where the endpoint did not take it.
+    """Attempts the endpoint's delivery that is due longest. False if the endpoint did not accept it.
 
-    None where none is due. A delivery whose order cannot be sent says nothing against the endpoint.
+    None if no delivery is due. If the order cannot be sent, that is no failure of the endpoint, and this is
+    True.
     """
     endpoint, now = services.endpoints.get(endpoint_id), services.clock()
     if endpoint is None:
@@ -102,7 +104,7 @@ def deliver_next(services: WebhookServices, endpoint_id: str) -> bool | None:
 
 
 def _readable(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-    """The endpoints, each of which can be asked what it wants."""
+    """The endpoints. Raises if one of them is damaged."""
     for endpoint in endpoints:
         wants(endpoint, "", endpoint["createdAt"])
     return list(endpoints)
@@ -134,7 +136,7 @@ def _attempt(
 
 
 def _order(services: WebhookServices, delivery: Delivery) -> tuple[Order | None, str | None]:
-    """The order as it was at the event, None for a delivery about no order; and the fault that hides it."""
+    """The order as of the event, or the reason why it cannot be sent. Both are None for a test event."""
     if "orderId" not in delivery:
         return None, None
     orders = services.orders.store.load_with_logs([delivery["orderId"]])
@@ -147,13 +149,14 @@ def _order(services: WebhookServices, delivery: Delivery) -> tuple[Order | None,
 def _message(
     services: WebhookServices, endpoint: Endpoint, delivery: Delivery, order: Order | None
 ) -> dict[str, Any]:
-    """The body of the webhook: the order, or its id for an endpoint that may get no more."""
-    told = {"type": delivery["type"], "timestamp": to_text(delivery["at"])}
+    """The payload of the webhook. It has the order, or only the order's id if the endpoint may get no
+    more."""
+    event = {"type": delivery["type"], "timestamp": to_text(delivery["at"])}
     if order is None:
-        return {**told, "data": {"endpointId": delivery["endpointId"]}}
+        return {**event, "data": {"endpointId": delivery["endpointId"]}}
     if endpoint.get("payload", FULL) == IDS:
-        return {**told, "data": {"orderId": order["id"], "sequence": delivery["sequence"]}}
-    return {**told, "data": {"order": public.order(order), "sequence": delivery["sequence"]}}
+        return {**event, "data": {"orderId": order["id"], "sequence": delivery["sequence"]}}
+    return {**event, "data": {"order": public.order(order), "sequence": delivery["sequence"]}}
 
 
 def _send(services: WebhookServices, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> Answer:
@@ -171,7 +174,7 @@ def _send(services: WebhookServices, endpoint: Endpoint, delivery: Delivery, ord
     except OrderUnreadable:
         return Answer(None, UNREADABLE)
     except Exception:
-        # Our own fault: tried again by the same schedule, and no other delivery waits for it.
+        # A bug: this delivery is retried by the usual schedule, and the others do not wait for it.
         log.exception("webhook cannot be sent", delivery=delivery["id"], endpoint=endpoint["id"])
         return Answer(None, "internal")
 
@@ -179,7 +182,7 @@ def _send(services: WebhookServices, endpoint: Endpoint, delivery: Delivery, ord
 def _note(
     services: WebhookServices, endpoint: Endpoint, claimed: Delivery, answer: Answer, attempt: Attempt
 ) -> str:
-    told = {
+    fields = {
         "delivery": claimed["id"],
         "endpoint": endpoint["id"],
         "type": claimed["type"],
@@ -190,20 +193,20 @@ def _note(
     match meaning(answer):
         case "taken":
             services.deliveries.close(claimed, attempt, "delivered")
-            log.info("webhook sent", **told)
+            log.info("webhook sent", **fields)
             return "sent"
         case "gone":
             disabled = services.endpoints.disable_at(endpoint["url"], endpoint, "gone", now)
             services.deliveries.close(claimed, attempt, "failed", "endpoint_gone")
             if disabled:
                 services.deliveries.give_up(endpoint["id"], now, "endpoint_disabled")
-            log.warning("webhook endpoint is gone", **told)
+            log.warning("webhook endpoint is gone", **fields)
             return "failed"
     again = next_attempt(claimed["failures"] + 1, now, answer.retry_after)
     if again:
         services.deliveries.postpone(claimed, attempt, again)
-        log.warning("webhook will be sent again", **told)
+        log.warning("webhook will be sent again", **fields)
         return "try_again"
     services.deliveries.close(claimed, attempt, "failed", "attempts_exhausted")
-    log.warning("webhook failed for good", **told)
+    log.warning("webhook failed for good", **fields)
     return "failed"

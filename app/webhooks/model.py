@@ -1,4 +1,4 @@
-"""What a webhook is: who wants to hear of what, when it is tried again, and what the answer to it means."""
+"""The rules of webhooks: the subscriptions of endpoints, the retry schedule, and the meaning of answers."""
 
 import hashlib
 import random
@@ -13,10 +13,10 @@ from app.orders.events import PUBLIC
 
 TEST = "webhook.test"
 
-# What an endpoint may ask for: everything, all events of one kind, or one event.
+# The subscriptions of an endpoint: all events, all events of one kind, or one event.
 PATTERNS = ("*", *sorted({f"{event_type.partition('.')[0]}.*" for event_type in PUBLIC}), *sorted(PUBLIC))
 
-# The waits after the first failed attempt and those that follow; after the last of them there is one more.
+# The wait after each failed attempt. One last attempt follows the last wait.
 WAITS = (
     timedelta(seconds=5),
     timedelta(minutes=5),
@@ -26,17 +26,17 @@ WAITS = (
 _SPREAD = 0.2
 LONGEST_WAIT = timedelta(hours=24)
 
-# How long a secret that was replaced goes on signing, and how many there are at once.
+# How long a replaced secret still signs, and the most secrets at once.
 OVERLAP = timedelta(hours=24)
 MOST_SECRETS = 5
 
-# An endpoint keeps the records of its newest test events only, and gets that many in a minute at most.
+# An endpoint keeps the records of this many newest test events, and gets at most this many in a minute.
 MOST_TESTS = 10
 TEST_WINDOW = timedelta(minutes=1)
 
 _LABEL = "[A-Za-z0-9_-]{1,63}"
-# No user, password or fragment, and nothing that two parsers could read in two ways. It is valid in
-# ECMAScript, too.
+# It allows no user, password or fragment, and nothing that two parsers could read differently. The pattern is
+# valid in ECMAScript, too.
 URL_PATTERN = (
     rf"^(https?)://({_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]{{2,45}}\])"
     r'(?::([1-9][0-9]{0,4}))?((?:[/?][!-"$-\[\]-~]*)?)$'
@@ -46,29 +46,32 @@ _PORTS = {"http": 80, "https": 443}
 
 Status = Literal["pending", "delivered", "failed"]
 
-# What webhooks tell of an order: all of it as the API shows it, or its id alone.
+# The content of webhooks: the whole order as the API shows it, or only its id.
 FULL, IDS = "full", "ids"
 PAYLOADS = (FULL, IDS)
 
 
 class Secret(TypedDict):
-    """What signs; `until` is there once it was replaced."""
+    """A secret that signs webhooks. `until` is present once it is replaced."""
 
     secret: str
     until: NotRequired[datetime]
 
 
 class SentTest(TypedDict):
-    """A test event that an endpoint keeps the record of: the id of its delivery, and its time."""
+    """A test event in an endpoint's record: the id of its delivery, and its time."""
 
     id: str
     at: datetime
 
 
 class Endpoint(TypedDict):
-    """Where webhooks go. The newest secret and the newest of `tests` come first; `disabledReason` is
-    `requested` or `gone`. `slot` is one of as many numbers as there may be endpoints. `owner` is the caller
-    that made it. `payload` is one of PAYLOADS and never changes; where it is missing it is FULL."""
+    """A receiver of webhooks.
+
+    `secrets` and `tests` have the newest first. `disabledReason` is `requested` or `gone`. `slot` is a unique
+    number below the limit of endpoints. `owner` is the caller that created it. `payload` is one of PAYLOADS
+    and never changes; a missing value means FULL.
+    """
 
     id: str
     url: str
@@ -85,7 +88,7 @@ class Endpoint(TypedDict):
 
 
 class Attempt(TypedDict):
-    """One try: the status that came back, or a word for why none did."""
+    """One attempt: the status of the answer, or a code for the error."""
 
     at: datetime
     milliseconds: int
@@ -94,11 +97,11 @@ class Attempt(TypedDict):
 
 
 class Delivery(TypedDict):
-    """One event to be told to one endpoint; its id is the `webhook-id` of every attempt.
+    """The delivery of one event to one endpoint. Its id is the `webhook-id` of every attempt.
 
-    `failures` counts the failed attempts since it was recorded or replayed; `dueBy` is there while it is
-    pending, `claim` while somebody tries, and `endedAt` once it has ended. A test event has neither order nor
-    sequence.
+    `failures` counts the failed attempts since the delivery was recorded or replayed. `dueBy` is present
+    while it is pending, `claim` during an attempt, and `endedAt` once it has ended. A test event has no order
+    and no sequence.
     """
 
     id: str
@@ -117,7 +120,7 @@ class Delivery(TypedDict):
 
 
 class Answer(NamedTuple):
-    """What came of a request: a status, or a word for why there is none."""
+    """The result of a request: the status of the answer, or a code for the error."""
 
     status_code: int | None
     error: str = ""
@@ -125,7 +128,7 @@ class Answer(NamedTuple):
 
 
 class Target(NamedTuple):
-    """The parts of an endpoint's URL; `host` without brackets, `path` with the query."""
+    """The parts of an endpoint's URL. `host` has no brackets. `path` includes the query."""
 
     scheme: str
     host: str
@@ -135,7 +138,7 @@ class Target(NamedTuple):
 
 
 def target_of(url: str) -> Target | None:
-    """The parts of a URL that webhooks can go to; None where they cannot."""
+    """The parts of a URL; None if webhooks cannot be sent to it."""
     match = _URL.fullmatch(url)
     if match is None:
         return None
@@ -157,47 +160,48 @@ def _is_ipv6(text: str) -> bool:
 
 
 def wants(endpoint: Endpoint, event_type: str, at: datetime) -> bool:
-    """Whether an event of that type and time is told to the endpoint: it hears of nothing before its time."""
+    """Whether the endpoint subscribes to an event of this type and time. It gets no events before its
+    creation."""
     kind = f"{event_type.partition('.')[0]}.*"
     return at >= endpoint["createdAt"] and not {"*", kind, event_type}.isdisjoint(endpoint["events"])
 
 
 def delivery_id(order_id: str, sequence: int, endpoint_id: str, at: datetime) -> str:
-    """The one id (32 hex digits) of the delivery of an order's event to an endpoint; ids sort by time."""
-    told = hashlib.sha256(f"{order_id}:{sequence}:{endpoint_id}".encode()).hexdigest()
-    return f"{round(at.timestamp() * 1000):012x}{told[:20]}"
+    """The id (32 hex digits) for the delivery of an order's event to an endpoint. Ids sort by time."""
+    digest = hashlib.sha256(f"{order_id}:{sequence}:{endpoint_id}".encode()).hexdigest()
+    return f"{round(at.timestamp() * 1000):012x}{digest[:20]}"
 
 
 def kept_since(now: datetime, retention_days: int) -> datetime:
-    """The time since which the deliveries of all events are kept; those of an earlier event may be removed.
+    """The retention time: all deliveries of events since then are kept.
 
-    A delivery is removed when it ended before this time, and it ends no sooner than its event.
+    A delivery is removed if it ended before this time. It never ends before its event.
     """
     return now - timedelta(days=retention_days)
 
 
 def rotated(secrets: Sequence[Secret], new: str, now: datetime) -> list[Secret]:
-    """The secrets with a new one in front; those before it sign for a day more."""
+    """The secrets with the new one first. The older ones sign for another day."""
     replaced = [Secret(secret=old["secret"], until=old.get("until", now + OVERLAP)) for old in secrets]
     return [Secret(secret=new), *(old for old in replaced if old["until"] > now)][:MOST_SECRETS]
 
 
 def signing(secrets: Sequence[Secret], now: datetime) -> list[str]:
-    """The secrets that sign now, the newest first."""
+    """The secrets that are valid now, the newest first."""
     return [secret["secret"] for secret in secrets if "until" not in secret or secret["until"] > now]
 
 
 def meaning(answer: Answer) -> Literal["taken", "gone", "refused"]:
-    """What the answer says; a redirect is a refusal."""
+    """The meaning of the answer. A redirect counts as refused."""
     if answer.status_code == 410:
         return "gone"
     return "taken" if answer.status_code is not None and 200 <= answer.status_code < 300 else "refused"
 
 
 def next_attempt(failures: int, now: datetime, retry_after: str | None) -> datetime | None:
-    """When to try again after so many failures, at least one; None when that was the last attempt.
+    """The time of the next attempt after this many failures (at least one); None after the last attempt.
 
-    The schedule, ±20%, or what the receiver asked for where that is later, up to a day.
+    It follows the schedule, ±20%. If the receiver's `Retry-After` is later, that counts, up to a day.
     """
     if failures > len(WAITS):
         return None
@@ -206,7 +210,7 @@ def next_attempt(failures: int, now: datetime, retry_after: str | None) -> datet
 
 
 def _asked(header: str | None, now: datetime) -> timedelta:
-    """What a `Retry-After` (RFC 9110) asks for; nothing where it cannot be understood."""
+    """The wait in a `Retry-After` header (RFC 9110); zero if the header is missing or invalid."""
     text = (header or "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return timedelta(seconds=int(text))

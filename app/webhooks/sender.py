@@ -1,4 +1,4 @@
-"""Signs and posts webhooks (Standard Webhooks 1.0) to where clients want them."""
+"""Signs webhooks (Standard Webhooks 1.0) and posts them to endpoints."""
 
 import secrets
 import ssl
@@ -18,7 +18,7 @@ from app.webhooks.model import Answer, Target, target_of
 
 _SECONDS = 15.0
 _LOOKUP_SECONDS = 2.0
-# An answer is read so far, to see that it ends in time; what it says is of no interest.
+# The sender reads an answer's body up to this size, to see that it ends in time. It ignores the content.
 _MOST_READ = 256 * 1024
 _SECRET_BYTES = 32
 
@@ -32,12 +32,12 @@ _ERRORS: dict[type[Exception], str] = {
 
 
 def new_secret() -> str:
-    """A new secret, as receivers know it: `whsec_…`."""
+    """A new secret in the form that receivers use: `whsec_…`."""
     return f"whsec_{b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
 
 
 class WebhookSender:
-    """Posts to public addresses, or to any where `allow_private`; `seconds` is the time for all of a send."""
+    """Posts to public addresses, or to any address if `allow_private`. `seconds` limits a whole send."""
 
     def __init__(self, *, allow_private: bool, resolve: Resolve = resolve, seconds: float = _SECONDS) -> None:
         self._allow_private = allow_private
@@ -49,9 +49,10 @@ class WebhookSender:
         return httpcore.default_ssl_context()
 
     def fault_of(self, url: str) -> str | None:
-        """Why webhooks cannot go to the URL; None where they can, or where its name is not known soon.
+        """The reason why webhooks cannot be sent to the URL; None if they can, or if the name lookup is slow
+        or fails.
 
-        Whoever adds an endpoint does not wait for that: each send looks again.
+        Each send checks the address again, so the caller does not have to wait for a slow lookup.
         """
         target = target_of(url)
         if target is None:
@@ -74,7 +75,8 @@ class WebhookSender:
         message: Mapping[str, Any],
         traceparent: str | None = None,
     ) -> Answer:
-        """Posts the message, signed with each of the secrets as of that time; raises nothing expected."""
+        """Posts the message, signed with each secret at the given time. Expected failures are in the
+        answer."""
         target = target_of(url)
         if target is None:
             return Answer(None, "bad_url")
@@ -95,8 +97,8 @@ class WebhookSender:
         url = httpcore.URL(
             scheme=target.scheme, host=target.host, port=target.port, target=target.path.encode()
         )
-        # A connection of its own for each: one that is kept may be closed by the other side at any moment,
-        # which a POST cannot tell from a receiver that broke down over it.
+        # Each webhook has a new connection. A receiver may close a kept connection at any moment, and for a
+        # POST that looks the same as a receiver that crashed.
         with (
             httpcore.HTTPConnection(
                 url.origin,

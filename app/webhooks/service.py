@@ -1,4 +1,4 @@
-"""What clients do with the endpoints that webhooks go to, and with what went there."""
+"""The operations of clients on webhook endpoints and their deliveries."""
 
 import math
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ def add_endpoint(
     *,
     owner: str = "anonymous",
 ) -> Endpoint:
-    """A new endpoint for events from now on, which belongs to the owner. Its payload stays as it is for good.
+    """Creates an endpoint of the owner, for events from now on. Its `payload` cannot change later.
 
-    Raises InvalidInput for a URL that webhooks cannot go to, TooManyEndpoints.
+    Raises InvalidInput for a URL to which webhooks cannot be sent, TooManyEndpoints.
     """
     _require_reachable(services, url)
     now = services.clock()
@@ -67,10 +67,10 @@ def get_endpoint(services: WebhookServices, endpoint_id: str) -> Endpoint:
 
 
 def change_endpoint(services: WebhookServices, endpoint_id: str, wanted: dict[str, Any]) -> Endpoint:
-    """The endpoint with another `url`, other `events`, or `enabled` or not.
+    """Changes the endpoint's `url`, `events` or `enabled`, and returns it.
 
-    What is pending when it is disabled fails, and can be replayed once it is enabled again.
-    Raises NotFound, and InvalidInput for a URL that webhooks cannot go to.
+    Disabling an endpoint fails its pending deliveries. They can be replayed once it is enabled again.
+    Raises NotFound, and InvalidInput for a URL to which webhooks cannot be sent.
     """
     get_endpoint(services, endpoint_id)
     if "url" in wanted:
@@ -84,15 +84,15 @@ def change_endpoint(services: WebhookServices, endpoint_id: str, wanted: dict[st
 
 
 def remove_endpoint(services: WebhookServices, endpoint_id: str) -> None:
-    """Forgets the endpoint and what went there. Raises NotFound."""
+    """Removes the endpoint and its deliveries. Raises NotFound."""
     if not services.endpoints.remove(endpoint_id):
         raise _no_endpoint()
-    # What is recorded from now on, by whoever saw it a moment ago, the sender forgets.
+    # Another process may still record a delivery for this endpoint. The sender removes it later.
     services.deliveries.forget(endpoint_id.lower())
 
 
 def rotate_secret(services: WebhookServices, endpoint_id: str) -> Endpoint:
-    """The endpoint with a new secret; the one before signs along for a day. Raises NotFound."""
+    """Gives the endpoint a new secret. The old secret also signs for another day. Raises NotFound."""
     while True:
         endpoint, now = get_endpoint(services, endpoint_id), services.clock()
         secrets = rotated(endpoint["secrets"], new_secret(), now)
@@ -101,7 +101,7 @@ def rotate_secret(services: WebhookServices, endpoint_id: str) -> Endpoint:
 
 
 def send_test_event(services: WebhookServices, endpoint_id: str) -> Delivery:
-    """The delivery of an event that tells of nothing. It takes the place of the oldest of MOST_TESTS.
+    """Records the delivery of a test event. If there are MOST_TESTS records, the oldest is removed.
 
     Raises NotFound, EndpointDisabled, TooManyTestEvents.
     """
@@ -121,27 +121,27 @@ def send_test_event(services: WebhookServices, endpoint_id: str) -> Delivery:
         oldest = get_endpoint(services, endpoint_id)["tests"][-1]["at"]
         raise TooManyTestEvents(math.ceil((oldest + TEST_WINDOW - now).total_seconds()) or 1)
     services.deliveries.record([delivery])
-    for forgotten in before.get("tests", [])[MOST_TESTS - 1 :]:
-        services.deliveries.remove(endpoint["id"], forgotten["id"])
+    for oldest_test in before.get("tests", [])[MOST_TESTS - 1 :]:
+        services.deliveries.remove(endpoint["id"], oldest_test["id"])
     return delivery
 
 
 def list_deliveries(
     services: WebhookServices, endpoint_id: str, status: str | None, limit: int, after: str | None
 ) -> Page:
-    """A page of what goes or went to the endpoint, newest first. Raises NotFound."""
+    """A page of the endpoint's deliveries, newest first. Raises NotFound."""
     endpoint = get_endpoint(services, endpoint_id)
     statuses = [status] if status else STATUSES
     return page_of(services.deliveries.page(endpoint["id"], statuses, after, limit), limit, "id")
 
 
 def get_delivery(services: WebhookServices, endpoint_id: str, delivery_id: str) -> Delivery:
-    """One of them. Raises NotFound."""
+    """One delivery of the endpoint. Raises NotFound."""
     return _found_delivery(services.deliveries.get(get_endpoint(services, endpoint_id)["id"], delivery_id))
 
 
 def replay(services: WebhookServices, endpoint_id: str, delivery_id: str) -> Delivery:
-    """The delivery, due now and with the whole schedule before it, whatever became of it before.
+    """Makes a delivery due now, in any status, and restarts its retry schedule.
 
     Raises NotFound, EndpointDisabled.
     """

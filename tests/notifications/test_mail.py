@@ -48,7 +48,7 @@ def test_the_text_version_reads_like_a_letter() -> None:
     assert text == (
         "Hello Ann,\n"
         "\n"
-        f"Good news: your order {ORDER_ID} has left us.\n"
+        f"Good news: your order {ORDER_ID} is on its way.\n"
         "\n"
         "Carrier: Snail\n"
         "Tracking number: S-1\n"

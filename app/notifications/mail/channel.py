@@ -1,4 +1,4 @@
-"""The channel that tells customers by mail what happened to their order, over SMTP."""
+"""The channel that announces events to customers by mail, over SMTP."""
 
 import contextlib
 import re
@@ -20,8 +20,8 @@ from app.orders.model import Order
 
 log = structlog.get_logger(__name__)
 
-# What is mailed: the subject of each event, with a place for the order's id. Each has two templates.
-# A subject shows no text of a client's.
+# The mailed events, each with its subject, in which {} is the order's id. Each event has two templates.
+# A subject never contains a client's text.
 SUBJECTS = {
     "order.confirmed": "Order {} is confirmed",
     "order.shipped": "Order {} is on its way",
@@ -38,8 +38,8 @@ REASONS = {
 
 BANKS_ARE_SLOW = "your bank may take a few days to show it"
 
-# What happens to the money of a cancelled order, by its payment status when it was cancelled. A capture may
-# be under way at that moment, so that of an authorized payment nothing more may be said than that it returns.
+# The sentence about the money of a cancelled order, by its payment status at the cancellation. A capture can
+# be under way then. So the sentence for an authorized payment says only that the money is given back.
 MONEY = {
     "pending": "You have not been charged. If your bank shows an amount held for it, that will be released.",
     "authorized": f"The {{total}} held for this order is being given back; {BANKS_ARE_SLOW}.",
@@ -55,16 +55,16 @@ _PART = r"[^\s\"(),:;<>@\[\]\\\x00-\x1f\x7f-\x9f]+"
 _ADDRESS = re.compile(f"({_PART})@({_PART})")
 _LONGEST_NOTE = 200
 
-# Says why a mail must not be sent now, or nothing.
+# Returns the reason why a mail must not be sent now, or an empty text.
 Withhold = Callable[[Notification, Order], str]
 
 
 class MailChannel:
-    """Mails a text and an HTML version of the events that a customer wants to hear of.
+    """Mails the events in SUBJECTS, each as text and as HTML.
 
-    `smtp_url` is an SMTP_URL, as docs/settings.md has it. `mail_from` is an address, with or without a name.
-    `withhold` is asked about all mails of a batch before the first of them is sent. Raises ValueError, which
-    shows no secret, where the URL or the sender is malformed.
+    docs/settings.md describes `smtp_url` (SMTP_URL). `mail_from` is an address, with or without a name.
+    `withhold` is called for all mails of a batch before the first one is sent. Raises ValueError if the URL
+    or the sender is malformed; its text contains no secret.
     """
 
     name = "mail"
@@ -83,13 +83,13 @@ class MailChannel:
         )
 
     def wants(self, order: Order, event_type: str) -> bool:
-        """The events with a subject, of orders with a mail address."""
+        """Wants the events with a subject, for orders with a mail address."""
         return event_type in SUBJECTS and "email" in order.get("personal", {})
 
     def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
-        """One outcome for each, in order, as soon as it is sent.
+        """Sends the mails, and yields each outcome at once.
 
-        A doubled mail has the same Message-ID and the same Date.
+        A repeated mail has the same Message-ID and the same Date.
         """
         ready = [self._refusal(*each) for each in notifications]
         with contextlib.closing(SmtpSession(self._server)) as session:
@@ -97,7 +97,7 @@ class MailChannel:
                 yield refusal or self._deliver_one(session, *each)
 
     def _refusal(self, notification: Notification, order: Order) -> Delivery | None:
-        """Why the mail is not sent at all; None where nothing is in its way."""
+        """The outcome of a mail that must not be sent; None if it may be sent."""
         try:
             usable = _ADDRESS.fullmatch(order.get("personal", {}).get("email", ""))
         except (AttributeError, TypeError):
@@ -112,14 +112,14 @@ class MailChannel:
         try:
             letter = self._letter(notification, order, email)
         except Exception as fault:
-            # Our own fault, yet one order's: the others of the batch go out. The exception's text may quote
-            # the customer, so its name must do.
+            # A bug that affects this order must not stop the other mails. The exception's text can contain
+            # personal data, so the log has only its type.
             log.error("mail not composed", notification=notification["id"], error=type(fault).__name__)
             return Delivery("failed", f"not composed: {type(fault).__name__}")
         return session.send(letter, self._sender.addr_spec, email)
 
     def _letter(self, notification: Notification, order: Order, email: str) -> EmailMessage:
-        told = _told(order)
+        variables = _variables(order)
         subject = SUBJECTS[notification["type"]].format(order["id"])
         local_part, _, domain = email.rpartition("@")
         letter = EmailMessage(policy.SMTP)
@@ -131,9 +131,9 @@ class MailChannel:
         letter["Auto-Submitted"] = "auto-generated"
         for kind, add in (("txt", letter.set_content), ("html", letter.add_alternative)):
             template = self._templates.get_template(f"{notification['type'].partition('.')[2]}.{kind}")
-            # Not every server on the way takes 8-bit bodies.
+            # Some mail servers do not accept 8-bit bodies.
             add(
-                template.render(told, subject=subject),
+                template.render(variables, subject=subject),
                 subtype="plain" if kind == "txt" else kind,
                 cte="quoted-printable",
             )
@@ -148,10 +148,10 @@ def _sender(mail_from: str) -> Address:
     raise ValueError("is not one mail address, with or without a name")
 
 
-def _told(order: Order) -> dict[str, Any]:
-    """What the templates may say of the order: every text harmless, every amount with its currency.
+def _variables(order: Order) -> dict[str, Any]:
+    """The variables of the templates: every text is harmless, and every amount has its currency.
 
-    Customers get the shop's tracking URL as a link: nobody but `orders:admin` can set it.
+    The tracking URL becomes a link, because only callers with `orders:admin` can set it.
     """
     currency = order["currency"]
 
@@ -182,7 +182,7 @@ def _told(order: Order) -> dict[str, Any]:
         "total": total,
         "tracking": tracking if any(tracking.values()) else None,
         "reason": REASONS[reason],
-        # Of the other reasons the detail is the service's own, in words not meant for a customer.
+        # For any other reason, the service itself wrote the detail, and not for customers.
         "note": harmless(cancellation.get("detail", ""), _LONGEST_NOTE) if reason == "requested" else "",
         "money": money if order["totalAmount"] else NOTHING_TO_PAY,
     }

@@ -1,7 +1,7 @@
-"""The mail server as a client sees it: one connection for many mails, and what each reply means for a mail.
+"""Sends many mails over one SMTP connection, and turns each reply into an outcome.
 
-A reply of 5xx to a mail is final; whatever else goes wrong, on the network or with the server as a whole (its
-certificate, our password), is worth another try, since no single mail is to blame.
+A 5xx reply to a mail is final. Any other failure is retried, since it is not about a single mail: a network
+failure, the server's certificate, or the password.
 """
 
 import contextlib
@@ -14,15 +14,15 @@ from time import monotonic
 from app.mail_server import SmtpServer
 from app.notifications.model import Delivery
 
-# No batch begins another mail after this, so that the caller knows when it has its answer.
+# A session starts no further mail after this many seconds, so that its duration is bounded.
 SESSION_SECONDS = 60
 
 
 class SmtpSession:
-    """One connection, opened when first needed, and again when the server has closed it.
+    """One connection, opened at the first mail, and opened again if the server closes it.
 
-    Two in a row without an answer to any mail mean that a third would do no better: the rest waits for the
-    next try.
+    After two connections in a row without a reply to any mail, it opens no third one. The other mails are
+    retried later.
     """
 
     def __init__(self, server: SmtpServer) -> None:
@@ -32,7 +32,8 @@ class SmtpSession:
         self._ends = monotonic() + SESSION_SECONDS
 
     def send(self, letter: EmailMessage, sender: str, recipient: str) -> Delivery:
-        """Sends to the one recipient; raises for nothing that a server or a network can do."""
+        """Sends a mail to one recipient. A failure of the server or the network is an outcome, not an
+        exception."""
         try:
             smtp = self._connection()
         except OSError as fault:
@@ -44,7 +45,7 @@ class SmtpSession:
         return outcome
 
     def close(self) -> None:
-        """Says goodbye, if there is anybody to say it to."""
+        """Closes the connection, if it is open."""
         if self._smtp is not None:
             with contextlib.suppress(OSError):
                 self._smtp.quit()
@@ -79,7 +80,8 @@ def _sent(smtp: smtplib.SMTP, letter: EmailMessage, sender: str, recipient: str)
 
 
 def _refused(code: int, text: bytes | str) -> Delivery:
-    # The server's words may quote the address: the code, and the enhanced one (RFC 3463), must do.
+    # The server's text can contain the address. So the detail has only the code and the enhanced code (RFC
+    # 3463).
     words = text.decode("ascii", "replace") if isinstance(text, bytes) else text
     enhanced = re.match(r"[245]\.\d{1,3}\.\d{1,3}\b", words)
     detail = f"{code} {enhanced[0]}" if enhanced else str(code)

@@ -1,8 +1,8 @@
-"""Text that clients give, made safe to show in a mail: a mail program finds nothing in it to make a link of.
+"""Makes clients' text safe for a mail: no mail program turns any part of it into a link.
 
-Mail programs make links of text by themselves. They look for a scheme, a domain, an IP address or a mail
-address, and all of these join their parts with the same few characters. A space behind each such character
-takes the link apart, and a person can still read the text.
+Mail programs turn text into links by themselves. They look for a scheme, a domain, an IP address or a mail
+address. All of these join their parts with the same few characters. A space after each such character breaks
+the link, and a person can still read the text.
 """
 
 import re
@@ -19,9 +19,9 @@ _NUMBER = re.compile(rf"[^{re.escape(_JOINTS)}]*[0-9][.:][0-9][^{re.escape(_JOIN
 
 
 def harmless(text: str, longest: int = LONGEST) -> str:
-    """The text on one line of up to so many characters, with nothing in it that becomes a link.
+    """The text on one line of up to `longest` characters, without anything that becomes a link.
 
-    Control characters and invisible ones become spaces, those that turn the direction of writing too.
+    Control characters and invisible characters become spaces, including those that change the text direction.
     """
     visible = "".join(_plain(char) if char.isprintable() else " " for char in text)
     words = (word if _NUMBER.fullmatch(word) else _JOINED.sub(r"\g<0> ", word) for word in visible.split())
@@ -30,13 +30,13 @@ def harmless(text: str, longest: int = LONGEST) -> str:
 
 
 def web_link(url: str) -> str:
-    """The URL in ASCII; empty unless it is one of the web. For URLs of the shop's own alone."""
+    """The URL in ASCII; empty if it is not an http(s) URL. Only for URLs from the shop itself."""
     if not url.isprintable() or not url.startswith(("https://", "http://")):
         return ""
     return quote(url, safe="!#$%&'()*+,/:;=?@[]~")
 
 
 def _plain(char: str) -> str:
-    """The character, or the plain form of one that stands for a joint: a wide dot is a dot to a browser."""
+    """The character, or its plain form if that contains a joint: browsers read a wide dot as a dot."""
     plain = unicodedata.normalize("NFKC", char)
     return plain if any(joint in plain for joint in _JOINTS) else char
