@@ -1,4 +1,4 @@
-"""What can be wrong with a request, as plain facts; the API gives each of them its HTTP answer."""
+"""The expected refusals of a request. `app.http.problems` maps each of them to an HTTP answer."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from app.money import to_text
 
 
 class Fault(NamedTuple):
-    """One thing wrong with the input: a JSON pointer (RFC 6901) to it, and why."""
+    """One invalid part of the input: a JSON pointer (RFC 6901) to it, and the reason."""
 
     pointer: str
     detail: str
@@ -17,7 +17,7 @@ class OrderServiceError(Exception):
 
 
 class InvalidInput(OrderServiceError):
-    """Well-formed input that breaks a rule; carries every fault found, not just the first."""
+    """Well-formed input that breaks a rule. It carries every fault, not just the first."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults))
@@ -25,42 +25,42 @@ class InvalidInput(OrderServiceError):
 
 
 class NotFound(OrderServiceError):
-    """No such thing, or not one the caller may see."""
+    """The resource does not exist, or the caller may not see it."""
 
 
 class NotSignedIn(OrderServiceError):
-    """The call does not tell who calls; `fault` says what is wrong with its token, None where it has none."""
+    """The request has no valid token. `fault` says what is wrong with it; None if it is missing."""
 
     def __init__(self, fault: str | None = None) -> None:
-        super().__init__(fault or "Send a token: Authorization: Bearer ….")
+        super().__init__(fault or "A token is required. Send it in the Authorization header: Bearer <token>.")
         self.fault = fault
 
 
 class NotAllowed(OrderServiceError):
-    """The caller may not do that; `scope` is the one that would let him."""
+    """The caller lacks `scope`, which the request needs."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"That needs the scope {scope}.")
+        super().__init__(f"This request needs the scope {scope}.")
         self.scope = scope
 
 
 class IssuerUnavailable(OrderServiceError):
-    """The keys that tokens are verified with cannot be had, so nobody can be told from anybody else."""
+    """The issuer's keys cannot be fetched, so no token can be verified."""
 
 
 class OrderUnreadable(OrderServiceError):
     """A stored order cannot be decoded, rebuilt from its events or shown; its document is damaged."""
 
     def __init__(self, order_id: str) -> None:
-        super().__init__("The order cannot be read. The fault is on our side and has been noted.")
+        super().__init__("The stored order is damaged. The error has been logged.")
         self.order_id = order_id
 
 
 class IllegalTransition(OrderServiceError):
-    """The order's status forbids the change; `allowed` lists the statuses a client may ask for now."""
+    """The order's status forbids the change. `allowed` lists the statuses that a client may request now."""
 
     def __init__(self, present: str, wanted: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(f"An order that is {present} cannot become {wanted}.")
+        super().__init__(f"The order is {present} and cannot become {wanted}.")
         self.allowed = allowed
 
 
@@ -69,80 +69,80 @@ class OrderInTransit(OrderServiceError):
 
 
 class StaleVersion(OrderServiceError):
-    """The caller's `If-Match` names a version that is no longer the present one."""
+    """The order's version is not one that `If-Match` names."""
 
     def __init__(self, present: int) -> None:
-        super().__init__(f"The order is at version {present}.")
+        super().__init__(f"If-Match does not name the current version of the order, which is {present}.")
         self.present = present
 
 
 class IdempotencyKeyReused(OrderServiceError):
-    """The key was used before with another body."""
+    """The idempotency key was used before with a different body."""
 
 
 class InsufficientStock(OrderServiceError):
     """The adjustment would take the level below zero."""
 
     def __init__(self, product_id: str, on_hand: int) -> None:
-        super().__init__(f"{product_id} has {on_hand} on hand.")
+        super().__init__(f"The adjustment would take the level below 0. {product_id} has {on_hand} on hand.")
         self.on_hand = on_hand
 
 
 class NotRefundable(OrderServiceError):
-    """Nothing of the order has been captured that could be given back."""
+    """The order has no captured payment to refund."""
 
 
 class RefundTooLarge(OrderServiceError):
-    """More is asked back than is left of what was captured: `left`, in minor units of the currency."""
+    """The amount exceeds `left`, the captured money that is not refunded yet, in minor units."""
 
     def __init__(self, left: int, currency: str) -> None:
-        super().__init__(f"{to_text(left, currency)} {currency} is left to be refunded.")
+        super().__init__(f"At most {to_text(left, currency)} {currency} can be refunded.")
         self.left = left
         self.currency = currency
 
 
 class RefundNotFailed(OrderServiceError):
-    """Only a refund that has failed can be tried again."""
+    """Only a failed refund can be retried."""
 
 
 class TooManyRefunds(OrderServiceError):
-    """The order has as many refunds as it may have."""
+    """The order has the maximum number of refunds, or of lines in them."""
 
 
 class TooManyRetries(OrderServiceError):
-    """The refund was retried as often as it may be."""
+    """The refund has had the maximum number of retries."""
 
 
 class HistoryFull(OrderServiceError):
-    """The log of the order, at this version, has no room for the command."""
+    """The order has too many events for one more change."""
 
     def __init__(self, version: int) -> None:
-        super().__init__(f"The order has {version} events, which leaves no room for this change.")
+        super().__init__(f"The order has {version} events, too many for this change.")
 
 
 class TooManyEndpoints(OrderServiceError):
-    """There are as many webhook endpoints as there may be."""
+    """The maximum number of webhook endpoints exists already."""
 
 
 class TooManyTestEvents(OrderServiceError):
-    """The webhook endpoint got as many test events as it may in so short a time; `wait` is in seconds."""
+    """The webhook endpoint had too many test events in the last minute; `wait` is in seconds."""
 
     def __init__(self, wait: int) -> None:
-        super().__init__("The endpoint gets no more test events for now.")
+        super().__init__(f"The endpoint has had too many test events. Try again in {wait} seconds.")
         self.wait = wait
 
 
 class EndpointDisabled(OrderServiceError):
-    """Nothing is sent to the webhook endpoint before it is enabled again."""
+    """The webhook endpoint is disabled, so nothing is sent to it."""
 
 
 class DatabaseUnavailable(OrderServiceError):
-    """The database cannot be reached, or could not confirm the write; nothing is half-done."""
+    """The database cannot be reached or did not confirm the write. No write is partial."""
 
 
 class StockBusy(DatabaseUnavailable):
-    """Another transaction holds the stock that this one needs. Nothing is half-done."""
+    """Another transaction holds the stock that this one needs. Nothing has changed."""
 
 
 class ProviderUnavailable(Exception):
-    """The provider cannot be asked now."""
+    """The payment provider cannot be reached now."""

@@ -27,7 +27,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
     minor = int(amount.scaleb(DECIMALS[currency]))
     # Arithmetic rounds to 28 digits, comparison does not: so the amount itself is what must be met.
     if Decimal(minor).scaleb(-DECIMALS[currency]) != amount:
-        raise ValueError(f"has more decimals than {currency} has ({DECIMALS[currency]})")
+        raise ValueError(f"must have at most {DECIMALS[currency]} decimals in {currency}")
     return minor
 
 

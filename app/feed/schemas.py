@@ -25,13 +25,13 @@ class FeedQuery(Input):
     types = ListOf(
         Text(
             1000,
-            form=(f"^{_KIND}(,{_KIND})*$", "must be types of events such as order.shipped or order.*"),
+            form=(f"^{_KIND}(,{_KIND})*$", "must be event types such as order.shipped or order.*"),
             metadata={"examples": ["order.*,payment.refunded"]},
         )
     )
     # Whatever is wrong with it, it is a bad cursor, which is for `paging` to say.
     after = fields.String(
-        error_messages={"invalid": "may be given only once"},
+        error_messages={"invalid": "must be given only once"},
         metadata={"description": "The `nextCursor` of the answer before, with the same `types`."},
     )
 

@@ -46,10 +46,10 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
         if request.endpoint is None:
             return
         if not _is_shown(request.endpoint, metrics_port):
-            raise NotFound("There is nothing here.")
+            raise NotFound("This path does not exist.")
         declared: Declared | None = getattr(app.view_functions[request.endpoint], "declared", None)
         if declared is None:
-            raise NotFound("There is nothing here.")
+            raise NotFound("This path does not exist.")
         g.services, g.caller = services, ANYONE
         if who_calls is None or declared.scope is OPEN:
             return
@@ -109,4 +109,4 @@ def require_json_accepted() -> None:
     """Raises Problem where the client takes no JSON, before anything is done for it."""
     accept = request.environ.get("HTTP_ACCEPT", "")
     if accept not in ("", "*/*", "application/json") and not request.accept_mimetypes["application/json"]:
-        raise Problem("not_acceptable", "Answers are application/json.")
+        raise Problem("not_acceptable", "The Accept header must allow application/json.")

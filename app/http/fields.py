@@ -1,6 +1,6 @@
-"""The kinds of value that a client may send: each checks itself in one pass and says its bounds to OpenAPI.
+"""The field types of requests. Each validates in one pass and states its bounds in OpenAPI.
 
-Nothing is converted on the way in: a number in a string is no number, a boolean no integer.
+Nothing is converted: a number in a string is not a number, and a boolean is not an integer.
 """
 
 import re
@@ -22,21 +22,23 @@ _FIRST, _LAST = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(2**32 - 1
 
 
 def text(value: Any, shortest: int, longest: int, *, lines: bool = False) -> str:
-    """The value, if it is text of so many characters, none of them a control character.
+    """The value, if it is text of `shortest` to `longest` characters without control characters.
 
-    `lines` allows tabs and line ends. Raises ValidationError.
+    `lines` allows tabs and line breaks. Raises ValidationError.
     """
     if not isinstance(value, str):
-        raise ValidationError("may be given only once" if isinstance(value, Repeated) else "must be a string")
+        raise ValidationError(
+            "must be given only once" if isinstance(value, Repeated) else "must be a string"
+        )
     if not shortest <= len(value) <= longest:
         raise ValidationError(f"must have {shortest} to {longest} characters")
     if (_CONTROL_BUT_LINES if lines else _CONTROL).search(value):
-        raise ValidationError("must not hold control characters or half surrogate pairs")
+        raise ValidationError("must not contain control characters or unpaired surrogates")
     return value
 
 
 def amount(value: Any) -> Decimal:
-    """The value, if it is an amount of money in major units. How fine it may be is for its currency to say.
+    """The value, if it is an amount of money in major units. The number of decimals is not checked here.
 
     Raises ValidationError.
     """
@@ -50,18 +52,18 @@ def amount(value: Any) -> Decimal:
 
 
 def is_finer(value: Decimal, decimals: int) -> bool:
-    """Whether the number needs more decimals than that; zeros at its end count for nothing."""
+    """Whether the number needs more decimals than `decimals`. Trailing zeros do not count."""
     _, digits, exponent = value.as_tuple()
     too_many = -int(exponent) - decimals
     return too_many > 0 and any(digits[-too_many:])
 
 
 class Repeated(list[str]):
-    """The values of a query parameter that was given more than once."""
+    """The values of a query parameter that the request has more than once."""
 
 
 class Checked(fields.Field[Any]):
-    """A field that says in our words what is missing."""
+    """A field with the service's own error messages."""
 
     def __init__(self, **options: Any) -> None:
         messages: Any = {"required": "is required", "null": "must not be null", "invalid": "must be a list"}
@@ -69,7 +71,7 @@ class Checked(fields.Field[Any]):
 
 
 class Text(Checked, fields.String):
-    """Text; `form` is a pattern that it must match, and what to say where it does not."""
+    """Text; `form` is a pattern that it must match, and the error message if it does not."""
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class Text(Checked, fields.String):
 
 
 class Choice(Checked, fields.String):
-    """One of a few words."""
+    """One of several fixed values."""
 
     def __init__(self, choices: Sequence[str], *, kind: str = "", **options: Any) -> None:
         super().__init__(metadata={"enum": list(choices)}, **options)
@@ -109,7 +111,7 @@ class Choice(Checked, fields.String):
 
 
 class Whole(Checked, fields.Integer):
-    """A whole number within bounds; `spelled` reads it from the text of a query parameter."""
+    """A whole number within bounds; `spelled` parses it from a query parameter."""
 
     def __init__(self, least: int, most: int, *, spelled: bool = False, **options: Any) -> None:
         super().__init__(metadata={"minimum": least, "maximum": most}, **options)
@@ -119,7 +121,7 @@ class Whole(Checked, fields.Integer):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         if self._spelled and re.fullmatch(r"-?\d{1,18}", text(value, 0, 1000), re.ASCII):
             value = int(value)
-        # To JSON Schema and to JavaScript, 2.0 is 2.
+        # In JSON Schema and JavaScript, 2.0 is the integer 2.
         if type(value) is not int and not (type(value) is Decimal and value == value.to_integral_value()):
             raise ValidationError("must be a whole number")
         least, most = self._bounds
@@ -129,7 +131,7 @@ class Whole(Checked, fields.Integer):
 
 
 class Flag(Checked, fields.Boolean):
-    """True or false, and nothing that stands for them."""
+    """True or false, with no substitutes such as 1 or "yes"."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if type(value) is not bool:
@@ -148,8 +150,8 @@ class Amount(Checked, fields.Decimal):
 
 
 class Moment(Checked, fields.DateTime):
-    """A time of RFC 3339 with its offset, brought to UTC, up to the next whole millisecond, and into the
-    bounds of the times that an id can tell."""
+    """A time of RFC 3339 with an offset, as UTC, rounded up to a whole millisecond and limited to the times
+    that an order id can hold."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> datetime:
         if not _MOMENT.fullmatch(text(value, 0, 1000)):
@@ -158,11 +160,11 @@ class Moment(Checked, fields.DateTime):
             moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
             return min(max(moment, _FIRST), _LAST) + timedelta(microseconds=-moment.microsecond % 1000)
         except (ValueError, OverflowError) as error:
-            raise ValidationError("is not a time that there is") from error
+            raise ValidationError("must be a time that exists") from error
 
 
 class ListOf(Checked, fields.List[Any]):
-    """A list of from `least` to `most` such things."""
+    """A list of `least` to `most` items."""
 
     def __init__(
         self, inner: fields.Field[Any], least: int = 0, most: int | None = None, **options: Any
@@ -179,14 +181,14 @@ class ListOf(Checked, fields.List[Any]):
 
 
 class ObjectOf(Checked, fields.Nested):
-    """An object with a schema of its own."""
+    """An object with its own schema."""
 
     def __init__(self, schema: type[Schema], **options: Any) -> None:
         super().__init__(nested=schema, **options)
 
 
 class Pairs(Checked, fields.Dict):
-    """Up to so many pairs of short names and texts."""
+    """A mapping of short names to texts."""
 
     MOST, LONGEST_NAME, LONGEST_TEXT = 20, 64, 512
 
@@ -214,7 +216,7 @@ class Pairs(Checked, fields.Dict):
             try:
                 text(name, 1, self.LONGEST_NAME)
             except ValidationError as error:
-                faults[name] = [f"its name {message}" for message in error.messages]
+                faults[name] = [f"the name {message}" for message in error.messages]
             try:
                 text(content, 0, self.LONGEST_TEXT, lines=True)
             except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Request headers that mean something here: conditions (RFC 9110), preferences (RFC 7240), idempotency."""
+"""The request headers that orders use: conditions (RFC 9110), preferences (RFC 7240), idempotency keys."""
 
 import re
 
@@ -17,11 +17,11 @@ _WAIT = re.compile(r'wait\s*=\s*(?:(\d{1,9})|"(\d{1,9})")\s*(?:;.*)?', re.IGNORE
 
 
 def idempotency_key(*, required: bool) -> str | None:
-    """The `Idempotency-Key`. Raises Problem where it is malformed, or required and missing."""
+    """The `Idempotency-Key`. Raises Problem if it is malformed, or required and missing."""
     key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         if required:
-            raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
+            raise Problem("idempotency_key_required", "The Idempotency-Key header is required.")
         return None
     if not _KEY.fullmatch(key):
         raise Problem("bad_header", "Idempotency-Key must be 1 to 255 visible ASCII characters.")
@@ -29,15 +29,15 @@ def idempotency_key(*, required: bool) -> str | None:
 
 
 def if_match(*, required: bool) -> frozenset[int] | None:
-    """The versions that `If-Match` allows; None where any version will do.
+    """The versions that `If-Match` accepts; None if it accepts any version.
 
-    A weak tag, or one that was never ours, allows no version. Raises Problem where the header is malformed,
-    or required and missing.
+    A weak tag, or a tag in another form than ours, matches no version. Raises Problem if the header is
+    malformed, or required and missing.
     """
     header = request.environ.get("HTTP_IF_MATCH")
     if header is None:
         if required:
-            raise Problem("if_match_required", "Send the ETag of the order as you know it in If-Match.")
+            raise Problem("if_match_required", "The If-Match header is required. Send the ETag of the order.")
         return None
     if header.strip() == "*":
         return None
@@ -47,14 +47,14 @@ def if_match(*, required: bool) -> frozenset[int] | None:
 
 
 def is_known(version: int) -> bool:
-    """Whether the client says by `If-None-Match` that it has this version already."""
+    """Whether `If-None-Match` names this version, so the client has it already."""
     if "HTTP_IF_NONE_MATCH" not in request.environ:
         return False
     return request.if_none_match.contains_weak(entity_tag(version).strip('"'))
 
 
 def wait() -> float | None:
-    """The seconds that `Prefer: wait` allows the answer to take, at most 30; None where it does not say."""
+    """The seconds of `Prefer: wait`, at most 30; None if the header has no `wait`."""
     for preference in request.environ.get("HTTP_PREFER", "").split(","):
         if match := _WAIT.fullmatch(preference.strip()):
             return min(int(match[1] or match[2]), MOST_SECONDS)

@@ -51,7 +51,7 @@ class IssuerKeys:
         if flight:
             flight.join(_SECONDS)
         if not self._keys:
-            raise IssuerUnavailable("The keys that tokens are verified with cannot be had at the moment.")
+            raise IssuerUnavailable("The keys that verify tokens cannot be fetched at the moment.")
         return self._known(kid)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""JSON in, strictly: RFC 8259 in UTF-8, names unique, no NaN, and every fraction an exact Decimal."""
+"""Reads JSON bodies strictly: RFC 8259 in UTF-8, unique names, no NaN, fractions as exact Decimals."""
 
 import hashlib
 import json
@@ -24,25 +24,26 @@ _CUT_SHORT = "The request body ended early, or its chunked encoding is invalid."
 
 
 def read_json(request: Request) -> Any:
-    """The JSON value in the body.
+    """The JSON value of the body.
 
-    Raises Problem for a body in another form, RequestEntityTooLarge for one of more than MAX_BYTES.
+    Raises Problem if the body is not valid JSON, RequestEntityTooLarge beyond MAX_BYTES.
     """
     return parse(read_bytes(request))
 
 
 def read_bytes(request: Request) -> bytes:
-    """The body as it came, said to be JSON; raises as `read_json` does, but looks at no byte of it."""
+    """The bytes of the body, not parsed. Raises as `read_json` does for wrong headers, size and time."""
     if request.content_type != "application/json":
         _require_json(request)
     if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise Problem("unsupported_media_type", "Send the body without a content coding.")
+        raise Problem("unsupported_media_type", "The body must not have a Content-Encoding.")
     return _raw(request)
 
 
 def parse(raw: bytes) -> Any:
-    """The value of a JSON text. Raises Problem where it is not one, and names every part that is not JSON,
-    or where it goes deeper than MAX_DEPTH.
+    """The value of a JSON text.
+
+    Raises Problem if the text is not JSON, with every value that is not, or if it is deeper than MAX_DEPTH.
     """
     if not raw.strip():
         raise Problem("malformed_json", "The body is empty.")
@@ -55,7 +56,7 @@ def parse(raw: bytes) -> Any:
             raise
         except (ValueError, InvalidOperation):
             value = _MARK.decode(text)
-            # Only where it is not too deep to go through.
+            # A value that is too deep is not searched.
             flaws = () if _is_deep(raw, value) else tuple(_flaws(value))
     except json.JSONDecodeError as error:
         raise Problem("malformed_json", f"{error.msg}: line {error.lineno}, column {error.colno}.") from error
@@ -66,31 +67,31 @@ def parse(raw: bytes) -> Any:
     if _is_deep(raw, value):
         raise _too_deep()
     if flaws:
-        raise Problem("malformed_json", "The body holds what is not JSON.", *flaws)
+        raise Problem("malformed_json", "The body has values that are not valid JSON. See errors.", *flaws)
     return value
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of a JSON value, the same however it was spelled: `200`, `200.00` or `2e2`."""
+    """SHA-256 (hex) of a JSON value. `200`, `200.00` and `2e2` have the same digest."""
     return hashlib.sha256(orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _raw(request: Request) -> bytes:
-    """The bytes of the body. (werkzeug's own limit cuts a body of unstated length and says nothing.)"""
+    """The bytes of the body. werkzeug's own limit would truncate a body of unknown length silently."""
     length, stream = request.content_length, request.environ["wsgi.input"]
     if length is None:
-        # Only a server that marks the end of the stream lets us look for it.
+        # Without a length, reading to the end is safe only if the server marks the end of the stream.
         length = MAX_BYTES + 1 if request.environ.get("wsgi.input_terminated") else 0
     elif length > MAX_BYTES:
         raise RequestEntityTooLarge
     try:
-        # A client that sends drop by drop is not to keep what it has sent in memory for ever.
+        # A client that sends very slowly must not hold memory for ever.
         with Timeout(services().settings.body_timeout.total_seconds(), _TooSlow):
             raw: bytes = stream.read(length)
     except Problem:
         raise
     except Exception as error:
-        # Each server has errors of its own for what it cannot read.
+        # Every server raises its own errors for a body that it cannot read.
         raise Problem("bad_request", _CUT_SHORT) from error
     if request.content_length is not None and len(raw) < length:
         raise Problem("bad_request", _CUT_SHORT)
@@ -101,15 +102,15 @@ def _raw(request: Request) -> bytes:
 
 class _TooSlow(Problem):
     def __init__(self) -> None:
-        super().__init__("request_timeout", "The body did not come in time.")
+        super().__init__("request_timeout", "The body took too long to arrive.")
 
 
 def _require_json(request: Request) -> None:
     has_body = request.content_length or "HTTP_TRANSFER_ENCODING" in request.environ
     if request.mimetype != "application/json" and (request.mimetype or has_body):
-        raise Problem("unsupported_media_type", "Send the body as application/json.")
+        raise Problem("unsupported_media_type", "The Content-Type must be application/json.")
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
-        raise Problem("unsupported_media_type", "Send the body in UTF-8.")
+        raise Problem("unsupported_media_type", "The charset must be UTF-8.")
 
 
 def _too_deep() -> Problem:
@@ -117,7 +118,7 @@ def _too_deep() -> Problem:
 
 
 def _is_deep(raw: bytes, value: Any) -> bool:
-    # Hardly a body has brackets enough.
+    # Few bodies have enough brackets for that.
     if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
         return False
     level = [value]
@@ -149,7 +150,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _marked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
-        members[name] = _Flaw("is there more than once") if name in members else value
+        members[name] = _Flaw("must be given only once") if name in members else value
     return members
 
 
@@ -164,8 +165,8 @@ def _integer(text: str) -> int | Decimal:
     return int(text) if len(text) < 20 else Decimal(text)
 
 
-# The one reads what is right, fast. Where it stumbles, the other goes over the text again: it marks what is
-# not JSON, and takes the numbers too large for Python's int and Decimal, for the schema to refuse.
+# `_READ` is fast and fails at the first error. Then `_MARK` reads the text again: it marks every value that
+# is not JSON, and accepts numbers too large for Python's int and Decimal, which the schema refuses later.
 _READ = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_unique)
 _MARK = json.JSONDecoder(
     parse_float=_fraction,

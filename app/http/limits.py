@@ -72,7 +72,7 @@ def _refusal() -> Response | None:
     if not over:
         return None
     longest = max(over, key=lambda quota: quota.reset)
-    detail = f"More than {longest.limit} requests of one {longest.name} in {longest.window} seconds."
+    detail = f"Each {longest.name} may make {longest.limit} requests in {longest.window} seconds."
     return problem("too_many_requests", detail, headers={"Retry-After": str(longest.reset)})
 
 

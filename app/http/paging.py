@@ -88,5 +88,5 @@ def covered(last: str = "") -> bytes:
 def bad_cursor() -> Problem:
     """The refusal of a cursor."""
     return Problem(
-        "bad_cursor", "The cursor is not from this listing with these filters. Begin anew without one."
+        "bad_cursor", "The cursor must come from this listing with the same filters. Start again without one."
     )

@@ -1,6 +1,6 @@
-"""Every answer of 400 and above is a problem (RFC 9457), whoever raised it: a rule, the framework or a bug.
+"""Every answer of 400 and above is a problem (RFC 9457): from a rule, from the framework or from a bug.
 
-`PROBLEMS` is the one list of their codes. A code is stable, and so is the `type` made of it.
+`PROBLEMS` lists all codes. Codes are stable, and so are the `type`s made from them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from app.money import to_text
 TYPE = "urn:problem:order-service:"
 RETRY_AFTER_SECONDS = 2
 MOST_FAULTS = 100
-# A problem is small, however much the request had in it that could be repeated.
+# Bounds the size of a problem, which repeats parts of the request.
 _MOST_FAULT_BYTES = 16 * 1024
 _LONGEST_POINTER = 256
 _LONGEST_INSTANCE = 1000
@@ -30,53 +30,53 @@ log = structlog.get_logger(__name__)
 
 
 class Kind(NamedTuple):
-    """What every problem of a code has in common."""
+    """The status and title that all problems with one code share."""
 
     status: int
     title: str
 
 
 PROBLEMS = {
-    "malformed_json": Kind(400, "The body is not JSON"),
-    "bad_request": Kind(400, "The request cannot be understood"),
-    "bad_cursor": Kind(400, "The cursor is not one of this listing's"),
-    "bad_header": Kind(400, "A header cannot be understood"),
-    "bad_signature": Kind(400, "The event does not prove where it comes from"),
-    "idempotency_key_required": Kind(400, "An idempotency key is required"),
-    "unauthorized": Kind(401, "The call needs a token"),
-    "forbidden": Kind(403, "The caller may not do that"),
-    "not_found": Kind(404, "There is no such thing"),
-    "method_not_allowed": Kind(405, "The method is not allowed here"),
-    "not_acceptable": Kind(406, "The answer cannot be had in that form"),
-    "request_timeout": Kind(408, "The request did not come in time"),
+    "malformed_json": Kind(400, "The body is not valid JSON"),
+    "bad_request": Kind(400, "The request is malformed"),
+    "bad_cursor": Kind(400, "Invalid cursor"),
+    "bad_header": Kind(400, "Invalid header"),
+    "bad_signature": Kind(400, "Invalid signature"),
+    "idempotency_key_required": Kind(400, "Idempotency-Key is required"),
+    "unauthorized": Kind(401, "A valid token is required"),
+    "forbidden": Kind(403, "The scope is missing"),
+    "not_found": Kind(404, "Not found"),
+    "method_not_allowed": Kind(405, "Method not allowed"),
+    "not_acceptable": Kind(406, "The response is only available as JSON"),
+    "request_timeout": Kind(408, "The request took too long to arrive"),
     "illegal_transition": Kind(409, "The order's status forbids the change"),
-    "order_in_transit": Kind(409, "The order is on its way"),
-    "insufficient_stock": Kind(409, "The stock does not suffice"),
-    "not_refundable": Kind(409, "There is nothing to refund"),
-    "refund_too_large": Kind(409, "More is asked back than was captured"),
+    "order_in_transit": Kind(409, "The order is in transit"),
+    "insufficient_stock": Kind(409, "Insufficient stock"),
+    "not_refundable": Kind(409, "The order has no captured payment"),
+    "refund_too_large": Kind(409, "The refund is too large"),
     "refund_not_failed": Kind(409, "The refund has not failed"),
     "too_many_refunds": Kind(409, "The order has too many refunds"),
-    "too_many_retries": Kind(409, "The refund was retried too often"),
+    "too_many_retries": Kind(409, "The refund has too many retries"),
     "history_full": Kind(409, "The order has too many events"),
-    "too_many_endpoints": Kind(409, "There are too many webhook endpoints"),
+    "too_many_endpoints": Kind(409, "Too many webhook endpoints"),
     "endpoint_disabled": Kind(409, "The webhook endpoint is disabled"),
-    "stale_version": Kind(412, "The version is not the present one"),
+    "stale_version": Kind(412, "The version is not current"),
     "content_too_large": Kind(413, "The body is too large"),
     "uri_too_long": Kind(414, "URI Too Long"),
-    "unsupported_media_type": Kind(415, "The body's form is not supported"),
-    "invalid_input": Kind(422, "The input is not valid"),
-    "idempotency_key_reused": Kind(422, "The idempotency key belongs to another body"),
+    "unsupported_media_type": Kind(415, "Unsupported media type"),
+    "invalid_input": Kind(422, "Invalid input"),
+    "idempotency_key_reused": Kind(422, "The idempotency key was used with a different body"),
     "if_match_required": Kind(428, "If-Match is required"),
-    "too_many_requests": Kind(429, "There were too many requests"),
-    "too_many_test_events": Kind(429, "There were too many test events"),
+    "too_many_requests": Kind(429, "Too many requests"),
+    "too_many_test_events": Kind(429, "Too many test events"),
     "request_header_fields_too_large": Kind(431, "Request Header Fields Too Large"),
-    "internal_error": Kind(500, "Something went wrong here"),
+    "internal_error": Kind(500, "Internal error"),
     "order_unreadable": Kind(500, "The order cannot be read"),
-    "issuer_unavailable": Kind(503, "Tokens cannot be verified now"),
+    "issuer_unavailable": Kind(503, "Tokens cannot be verified at the moment"),
     "database_unavailable": Kind(503, "The database cannot be reached"),
-    "stock_busy": Kind(503, "The stock is being changed"),
+    "stock_busy": Kind(503, "The stock is locked by another change"),
     "unavailable": Kind(503, "The service is busy"),
-    "not_ready": Kind(503, "The service cannot take orders now"),
+    "not_ready": Kind(503, "The service is not ready"),
 }
 
 CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
@@ -110,7 +110,7 @@ _OF_STATUS = {
 
 
 class Problem(Exception):
-    """A refusal that the HTTP edge itself has to make."""
+    """A refusal by the HTTP layer itself, with its code."""
 
     def __init__(self, code: str, detail: str, *faults: Fault, **extensions: Any) -> None:
         super().__init__(detail)
@@ -127,7 +127,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **extensions: Any,
 ) -> Response:
-    """The answer that tells of a problem; `extensions` are further members of it."""
+    """A problem as a response; `extensions` are its further members."""
     kind = PROBLEMS[code]
     body = {
         "type": TYPE + code,
@@ -150,7 +150,7 @@ def problem(
 
 
 def _shown(faults: Sequence[Fault]) -> Iterator[dict[str, str]]:
-    """The first faults, as many as a problem has room for."""
+    """The first faults, up to the limits on number and size."""
     room = _MOST_FAULT_BYTES
     for fault in faults[:MOST_FAULTS]:
         pointer = fault.pointer
@@ -163,7 +163,7 @@ def _shown(faults: Sequence[Fault]) -> Iterator[dict[str, str]]:
 
 
 def init_app(app: Flask) -> None:
-    """Gives every kind of exception its problem."""
+    """Registers a handler for every kind of exception."""
     app.register_error_handler(Problem, _own)
     app.register_error_handler(errors.OrderServiceError, _expected)
     app.register_error_handler(HTTPException, _of_framework)
@@ -178,7 +178,7 @@ def _expected(error: errors.OrderServiceError) -> Response:
     code = CODES_OF_ERRORS[type(error)]
     match error:
         case errors.InvalidInput(faults=faults):
-            return problem(code, f"Faults found: {len(faults)}.", faults=faults)
+            return problem(code, _number_of(faults), faults=faults)
         case errors.IllegalTransition(allowed=allowed):
             return problem(code, str(error), allowed=allowed)
         case errors.InsufficientStock(on_hand=on_hand):
@@ -186,11 +186,11 @@ def _expected(error: errors.OrderServiceError) -> Response:
         case errors.RefundTooLarge(left=left, currency=currency):
             return problem(code, str(error), refundable=orjson.Fragment(to_text(left, currency)))
         case errors.NotSignedIn(fault=fault):
-            told = f', error="invalid_token", error_description="{fault}"' if fault else ""
-            return problem(code, str(error), headers=_challenge(told))
+            error_info = f', error="invalid_token", error_description="{fault}"' if fault else ""
+            return problem(code, str(error), headers=_challenge(error_info))
         case errors.NotAllowed(scope=scope):
-            told = f', error="insufficient_scope", scope="{scope}"'
-            return problem(code, str(error), headers=_challenge(told))
+            error_info = f', error="insufficient_scope", scope="{scope}"'
+            return problem(code, str(error), headers=_challenge(error_info))
         case errors.TooManyTestEvents(wait=wait):
             return problem(code, str(error), headers={"Retry-After": str(wait)})
         case errors.StockBusy():
@@ -200,9 +200,13 @@ def _expected(error: errors.OrderServiceError) -> Response:
     return problem(code, str(error))
 
 
-def _challenge(told: str) -> dict[str, str]:
-    """What RFC 6750 has a refusal say; without a token, not why."""
-    return {"WWW-Authenticate": f'Bearer realm="orders"{told}'}
+def _number_of(faults: Sequence[Fault]) -> str:
+    return f"The input has {len(faults)} {'error' if len(faults) == 1 else 'errors'}. See errors."
+
+
+def _challenge(error_info: str) -> dict[str, str]:
+    """The challenge of RFC 6750. It has no error if the request had no token."""
+    return {"WWW-Authenticate": f'Bearer realm="orders"{error_info}'}
 
 
 def _of_framework(error: HTTPException) -> Response:
@@ -215,4 +219,4 @@ def _of_framework(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     log.error("unhandled exception", exc_info=error)
-    return problem("internal_error", "The fault is on our side and has been noted.")
+    return problem("internal_error", "The service had an internal error. It has been logged.")

@@ -40,9 +40,9 @@ def require_own_email(email: str | None) -> None:
     if email is None or not services().settings.email_from_token or who.owner("orders:write") is None:
         return
     if who.email is None:
-        raise InvalidInput(Fault("/email", "cannot be given: your token has no verified email"))
+        raise InvalidInput(Fault("/email", "must be absent because your token has no verified email"))
     if not same_address(email, who.email):
-        raise InvalidInput(Fault("/email", "must be the email of your token"))
+        raise InvalidInput(Fault("/email", "must be the email in your token"))
 
 
 def require(scope: str) -> None:

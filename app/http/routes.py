@@ -41,7 +41,7 @@ def get_readiness() -> Response:
     checks = readiness(services().probes)
     if is_ready(checks):
         return answer({"status": "ready", "checks": checks})
-    return problem("not_ready", "A part that orders need is not ready.", checks=checks)
+    return problem("not_ready", "A dependency that orders need is not ready. See checks.", checks=checks)
 
 
 @blueprint.get("/metrics")

@@ -21,7 +21,7 @@ class PageQuery(Input):
 
     limit = Whole(1, 100, spelled=True, load_default=25)
     # Whatever is wrong with it makes it a bad cursor, which `paging` reports.
-    cursor = fields.String(error_messages={"invalid": "may be given only once"})
+    cursor = fields.String(error_messages={"invalid": "must be given only once"})
 
 
 class Answer(Schema):

@@ -56,7 +56,7 @@ def init_app(app: Flask) -> None:
         caller = counted_as()
         # The answer to a change is never withheld, since the change is made.
         if request.method == "GET" and not unread.has_room(caller, size):
-            detail = f"More than {UNREAD_BYTES} bytes of answers to this caller are unread."
+            detail = f"The caller has more than {UNREAD_BYTES} bytes of unread responses. Read them first."
             return problem("too_many_requests", detail, headers=_RETRY_AFTER)
         unread.take(caller, size)
         response.call_on_close(lambda: unread.give_back(caller, size))

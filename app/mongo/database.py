@@ -130,7 +130,7 @@ def transact(
             return work(transaction)
         except OperationFailure as error:
             if error.code == WRITE_CONFLICT and monotonic() - began >= patience:
-                raise StockBusy("Another transaction holds the stock.") from error
+                raise StockBusy("Another transaction is changing the stock. Try again.") from error
             raise
 
     try:

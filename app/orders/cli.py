@@ -52,7 +52,7 @@ def _load(order_id: str) -> Order:
     wanted = order_id.lower()
     found = services().orders.store.load_with_logs([wanted]) if re.fullmatch("[0-9a-f]{24}", wanted) else []
     if not found:
-        raise NotFound(f"There is no order {plain(order_id)}.")
+        raise NotFound(f"The order {plain(order_id)} does not exist.")
     return found[0]
 
 

@@ -37,7 +37,7 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
         faults = _too_fine(data, lines, currency) if currency else {}
         expected, total = _sum(lines), data.get("totalAmount")
         if None not in (expected, total) and expected != total and "totalAmount" not in faults:
-            faults["totalAmount"] = [f"is not what the lines add up to ({expected})"]
+            faults["totalAmount"] = [f"must equal the sum of the lines ({expected})"]
         if faults:
             raise ValidationError(faults)
 
@@ -65,7 +65,7 @@ class StatusChange(Input):
         if isinstance(original, dict) and "status" in data:
             company = {"tracking": "shipped", "reason": "cancelled"}
             faults = {
-                name: [f"goes with the status {status} only"]
+                name: [f"is only allowed with the status {status}"]
                 for name, status in company.items()
                 if name in original and data["status"] != status
             }
@@ -145,7 +145,7 @@ def _default_currency() -> str:
 
 def _too_fine(order: dict[str, Any], lines: list[dict[str, Any]], currency: str) -> dict[Any, Any]:
     decimals = DECIMALS[currency]
-    complaint = [f"has more decimals than {currency} has ({decimals})"]
+    complaint = [f"must have at most {decimals} decimals in {currency}"]
     faults: dict[Any, Any] = {}
     if "totalAmount" in order and is_finer(order["totalAmount"], decimals):
         faults["totalAmount"] = complaint

@@ -91,7 +91,7 @@ def place_order(
     was used with another body, DatabaseUnavailable.
     """
     if not services.accepts(draft.get("paymentMethod")):
-        raise InvalidInput(Fault("/paymentMethod", "is not a payment method of the provider"))
+        raise InvalidInput(Fault("/paymentMethod", "must be a payment method of the provider"))
     stated = {field: draft[field] for field in STATED if field in draft}  # type: ignore[literal-required]
     answered = None if waits else 1
     while True:
@@ -192,7 +192,7 @@ def delete_order(
         order = found(services.store.with_tail(order_id))
         _require_version(order, if_match)
         if order["status"] == "shipped":
-            raise OrderInTransit("An order on its way cannot be deleted before it is delivered.")
+            raise OrderInTransit("A shipped order cannot be deleted before it is delivered.")
         at = services.clock()
         cancels = "cancelled" in STATUS[order["status"]]
         changes = [
@@ -237,7 +237,7 @@ def _rest_given_back(order: Order) -> list[Change]:
 def found(order: Order | None) -> Order:
     """The order. Raises NotFound if it is None."""
     if order is None:
-        raise NotFound("There is no such order.")
+        raise NotFound("The order does not exist.")
     return order
 
 
@@ -261,7 +261,7 @@ def _replay(services: OrderServices, actor: str, key: str, digest: str) -> Place
         return None
     order, posted = earlier
     if digest != posted.digest:
-        raise IdempotencyKeyReused("This idempotency key was used with another body.")
+        raise IdempotencyKeyReused("The Idempotency-Key was used before with a different body.")
     return Placed(_at_version(order, posted.answered or 1), posted.answered, keyed=True, replayed=True)
 
 
@@ -283,7 +283,7 @@ def _with_log(services: OrderServices, order_id: str) -> Order:
 
 def _at_version(order: Order, version: int) -> Order:
     if not 1 <= version <= order["version"]:
-        raise NotFound("The order never had this version.")
+        raise NotFound("The order does not have this version.")
     with reading(order["id"]):
         past = fold(order["id"], order["events"][:version])
     if "personal" in order:

@@ -48,13 +48,13 @@ def receive(services: PaymentServices, provider: str, headers: Mapping[str, str]
     not an event, DatabaseUnavailable.
     """
     if provider != services.provider.name:
-        raise NotFound("There is no such payment provider here.")
+        raise NotFound("The payment provider does not exist or is not in use.")
     try:
         sent = services.provider.event(headers, body)
         # Half a surrogate pair cannot be stored as text.
         "".join(filter(None, sent)).encode()
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(Fault("", "is no event of the provider")) from error
+        raise InvalidInput(Fault("", "must be an event of the provider")) from error
     event = ReceivedEvent(id=f"{provider}:{sent.id}", type=sent.type, receivedAt=services.clock(), attempts=0)
     if sent.order_id is not None:
         event["orderId"] = sent.order_id

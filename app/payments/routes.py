@@ -42,5 +42,5 @@ def receive_payment_event(provider: str) -> Response:
     try:
         receive(services().payments, provider, dict(request.headers), read_bytes(request))
     except BadSignature as error:
-        raise Problem("bad_signature", "The signature is missing, wrong, or too old.") from error
+        raise Problem("bad_signature", "The signature is missing, invalid or too old.") from error
     return answer({"received": True}, HTTPStatus.ACCEPTED)

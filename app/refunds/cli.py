@@ -26,7 +26,7 @@ def retry(ctx: click.Context, order_id: str, refund_id: str | None) -> None:
     try:
         failed = failed_refunds(services().orders, order_id)
     except NotFound:
-        raise NotFound(f"There is no order {plain(order_id)}.") from None
+        raise NotFound(f"The order {plain(order_id)} does not exist.") from None
     if not failed:
         raise RefundNotFailed("No refund of the order has failed.")
     refused = 0

@@ -87,11 +87,11 @@ def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, acto
         order = found(services.store.with_tail(order_id, deleted=True))
         refund = _refund(order, refund_id)
         if refund["status"] != "failed":
-            raise RefundNotFailed(f"The refund is {refund['status']}.")
+            raise RefundNotFailed(f"The refund is {refund['status']}. Only a failed refund can be retried.")
         if refund["attempt"] > MOST_RETRIES:
             raise TooManyRetries(
-                f"The refund was retried {MOST_RETRIES} times. Refund it at the payment provider: the service"
-                " takes note of that."
+                f"The refund was retried {MOST_RETRIES} times. Refund it at the payment provider, which"
+                " reports it to this service."
             )
         data: dict[str, object] = {"refundId": refund_id}
         if order["status"] == "cancelled" and 0 < (left := refundable(order)) < refund["amount"]:
@@ -115,12 +115,14 @@ def failed_refunds(services: OrderServices, order_id: str) -> list[Refund]:
 def _checked(order: Order, draft: RefundDraft) -> dict[str, object]:
     """The event's data for the draft. Raises if the order does not allow the refund."""
     if order["payment"]["status"] not in (*CAPTURED, "refunded"):
-        raise NotRefundable(f"Nothing has been captured; the payment is {order['payment']['status']}.")
+        raise NotRefundable(
+            f"The payment is {order['payment']['status']}. Only captured money can be refunded."
+        )
     if len(_refunds(order)) >= MOST_REFUNDS:
-        raise TooManyRefunds(f"An order has at most {MOST_REFUNDS} refunds.")
+        raise TooManyRefunds(f"An order can have at most {MOST_REFUNDS} refunds.")
     lines = draft.get("products", [])
     if len(lines) + sum(len(refund.get("products", ())) for refund in _refunds(order)) > MOST_REFUND_LINES:
-        raise TooManyRefunds(f"The refunds of an order have at most {MOST_REFUND_LINES} lines together.")
+        raise TooManyRefunds(f"All refunds of an order can have at most {MOST_REFUND_LINES} lines together.")
     _require_goods(order, lines)
     amount = _amount(order, draft.get("amount"), lines)
     _require_left(order, amount)
@@ -150,10 +152,12 @@ def _amount(order: Order, stated: Decimal | None, lines: list[RefundLine]) -> in
     for line in lines:
         price, *others = prices[line["productId"]]
         if price is None or others:
-            raise InvalidInput(Fault("/amount", f"is required: {line['productId']} has no one unitPrice"))
+            raise InvalidInput(
+                Fault("/amount", f"is required because {line['productId']} has no single unitPrice")
+            )
         costs += price * line["quantity"]
     if not costs:
-        raise InvalidInput(Fault("/amount", "is required: these products cost nothing"))
+        raise InvalidInput(Fault("/amount", "is required because these products cost nothing"))
     return costs
 
 
@@ -171,10 +175,10 @@ def _require_goods(order: Order, lines: Sequence[RefundLine]) -> None:
     for index, line in enumerate(lines):
         product = line["productId"]
         if product not in left:
-            faults.append(Fault(f"/products/{index}/productId", "is not a product of the order"))
+            faults.append(Fault(f"/products/{index}/productId", "must be a product of the order"))
             continue
         if line["quantity"] > left[product]:
-            detail = f"is more than is left of it ({left[product]})"
+            detail = f"must be at most {left[product]}, which is left of the product"
             faults.append(Fault(f"/products/{index}/quantity", detail))
         left[product] -= line["quantity"]
     if faults:
@@ -184,7 +188,7 @@ def _require_goods(order: Order, lines: Sequence[RefundLine]) -> None:
 def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: str) -> Asked:
     """The refund as it was right after its request."""
     if earlier.digest != digest:
-        raise IdempotencyKeyReused("The key was used before with another body.")
+        raise IdempotencyKeyReused("The Idempotency-Key was used before with a different body.")
     order = history(services, order_id)
     requested = next(
         event
@@ -203,4 +207,4 @@ def _refund(order: Order, refund_id: str) -> Refund:
     for refund in _refunds(order):
         if refund["id"] == refund_id:
             return refund
-    raise NotFound("There is no such refund.")
+    raise NotFound("The refund does not exist.")

@@ -78,4 +78,4 @@ def require_product_id(given: str) -> str:
     try:
         return text_of(given, 1, ID_LENGTH)
     except ValidationError as error:
-        raise NotFound("There can be no such product.") from error
+        raise NotFound("The product does not exist.") from error

@@ -56,7 +56,7 @@ class WebhookSender:
         """
         target = target_of(url)
         if target is None:
-            return "is not a URL that webhooks can go to"
+            return "must be a URL that webhooks can be sent to"
         if self._allow_private:
             return None
         try:
@@ -64,7 +64,7 @@ class WebhookSender:
                 addresses = self._resolve(target.host, target.port)
         except (OSError, UnicodeError):
             return None
-        return None if all(map(is_public, addresses)) else "leads to an address that is not public"
+        return None if all(map(is_public, addresses)) else "must resolve to public addresses only"
 
     def send(
         self,

@@ -52,7 +52,7 @@ def add_endpoint(
         payload=payload,
     )
     if not services.endpoints.add(endpoint, MOST_ENDPOINTS):
-        raise TooManyEndpoints(f"There are {MOST_ENDPOINTS} endpoints already.")
+        raise TooManyEndpoints(f"There can be at most {MOST_ENDPOINTS} webhook endpoints.")
     return endpoint
 
 
@@ -157,7 +157,7 @@ def _require_reachable(services: WebhookServices, url: str) -> None:
 def _enabled(services: WebhookServices, endpoint_id: str) -> Endpoint:
     endpoint = get_endpoint(services, endpoint_id)
     if not endpoint["enabled"]:
-        raise EndpointDisabled("The endpoint is disabled.")
+        raise EndpointDisabled("The webhook endpoint is disabled. Enable it first.")
     return endpoint
 
 
@@ -169,9 +169,9 @@ def _found(endpoint: Endpoint | None) -> Endpoint:
 
 def _found_delivery(delivery: Delivery | None) -> Delivery:
     if delivery is None:
-        raise NotFound("The endpoint has no such delivery.")
+        raise NotFound("The delivery does not exist.")
     return delivery
 
 
 def _no_endpoint() -> NotFound:
-    return NotFound("There is no such endpoint.")
+    return NotFound("The webhook endpoint does not exist.")

@@ -191,7 +191,7 @@ def test_redriving_makes_what_is_owed_due_at_once(
 @pytest.mark.parametrize("order_id", ["66ffbd20a1b2c3d4e5f60718", "no-id", "", "\x00"])
 def test_an_unknown_order_is_one_line(runner: FlaskCliRunner, command: str, order_id: str) -> None:
     """On stderr, with a non-zero exit."""
-    _refused(runner.invoke(args=["orders", command, order_id]), "There is no order")
+    _refused(runner.invoke(args=["orders", command, order_id]), "does not exist")
 
 
 @pytest.mark.parametrize(

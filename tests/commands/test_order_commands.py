@@ -200,7 +200,7 @@ def test_of_several_failed_refunds_the_largest_is_retried_first(
     result = runner.invoke(args=["refunds", "retry", order_id])
     assert result.exit_code == 1
     assert result.stdout == f"{order_id}-2  10.00 USD  attempt 2\n"
-    assert result.stderr == f"{order_id}-1  not retried: 0.00 USD is left to be refunded.\n"
+    assert result.stderr == f"{order_id}-1  not retried: At most 0.00 USD can be refunded.\n"
 
 
 def test_what_cannot_be_retried_is_one_line(
@@ -212,9 +212,9 @@ def test_what_cannot_be_retried_is_one_line(
         finish(services, deleted)
     for arguments, reason in (
         ([place()["id"]], "No refund of the order has failed."),
-        (["66ffbd20a1b2c3d4e5f60718"], "There is no order 66ffbd20a1b2c3d4e5f60718."),
-        (["\x1b[2J"], r"There is no order \x1b[2J."),
-        ([deleted, f"{deleted}-2"], "There is no such refund."),
+        (["66ffbd20a1b2c3d4e5f60718"], "The order 66ffbd20a1b2c3d4e5f60718 does not exist."),
+        (["\x1b[2J"], r"The order \x1b[2J does not exist."),
+        ([deleted, f"{deleted}-2"], "The refund does not exist."),
         ([deleted, f"{deleted}-1"], "The refund was retried 20 times."),
         ([deleted], "The refund was retried 20 times."),
     ):

@@ -24,13 +24,14 @@ FACTS = {
 }
 # By what the problem says of a field.
 FACTS_OF_FIELDS = {
-    "is not a payment method of the provider": "the provider's tokens are its own",
-    "leads to an address that is not public": "what a name resolves to",
-    r"has more decimals than [A-Z]{3} has \(\d\)": "depends on the currency, which may be the default",
-    r"is not what the lines add up to \(.*\)": "a sum",
-    "is not a URL that webhooks can go to": "a port or an address of IPv6 that cannot be",
-    r"is not a product of the order|is more than is left of it \(\d+\)": "what the order holds",
-    r"is required: .*": "what the order's products cost",
+    "must be a payment method of the provider": "the provider's tokens are its own",
+    "must resolve to public addresses only": "what a name resolves to",
+    r"must have at most \d decimals in [A-Z]{3}": "depends on the currency, which may be the default",
+    r"must equal the sum of the lines \(.*\)": "a sum",
+    "must be a URL that webhooks can be sent to": "a port or an address of IPv6 that cannot be",
+    "must be a product of the order": "what the order holds",
+    r"must be at most \d+, which is left of the product": "what the order holds",
+    r"is required because .*": "what the order's products cost",
 }
 _OF_FIELDS = re.compile("|".join(FACTS_OF_FIELDS))
 

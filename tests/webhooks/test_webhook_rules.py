@@ -211,7 +211,7 @@ def test_any_other_address_is_not(address: str) -> None:
 )
 def test_a_name_is_refused_if_any_of_its_addresses_is_not_public(addresses: list[str]) -> None:
     sender = WebhookSender(allow_private=False, resolve=lambda *_: addresses)
-    assert sender.fault_of("https://example.com/") == "leads to an address that is not public"
+    assert sender.fault_of("https://example.com/") == "must resolve to public addresses only"
 
 
 def test_a_name_that_nobody_knows_yet_may_be_given() -> None:
