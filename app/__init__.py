@@ -17,10 +17,10 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     from app.application import application  # noqa: PLC0415
     from app.commands import register_commands  # noqa: PLC0415
     from app.config import Settings  # noqa: PLC0415
-    from app.services import open_services, rates, who_calls  # noqa: PLC0415
+    from app.services import caller_of_token, open_services, rates  # noqa: PLC0415
 
     if services is None:
         services = open_services(settings or Settings.from_env())
-    app = application(services, who_calls(services.settings), rates(services.settings))
+    app = application(services, caller_of_token(services.settings), rates(services.settings))
     register_commands(app)
     return app

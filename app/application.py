@@ -1,4 +1,4 @@
-"""Puts the web application together out of its blueprints and hooks."""
+"""Builds the web application from its blueprints and hooks."""
 
 from collections.abc import Callable
 
@@ -20,14 +20,15 @@ from app.webhooks import routes as webhooks
 
 
 def application(
-    services: Services, who_calls: Callable[[str], Caller] | None, count: limits.Count | None = None
+    services: Services, identify: Callable[[str], Caller] | None, count: limits.Count | None = None
 ) -> Flask:
-    """The web application over a shop.
+    """The web application over the services.
 
-    `who_calls` tells callers by their tokens, where they need one; `count` counts what they may do so often.
+    `identify` returns the caller of a token; None if callers need no token. `count` counts requests for the
+    rate limits.
     """
     app = Flask("app", static_folder=None)
-    # A redirect to the right path would lose a body, so a path is right with or without a slash at its end.
+    # A redirect to the right path would lose the body. So a path is right with or without a slash at its end.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.converters["product"] = stock.ProductConverter
@@ -36,7 +37,7 @@ def application(
 
     if proxies := services.settings.trusted_proxies:
         app.wsgi_app = believing(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]
-    authentication.init_app(app, who_calls)
+    authentication.init_app(app, identify)
     if count:
         limits.init_app(app, count)
     shares.init_app(app)

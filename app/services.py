@@ -1,4 +1,4 @@
-"""The composition root: the one place that decides what the service is made of."""
+"""The composition root: the only place that creates the collaborators of the service and connects them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -58,10 +58,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """All that the services are made of: clock, stores, and gateways to the outside world.
+    """All collaborators of the services: clock, stores, and gateways to the outside world.
 
-    `transact` runs its argument in one database transaction. If it gets a number, too, it raises StockBusy
-    after so many seconds of write conflicts. `probes` give the state of a part by its name.
+    `transact` is as in StockServices. `probes` has a function for each part of the service that returns its
+    state.
     """
 
     settings: Settings
@@ -95,9 +95,9 @@ class Parts:
 
 @dataclass(frozen=True)
 class Services:
-    """The service: what each capability needs, and what belongs to none of them.
+    """The services of each capability, and the collaborators that belong to no capability.
 
-    `parts` are what all of it was made from.
+    All of them are made from `parts`.
     """
 
     parts: Parts
@@ -119,14 +119,14 @@ class Services:
     tracer: Tracer
 
     def of(self, owner: str) -> "Services":
-        """The same for one user, who sees no orders, events and webhook endpoints but their own."""
+        """The same services, limited to the orders, events and webhook endpoints of one user."""
         return replace(
             self, orders=self.orders.of(owner), feed=self.feed.of(owner), webhooks=self.webhooks.of(owner)
         )
 
 
 def open_services(settings: Settings) -> Services:
-    """The service over the servers that the settings name; nothing is connected before its first use.
+    """The services over the servers in the settings. Each server is connected at its first use.
 
     Call it after a process has forked, never before.
     """
@@ -136,7 +136,7 @@ def open_services(settings: Settings) -> Services:
 def services_over(
     database: mongodb.OrderDatabase, settings: Settings, own_clock: Clock | None = None
 ) -> Services:
-    """The service over a database that is connected already, whose time it uses, or a clock of its own."""
+    """The services over a connected database. They use the database's time, unless `own_clock` is given."""
     broker, metrics = Broker(settings.redis_url), Metrics()
     clock = own_clock or ServerClock(database, partial(metrics.show, "clock_skew_seconds"))
     mail_counts = MailCounts(database)
@@ -180,7 +180,7 @@ def services_over(
 
 
 def made_of(parts: Parts) -> Services:
-    """The service made of these parts."""
+    """The services made of these parts."""
     settings = parts.settings
     common: Any = {"clock": parts.clock, "metrics": parts.metrics, "tracer": parts.tracer}
     effects: dict[Step, Callable[[list[Order]], list[str]]] = {}
@@ -212,7 +212,7 @@ def made_of(parts: Parts) -> Services:
         clock=parts.clock,
         strict=settings.stock_policy == "strict",
     )
-    # The effects need the orders, and the orders the effects.
+    # The effects need the order services, and the order services need the effects.
     effects |= {step: partial(effect, payments) for step, effect in payment_steps.EFFECTS.items()}
     effects |= {step: partial(effect, stock) for step, effect in stock_steps.EFFECTS.items()}
     webhooks = WebhookServices(
@@ -262,7 +262,7 @@ def made_of(parts: Parts) -> Services:
 def _payments(settings: Settings, database: mongodb.OrderDatabase, clock: Clock) -> PaymentProvider:
     secret = settings.payment_webhook_secret
     if settings.payment_provider == "stripe":
-        # It is an extra, and of no small size.
+        # Imported here, because Stripe's SDK is optional and large.
         from app.payments.stripe.provider import StripeProvider  # noqa: PLC0415
 
         key, base = settings.stripe_api_key or "", settings.stripe_api_base
@@ -273,17 +273,17 @@ def _payments(settings: Settings, database: mongodb.OrderDatabase, clock: Clock)
 def _tracer(settings: Settings) -> Tracer:
     if not settings.tracing:
         return Tracer()
-    # It is an extra, and of no small size.
+    # Imported here, because OpenTelemetry is optional and large.
     from app.observability.traces import Traces  # noqa: PLC0415
 
     return Traces()
 
 
-def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
-    """What tells a caller by his token; None where nobody is asked for one."""
+def caller_of_token(settings: Settings) -> Callable[[str], Caller] | None:
+    """The function that returns the caller of a token; None if callers need no token."""
     if settings.auth == "off":
         return None
-    # The workers ask nobody, and are not to carry the cryptography.
+    # Imported here, so that the workers do not load the cryptography library.
     from app import keys  # noqa: PLC0415
     from app.http import issuer, tokens  # noqa: PLC0415
 
@@ -300,12 +300,12 @@ def who_calls(settings: Settings) -> Callable[[str], Caller] | None:
 
 
 def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | None":
-    """What counts requests against the limits; None where there are none."""
+    """The function that counts requests for the rate limits; None if no limit is set."""
     limits = {"caller": settings.rate_limit, "address": settings.rate_limit_address}
     given = {name: limit for name, limit in limits.items() if limit}
     if not given:
         return None
-    # Only who sets a limit needs what counts for it.
+    # Imported here, so that only a service with limits loads it.
     from app.http.rates import Rates  # noqa: PLC0415
 
     return Rates(settings.rate_limit_redis_url or settings.redis_url, given).count

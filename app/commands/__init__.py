@@ -1,4 +1,4 @@
-"""What an operator does at a terminal, under `flask --app wsgi`."""
+"""The operator's commands, under `flask --app wsgi`."""
 
 from flask import Flask
 
@@ -12,6 +12,6 @@ from app.stock.cli import stock
 
 
 def register_commands(app: Flask) -> None:
-    """Adds the groups `db`, `orders`, `refunds` and `stock`, and the commands that stand alone."""
+    """Adds the groups `db`, `orders`, `refunds` and `stock`, and the single commands."""
     for command in (db, orders, refunds, stock, erase_customer, reconcile, token):
         app.cli.add_command(command)

@@ -1,4 +1,4 @@
-"""`flask --app wsgi db`: brings the database up to date, and says whether it is."""
+"""`flask --app wsgi db`: runs the database's migrations, and lists them."""
 
 import click
 
@@ -13,7 +13,7 @@ db = OperatorGroup("db", help="Migrations of the database.")
 
 @db.command()
 def upgrade() -> None:
-    """Run all pending migrations; safe to run twice, and by several processes at once."""
+    """Run all pending migrations. You can run it twice, or from several processes at once."""
     with opened_database() as database:
         require_replica_set(database)
         for migration in run_pending(database, services().settings, progress_bar, on_wait=_say_waiting):
@@ -26,7 +26,7 @@ def upgrade() -> None:
 @db.command()
 @click.pass_context
 def status(ctx: click.Context) -> None:
-    """List the migrations; exit with 1 if any is pending."""
+    """List the migrations. Exit with 1 if one is pending."""
     with opened_database() as database:
         done, missing = applied(database), pending(database)
     rows = [(one.name, f"applied {to_text(one.at)} in {one.seconds:.1f} s") for one in done]

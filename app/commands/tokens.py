@@ -1,4 +1,4 @@
-"""`flask --app wsgi token`: a token to try things out with, where the secret of the tokens is at hand."""
+"""`flask --app wsgi token`: creates a token for trying things out, if the service has the tokens' secret."""
 
 import time
 from datetime import timedelta
@@ -19,12 +19,12 @@ def _expiry(_context: click.Context, _option: click.Parameter, text: str) -> tim
 
 
 @click.command(cls=OperatorCommand)
-@click.option("--sub", required=True, help="Who the token is for: a userId.")
-@click.option("--scope", required=True, help='What it allows: "orders:read orders:write".')
-@click.option("--expires", default="1h", show_default=True, callback=_expiry, help="For how long.")
+@click.option("--sub", required=True, help="The userId of the token's owner.")
+@click.option("--scope", required=True, help='The scopes of the token: "orders:read orders:write".')
+@click.option("--expires", default="1h", show_default=True, callback=_expiry, help="The token's lifetime.")
 @with_appcontext
 def token(sub: str, scope: str, expires: timedelta) -> None:
-    """Make a token, where the tokens' secret is set (JWT_SECRET)."""
+    """Create a token, if the tokens' secret (JWT_SECRET) is set."""
     settings = services().settings
     if settings.jwt_jwks_url or settings.jwt_public_key:
         raise click.ClickException("Tokens are verified by a public key, so their issuer alone makes them.")
@@ -44,10 +44,10 @@ def token(sub: str, scope: str, expires: timedelta) -> None:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--sub") from error
     if unknown := set(scope.split()) - caller.scopes:
-        raise click.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="--scope")
-    # Whoever runs a service without tokens is not to carry the cryptography.
+        raise click.BadParameter(f"unknown: {', '.join(sorted(unknown))}", param_hint="--scope")
+    # Imported here, so that a service without tokens does not load the cryptography library.
     from app.http.tokens import mint  # noqa: PLC0415
 
     now = int(time.time())
-    told = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience, "iat": now}
-    click.echo(mint(settings.jwt_secret, {**claims, **told, "exp": now + int(expires.total_seconds())}))
+    claims |= {"iss": settings.jwt_issuer, "aud": settings.jwt_audience}
+    click.echo(mint(settings.jwt_secret, {**claims, "iat": now, "exp": now + int(expires.total_seconds())}))

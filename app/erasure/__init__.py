@@ -1,4 +1,4 @@
-"""Erasure: what is known about a customer becomes unreadable, and the logs still verify."""
+"""Erasure: deletes a customer's personal data for good, while the logs can still be verified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ErasureServices:
-    """What erasure needs."""
+    """The collaborators of the erasure functions."""
 
     store: PersonalData
     clock: Clock

@@ -1,4 +1,4 @@
-"""`flask --app wsgi erase-customer`: what a customer who asks for it has a right to."""
+"""`flask --app wsgi erase-customer`: erases a customer's personal data, which the customer has a right to."""
 
 import sys
 
@@ -28,7 +28,7 @@ def erase_customer(user_id: str, yes: bool) -> None:
 
 def _ask(user_id: str) -> None:
     if not sys.stdin.isatty():
-        raise click.ClickException("Nothing is erased: add --yes where nobody can be asked.")
+        raise click.ClickException("Nothing is erased: add --yes to run without a terminal.")
     question = (
         f"Erase mail address, postal address and metadata from all orders of {plain(user_id)}? "
         "They cannot be restored."

@@ -1,4 +1,4 @@
-"""Makes what is known of a customer unreadable for good, while totals, ledgers and logs still verify."""
+"""Erases a customer's personal data for good, while totals, ledgers and logs can still be verified."""
 
 from typing import NamedTuple
 
@@ -8,17 +8,18 @@ _BATCH = 500
 
 
 class Erased(NamedTuple):
-    """How many orders lost personal data, and how many that were not taken over from the original service."""
+    """The number of orders whose personal data were erased, and of rejected orders of the original
+    service."""
 
     orders: int
     rejected: int
 
 
 def erase_customer(services: ErasureServices, user_id: str) -> Erased:
-    """Erases mail address, postal address and metadata from everything that is stored of the customer's.
+    """Erases mail address, postal address and metadata from all stored orders of the customer.
 
-    Events, past versions, the feed and webhooks are made of the order when they are asked for, so they are
-    without them too. Safe to repeat and to cut off. An order that comes in meanwhile may keep its own.
+    Events, past versions, the feed and webhooks are derived from the order, so they lose the data, too. It is
+    safe to repeat and to interrupt. An order that is placed meanwhile can keep its data.
     """
     at = services.clock()
     return Erased(

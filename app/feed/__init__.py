@@ -1,4 +1,4 @@
-"""The feed: all events of all orders, in one order that never changes."""
+"""The feed: the events of all orders, in one sequence that never changes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeedServices:
-    """What the feed needs."""
+    """The collaborators of the feed functions."""
 
     orders: OrderServices
     store: Feed
     cursors: FeedCursors
 
     def of(self, owner: str) -> FeedServices:
-        """The same for one user, who sees the events of no orders but their own."""
+        """The same services, limited to the orders of one user."""
         return replace(self, orders=self.orders.of(owner), store=self.store.of(owner))

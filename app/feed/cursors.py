@@ -1,11 +1,11 @@
-"""The cursor of the feed: a sealed position. In the clear it would be the number of all events of the shop.
+"""The feed's cursor is an encrypted position. A plain position would reveal the shop's number of events.
 
-AES-SIV (RFC 5297) gives the same cursor for the same position. It covers the path and the filters, so it
-refuses a cursor that was altered or comes with other filters.
+AES-SIV (RFC 5297) gives the same cursor for the same position. It also covers the path and the filters. So an
+altered cursor is rejected, and so is a cursor with other filters.
 
-The release before gave cursors in the clear. They are still taken, but lead no further than the feed had come
-when the key was made. So a consumer goes on, though it may see some events again, and a cursor that a client
-makes up says nothing of the events since.
+The previous release gave plain cursors. They still work, but only up to the feed's end at the time when the
+key was created. So a consumer can continue, although it may see some events again. And a client that invents
+a plain cursor learns nothing about newer events.
 """
 
 import base64
@@ -21,7 +21,7 @@ _POSITION_BYTES = 8
 
 
 def position_of(cursor: str | None, sealing: Sealing) -> int:
-    """The position that the cursor stands for, 0 without one. Raises Problem for a bad one."""
+    """The position in the cursor; 0 without a cursor. Raises Problem for a bad cursor."""
     if cursor is None:
         return 0
     try:
@@ -35,6 +35,6 @@ def position_of(cursor: str | None, sealing: Sealing) -> int:
 
 
 def cursor_at(position: int, sealing: Sealing) -> str:
-    """The cursor of what comes behind the position."""
+    """The cursor for the entries after the position."""
     sealed = AESSIV(sealing.key).encrypt(position.to_bytes(_POSITION_BYTES), [paging.covered()])
     return base64.urlsafe_b64encode(sealed).decode()

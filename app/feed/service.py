@@ -1,4 +1,4 @@
-"""Feeds the events of all orders to whoever asks for them, each with the order as it was right after it."""
+"""Reads the feed: the events of all orders, each with its order as it was right after the event."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
@@ -12,12 +12,12 @@ from app.orders.history import as_of
 from app.orders.model import Order
 
 _BATCH = 1_000
-# Orders with their logs that are read at once: few at first, since they may be large.
+# How many orders are read at once, with their logs: few at first, since they can be large.
 _FIRST_AT_ONCE, _AT_ONCE = 8, 64
 
 
 class Fed(NamedTuple):
-    """An event in the feed: its position there, and the order as of it; None where it cannot be read."""
+    """An event in the feed, with its position and the order as of the event. An unreadable order is None."""
 
     position: int
     order_id: str
@@ -27,26 +27,26 @@ class Fed(NamedTuple):
     order: Order | None
 
 
-class Stretch(NamedTuple):
-    """A part of the feed: its events, the position where it ends, and whether there is more behind that."""
+class Slice(NamedTuple):
+    """A part of the feed: its events, the position of its end, and whether more events follow."""
 
     events: Iterator[Fed]
     position: int
     has_more: bool
 
 
-def read(services: FeedServices, after: int, limit: int, types: Collection[str] | None) -> Stretch:
-    """Up to `limit` events of the feed behind a position, of these types or of all.
+def read(services: FeedServices, after: int, limit: int, types: Collection[str] | None) -> Slice:
+    """Up to `limit` events after a position, of the given types or of all types.
 
-    The orders are read while the events are taken, a few at a time. What is purged by then is left out.
+    The orders are read lazily, a few at a time. Events of orders that are purged by then are left out.
     """
     page = services.store.page(after, limit, types)
     position = page.entries[-1][0] if page.entries else after
-    return Stretch(_events(services, page.entries), position, page.has_more)
+    return Slice(_events(services, page.entries), position, page.has_more)
 
 
 def catch_up(services: FeedServices, is_over: Callable[[], bool]) -> bool:
-    """Feeds whatever is missing of all orders; False where it was over before the end was reached."""
+    """Adds all missing events of all orders to the feed. False if `is_over` stopped it before the end."""
     after = None
     while not is_over():
         entries, after = services.store.unfed(after, _BATCH)
@@ -76,7 +76,7 @@ def _fed(position: int, entry: Entry, order: Order) -> Fed:
 
 
 def _time_of(order: Order, entry: Entry) -> datetime:
-    """When the event happened; if that cannot be read either, when the order was made."""
+    """The time of the event; if that is unreadable, the time of the order's creation."""
     try:
         at = order["events"][entry.sequence - 1]["at"]
     except (LookupError, TypeError):

@@ -217,7 +217,7 @@ def test_where_nobody_can_be_asked_nothing_is_erased(
     place_for("ann")
     refused = command.invoke(args=["erase-customer", "ann"], input="y\n")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert refused.stderr == "Error: Nothing is erased: add --yes where nobody can be asked.\n"
+    assert refused.stderr == "Error: Nothing is erased: add --yes to run without a terminal.\n"
     assert held(database, "ann") == 1
     done = command.invoke(args=["erase-customer", "--yes", "ann"])
     assert (done.exit_code, done.stderr) == (0, "")
