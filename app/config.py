@@ -1,6 +1,6 @@
-"""The settings: read from the environment once, all of them checked before anything starts.
+"""The settings, read from the environment and checked before anything starts.
 
-`TABLE` is the one list of them. What docs/settings.md says of them is checked against it.
+`TABLE` lists all of them. A test compares docs/settings.md with it.
 """
 
 import os
@@ -28,7 +28,7 @@ from app.setting_rules import faults_together
 
 
 class ConfigError(Exception):
-    """What is wrong with the settings: one line for each of them, by its name."""
+    """The settings are invalid; one line for each of them, by its name."""
 
     def __init__(self, faults: Mapping[str, str]) -> None:
         super().__init__("\n".join(f"{name} {fault}" for name, fault in sorted(faults.items())))
@@ -36,9 +36,9 @@ class ConfigError(Exception):
 
 
 class Setting(NamedTuple):
-    """How the text of a setting is read; its text where it is not set (None: no value); what it is for.
+    """How a setting is parsed, its default text (None: no value), and its description.
 
-    The value of a `secret` one never shows: it is a key, or a URL that may have a password.
+    The value of a `secret` setting is never shown: it is a key, or a URL that may hold a password.
     """
 
     read: Callable[[str], Any]
@@ -49,41 +49,43 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
-    """Everything that can be set, each by the environment variable of its name in capitals."""
+    """All settings. The environment variable is the name in capitals."""
 
     auth: Annotated[
         str,
-        Setting(auth, "", "Who may call: `jwt` who brings a token; `off` everyone, if asked for by name."),
+        Setting(
+            auth, "", "Access control: `jwt` requires a token, `off` admits everyone. There is no default."
+        ),
     ]
     jwt_issuer: Annotated[
-        str | None, Setting(str, None, "With `AUTH=jwt`: who issues the tokens, their `iss`.")
+        str | None, Setting(str, None, "With `AUTH=jwt`: the issuer of the tokens, their `iss`.")
     ]
     jwt_audience: Annotated[
-        str | None, Setting(str, None, "With `AUTH=jwt`: who the tokens are for, one of their `aud`.")
+        str | None, Setting(str, None, "With `AUTH=jwt`: the audience of the tokens, one of their `aud`.")
     ]
     jwt_jwks_url: Annotated[
         str | None,
         Setting(
             secure_url,
             None,
-            "Where the issuer's public keys are, as a JWK set; `http://` on this machine alone.",
+            "The URL of the issuer's JWK set; `http://` on this machine only.",
         ),
     ]
     jwt_public_key: Annotated[
         str | None,
-        Setting(public_key, None, "The file with the issuer's public key (PEM), instead of a JWK set."),
+        Setting(public_key, None, "A PEM file with the issuer's public key, instead of a JWK set."),
     ]
     jwt_secret: Annotated[
         str | None,
         Setting(
             secret,
             None,
-            "The secret shared with the issuer, 32 bytes or more, instead of a key.",
+            "The secret shared with the issuer, 32 bytes or more, instead of a public key.",
             secret=True,
         ),
     ]
     jwt_leeway: Annotated[
-        timedelta, Setting(duration, "10s", "How far the issuer's clock may be off from this one.")
+        timedelta, Setting(duration, "10s", "The allowed difference between the issuer's clock and this one.")
     ]
     port: Annotated[int, Setting(whole(1, 65535), "3003", "The port of the web process.")]
     metrics_port: Annotated[
@@ -91,7 +93,7 @@ class Settings:
         Setting(
             whole(1, 65535),
             None,
-            "A port for `/metrics` alone: web's, then nowhere else, and that of relay, workers and beat.",
+            "A port for `/metrics` only, in every process. If unset, only web has `/metrics`, at `PORT`.",
         ),
     ]
     mongo_uri: Annotated[
@@ -108,7 +110,7 @@ class Settings:
         Setting(
             url("redis", "rediss", "redis+socket", "sentinel"),
             "redis://127.0.0.1:6379/0",
-            "The broker: Redis, or a server that speaks like it.",
+            "The broker: Redis or a compatible server.",
             secret=True,
         ),
     ]
@@ -117,19 +119,23 @@ class Settings:
         Setting(
             rate,
             None,
-            "How often one caller may call, such as `100/minute`. Where it is not set, as often as he likes.",
+            "The requests that one caller may make, such as `100/minute`. Unlimited if unset.",
         ),
     ]
     rate_limit_address: Annotated[
         str | None,
-        Setting(rate, None, "The same for one client address, whoever calls from it."),
+        Setting(
+            rate,
+            None,
+            "The requests that one client address may make, for all callers together. Unlimited if unset.",
+        ),
     ]
     rate_limit_redis_url: Annotated[
         str | None,
         Setting(
             url("redis", "rediss", "redis+unix", "redis+sentinel"),
             None,
-            "The Redis that counts for the limits. Where it is not set, the broker.",
+            "The Redis that counts requests for the limits. The broker if unset.",
             secret=True,
         ),
     ]
@@ -138,48 +144,48 @@ class Settings:
         Setting(
             whole(0, 9),
             "0",
-            "How many proxies stand in front and are believed in what they forward; see docs/proxy.md.",
+            "The number of trusted proxies in front of the service; see docs/proxy.md.",
         ),
     ]
     body_timeout: Annotated[
-        timedelta, Setting(duration, "20s", "How long a client may take to send a request's body.")
+        timedelta, Setting(duration, "20s", "The time that a client has to send the body of a request.")
     ]
     waits_per_caller: Annotated[
         int,
         Setting(
             whole(0, 200),
             "20",
-            "How many requests with `Prefer: wait` one caller may have waiting in one web process.",
+            "The requests with `Prefer: wait` that one caller may have waiting in one web process.",
         ),
     ]
-    api_prefix: Annotated[str, Setting(prefix, "/", "A path in front of all paths, such as `/api`.")]
+    api_prefix: Annotated[str, Setting(prefix, "/", "A prefix for all paths, such as `/api`.")]
     default_currency: Annotated[
-        str, Setting(currency, "USD", "The currency of an order that names none (ISO 4217).")
+        str, Setting(currency, "USD", "The currency (ISO 4217) of an order that gives none.")
     ]
     stock_policy: Annotated[
         str,
         Setting(
             one_of("lenient", "strict"),
             "lenient",
-            "Whether a product without a stock record never runs out (`lenient`) or is out (`strict`).",
+            "A product without a stock record never runs out (`lenient`) or is out of stock (`strict`).",
         ),
     ]
     order_expiry: Annotated[
-        timedelta, Setting(duration, "15m", "An order not confirmed after this time is cancelled.")
+        timedelta, Setting(duration, "15m", "An order that is not confirmed after this time is cancelled.")
     ]
     step_deadline: Annotated[
-        timedelta, Setting(duration, "15s", "A step not done after this time is sent again.")
+        timedelta, Setting(duration, "15s", "A step that is not done after this time is sent again.")
     ]
     retention_days: Annotated[
-        int, Setting(whole(0, 36500), "90", "How many days a deleted order is kept for the books.")
+        int, Setting(whole(0, 36500), "90", "The days that a deleted order is kept for accounting.")
     ]
     payment_provider: Annotated[
         str,
         Setting(
             one_of("sandbox", "stripe"),
             None,
-            "What takes the payments: `stripe`, or `sandbox`, which moves no money and is the default with "
-            "`AUTH=off` alone.",
+            "The payment provider: `stripe`, or `sandbox`, which moves no money. The default with `AUTH=off` "
+            "is `sandbox`.",
         ),
     ]
     payment_webhook_secret: Annotated[
@@ -187,7 +193,7 @@ class Settings:
         Setting(
             str,
             None,
-            "What the provider signs its events with, `whsec_…`. Where it is not set, none is taken.",
+            "The secret that verifies the provider's events, `whsec_…`. If unset, events are refused.",
             secret=True,
         ),
     ]
@@ -195,68 +201,84 @@ class Settings:
         str | None,
         Setting(str, None, "The secret key of the Stripe account, `sk_…` or `rk_…`.", secret=True),
     ]
-    stripe_api_base: Annotated[str, Setting(secure_url, "https://api.stripe.com", "Where Stripe's API is.")]
+    stripe_api_base: Annotated[str, Setting(secure_url, "https://api.stripe.com", "The URL of Stripe's API.")]
     smtp_url: Annotated[
         str | None,
         Setting(
             smtp_url,
             None,
-            "The mail server, `smtp://user:password@host:587`. Where it is not set, no mail is sent.",
+            "The mail server, `smtp://user:password@host:587`. If unset, no mail is sent.",
             secret=True,
         ),
     ]
     mail_from: Annotated[str, Setting(str, "Orders <orders@localhost>", "The sender of the mails.")]
     mails_per_address: Annotated[
-        int, Setting(whole(1, 10_000), "40", "How many mails go to one address within an hour.")
+        int, Setting(whole(1, 10_000), "40", "The maximum number of mails to one address within an hour.")
     ]
     mails_per_caller: Annotated[
         int,
-        Setting(whole(1, 10_000), "30", "How many mails go out within an hour for orders of one `userId`."),
+        Setting(
+            whole(1, 10_000),
+            "30",
+            "The maximum number of mails within an hour for the orders of one `userId`.",
+        ),
     ]
     email_from_token: Annotated[
         bool,
         Setting(
             boolean,
             "false",
-            "With `AUTH=jwt`: whether a customer's order may name no `email` but the token's own.",
+            "With `AUTH=jwt`: whether the `email` of a customer's order must be the one in the token.",
         ),
     ]
     require_idempotency_key: Annotated[
         bool,
-        Setting(boolean, "false", "Whether a POST of an order without an `Idempotency-Key` is refused."),
+        Setting(boolean, "false", "Whether a new order needs an `Idempotency-Key`."),
     ]
     require_if_match: Annotated[
-        bool, Setting(boolean, "false", "Whether a change of an order without an `If-Match` is refused.")
+        bool, Setting(boolean, "false", "Whether a change of an order needs an `If-Match`.")
     ]
     webhook_allow_private: Annotated[
         bool,
-        Setting(boolean, "false", "Whether webhooks may go to private, loopback and link-local addresses."),
+        Setting(
+            boolean, "false", "Whether webhooks may be sent to private, loopback and link-local addresses."
+        ),
     ]
     delivery_retention_days: Annotated[
         int,
-        Setting(whole(1, 36500), "30", "How many days the record of a webhook is kept once it has ended."),
+        Setting(whole(1, 36500), "30", "The days that a finished webhook delivery is kept."),
     ]
     reconcile_every: Annotated[
         timedelta, Setting(duration, "1h", "How often orders, money and stock are compared.")
     ]
     reconcile_window: Annotated[
-        timedelta, Setting(duration, "7d", "How old the orders may be that are compared on schedule.")
+        timedelta,
+        Setting(duration, "7d", "The maximum age of the orders that the scheduled comparison covers."),
     ]
     reconcile_repair: Annotated[
         bool,
-        Setting(boolean, "false", "Whether what is safe to repair is repaired on schedule."),
+        Setting(boolean, "false", "Whether the scheduled comparison makes the repairs that are safe."),
     ]
     log_level: Annotated[
         str,
-        Setting(one_of("debug", "info", "warning", "error", "critical"), "info", "The least that is logged."),
+        Setting(
+            one_of("debug", "info", "warning", "error", "critical"),
+            "info",
+            "The lowest level that is logged.",
+        ),
     ]
     tracing: Annotated[
-        bool, Setting(boolean, "false", "Whether traces are sent, by OpenTelemetry's own variables `OTEL_…`.")
+        bool,
+        Setting(
+            boolean,
+            "false",
+            "Whether traces are sent. OpenTelemetry's own variables `OTEL_…` configure where.",
+        ),
     ]
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """The settings of an environment; a variable that is set but empty counts as not set.
+        """The settings in an environment. An empty variable counts as unset.
 
         Raises ConfigError with every fault found.
         """
@@ -270,7 +292,7 @@ class Settings:
             except ValueError as error:
                 faults[name] = str(error)
         if values.get("auth") == "off" and values.get("payment_provider") is None:
-            # A laptop needs no provider. Anywhere else the sandbox would confirm orders that nobody pays for.
+            # Only local runs may default to the sandbox: it confirms orders without a real payment.
             values["payment_provider"] = "sandbox"
         faults = {**faults_together(values), **faults}
         if faults:
@@ -278,7 +300,7 @@ class Settings:
         return cls(**values)
 
     def __repr__(self) -> str:
-        """Every setting by its name; of a secret, whether it is set."""
+        """All settings by name, with secrets hidden."""
         values = {name: getattr(self, name) for name in TABLE}
         hidden = {
             name: "***" for name, setting in TABLE.items() if setting.secret and values[name] is not None

@@ -19,7 +19,7 @@ from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.orders import public
 
-blueprint = Blueprint("events", __name__, description="The events of all orders, for whoever follows them.")
+blueprint = Blueprint("events", __name__, description="The events of all orders.")
 blueprint.before_request(require_json_accepted)
 
 
@@ -28,10 +28,10 @@ blueprint.before_request(require_json_accepted)
 @blueprint.response(200, Feed, example=examples.FEED)
 @declares("orders:read", "bad_cursor")
 def list_events(query: dict[str, Any]) -> Response:
-    """Read on in the events of all orders
+    """List events of all orders
 
-    In one order that never changes. An answer ends at 1 MiB, so it may hold fewer events than asked for while
-    there are more. An event of an order that cannot be shown keeps its place, marked `unreadable`.
+    The sequence of the events never changes. An answer has at most 1 MiB, so it may have fewer events than
+    `limit` although there are more. An event of a damaged order stays in the list, marked `unreadable`.
     """
     wanted = [kind for asked in query.get("types", ()) for kind in asked.split(",")]
     types = frozenset[str]().union(*(KINDS[kind] for kind in wanted))

@@ -1,4 +1,4 @@
-"""What may be asked of the event feed, and what it answers."""
+"""The requests and answers of the event feed."""
 # ruff: noqa: N815 - the names are those of the API
 
 import re
@@ -10,7 +10,7 @@ from app.http.schemas import Answer, Input
 from app.orders.events import EVENTS
 from app.orders.schemas import Order
 
-# What can be asked for: one type of event, or all of an axis.
+# The filters: one event type, or all types of an axis.
 KINDS: dict[str, frozenset[str]] = {kind: frozenset({kind}) for kind in EVENTS} | {
     f"{axis}.*": frozenset(kind for kind in EVENTS if kind.startswith(f"{axis}."))
     for axis in {kind.partition(".")[0] for kind in EVENTS}
@@ -19,7 +19,7 @@ _KIND = f"({'|'.join(re.escape(kind) for kind in sorted(KINDS))})"
 
 
 class FeedQuery(Input):
-    """Which part of the feed."""
+    """The parameters of a part of the feed."""
 
     limit = Whole(1, 1000, spelled=True, load_default=100)
     types = ListOf(
@@ -29,22 +29,24 @@ class FeedQuery(Input):
             metadata={"examples": ["order.*,payment.refunded"]},
         )
     )
-    # Whatever is wrong with it, it is a bad cursor, which is for `paging` to say.
+    # The cursor is checked later: every invalid value is a bad cursor.
     after = fields.String(
         error_messages={"invalid": "must be given only once"},
-        metadata={"description": "The `nextCursor` of the answer before, with the same `types`."},
+        metadata={"description": "The `nextCursor` of the previous answer, with the same `types`."},
     )
 
 
 class FedOrder(Answer):
-    """What happened to which order: `order`, or `orderId` and `unreadable` if it cannot be shown."""
+    """The order of an event: `order`, or `orderId` and `unreadable` if the order is damaged."""
 
-    order = fields.Nested(Order, metadata={"description": "As it was right after the event."})
-    orderId = fields.String(metadata={"pattern": "^[0-9a-f]{24}$", "description": "With `unreadable`."})
-    sequence = fields.Integer(required=True, metadata={"minimum": 1, "description": "Its version then."})
-    unreadable = fields.Boolean(
-        metadata={"enum": [True], "description": "The order cannot be shown. The fault is the service's own."}
+    order = fields.Nested(Order, metadata={"description": "The order right after the event."})
+    orderId = fields.String(
+        metadata={"pattern": "^[0-9a-f]{24}$", "description": "The id of the order, with `unreadable`."}
     )
+    sequence = fields.Integer(
+        required=True, metadata={"minimum": 1, "description": "The version of the order after the event."}
+    )
+    unreadable = fields.Boolean(metadata={"enum": [True], "description": "The stored order is damaged."})
 
 
 class FedEvent(Answer):
@@ -52,7 +54,7 @@ class FedEvent(Answer):
 
     id = fields.String(
         required=True,
-        metadata={"pattern": "^[0-9a-f]{24}:[0-9]+$", "description": "The same for ever, and no other's."},
+        metadata={"pattern": "^[0-9a-f]{24}:[0-9]+$", "description": "Unique and permanent."},
     )
     type = fields.String(required=True, metadata={"enum": list(EVENTS)})
     timestamp = fields.DateTime(required=True, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
@@ -64,6 +66,6 @@ class Feed(Answer):
 
     events = fields.List(fields.Nested(FedEvent), required=True)
     nextCursor = fields.String(
-        required=True, metadata={"description": "Where to go on, now or later; always there."}
+        required=True, metadata={"description": "The cursor for the next request; always present."}
     )
-    hasMore = fields.Boolean(required=True, metadata={"description": "Whether it is worth asking at once."})
+    hasMore = fields.Boolean(required=True, metadata={"description": "Whether there are more events now."})

@@ -1,4 +1,4 @@
-"""The API's description (OpenAPI 3.1): what flask-smorest knows of the routes and what each declares."""
+"""The OpenAPI 3.1 document: flask-smorest's description of the routes, completed by their declarations."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from app.http.schemas import Problem
 TITLE = "Order Service"
 VERSION = "1.0.0"
 
-# The files of the page that shows this description.
+# The static files of the page at /docs.
 _ASSETS = "service.get_docs_asset"
-# What the server itself refuses, before it knows what was asked.
+# Problems from the server itself, before it has read the request.
 _UNREAD = ("uri_too_long", "request_header_fields_too_large", "unavailable")
 _ALWAYS = (*_UNREAD, "internal_error")
 _TAKING_JSON = (
@@ -33,43 +33,43 @@ _ASKING_FOR_A_TOKEN = ("unauthorized", "forbidden", "issuer_unavailable")
 _SPEAKING_JSON = ("not_acceptable", "too_many_requests", "database_unavailable")
 
 _REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
-# The page at /docs fills examples in, so a condition has none: it would fail as the page opens.
+# Conditional headers have no example: the page at /docs would send it, and the request would fail.
 _IN: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
-        "description": "Up to 128 letters, digits, dots, dashes and underscores; else one is made.",
+        "description": "1 to 128 letters, digits, dots, dashes and underscores; generated if missing.",
         "schema": {"type": "string"},
     },
     "Idempotency-Key": {
-        "description": "The same key and body again give the first answer again; one order comes of it.",
+        "description": "A repetition with the same key and body gets the first answer and changes nothing.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     },
     "Prefer": {
-        "description": "`wait=N` holds the answer until the order has left `pending`, 30 seconds at most.",
+        "description": "`wait=N` waits up to N seconds (at most 30) until the order has left `pending`.",
         "schema": {"type": "string"},
         "example": "wait=5",
     },
     "If-Match": {
-        "description": 'Change the order only if this is its ETag still, such as `"v3"`.',
+        "description": 'The ETag that the order must still have, such as `"v3"`.',
         "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
     },
     "If-None-Match": {
-        "description": 'The ETag that the client has, such as `"v3"`; 304 if it is the present one.',
+        "description": 'The ETag that the client has, such as `"v3"`. If it is current, the answer is 304.',
         "schema": {"type": "string"},
     },
 }
 _LIMITS = {
     "RateLimit-Policy": {
-        "description": "The limits, where there are any: `q` requests in `w` seconds.",
+        "description": "The rate limits, if any: `q` requests in `w` seconds.",
         "schema": {"type": "string"},
         "example": '"caller";q=100;w=60',
     },
     "RateLimit": {
-        "description": "What is left of them: `r` requests for the next `t` seconds.",
+        "description": "The remaining quota: `r` requests in the next `t` seconds.",
         "schema": {"type": "string"},
         "example": '"caller";r=99;t=42',
     },
 }
-# What the views call them, and what they are called outside.
+# The public names of the views' path parameters.
 _PATH_PARAMETERS = {
     "order_id": "id",
     "product_id": "productId",
@@ -86,13 +86,13 @@ _BEARER = {
     "bearerFormat": "JWT",
     "description": "\n".join(
         [
-            "A token of the issuer. Its `sub` is the `userId`, its `scope` says what it is for:",
+            "A JWT from the issuer. Its `sub` is the `userId`; its `scope` lists what it allows:",
             "",
             *(f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items()),
         ]
     ),
 }
-# What holds between fields, which apispec does not take from a schema's own checks.
+# Rules between fields. apispec cannot derive them from a schema's validators.
 _CONDITIONS: dict[str, dict[str, Any]] = {
     "StatusChange": {
         "dependentSchemas": {
@@ -102,18 +102,18 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
     },
     "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},
 }
-_NOT_MODIFIED = {"description": "The client has this version already."}
+_NOT_MODIFIED = {"description": "The client already has this version."}
 
 
 class Api(SmorestApi):
-    """Documents no error but those declared."""
+    """Documents only the errors that routes declare."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
     ERROR_SCHEMA = Problem
 
 
 def begin(app: Flask) -> Api:
-    """The description to which blueprints are added."""
+    """The API object to which blueprints are added."""
     app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(_names_of_pairs)
@@ -121,10 +121,10 @@ def begin(app: Flask) -> Api:
 
 
 def finish(app: Flask, api: Api) -> bytes:
-    """The whole description as JSON, with every route's declaration worked in."""
+    """The complete OpenAPI document as JSON, with every route's declaration."""
     description = api.spec.to_dict()
     description["info"]["description"] = (
-        "Takes orders, and takes them through payment, stock and notification."
+        "Accepts orders and processes their payment, stock and notifications."
     )
     asks_for_tokens = app.extensions["services"].settings.auth == "jwt"
     if asks_for_tokens:
@@ -145,7 +145,7 @@ def finish(app: Flask, api: Api) -> bytes:
     for name, condition in _CONDITIONS.items():
         description["components"]["schemas"][name].update(condition)
     description["paths"] = dict(_named_as_outside(*described) for described in description["paths"].items())
-    # flask-smorest brings some of its own that nothing here refers to.
+    # flask-smorest adds components that this API does not use.
     del description["components"]["responses"]
     del description["components"]["schemas"]["PaginationMetadata"]
     return orjson.dumps(description)
@@ -158,7 +158,7 @@ def operation_id(endpoint: str) -> str:
 
 
 def _names_of_pairs(self: Any, field: Any, **_: Any) -> dict[str, Any]:
-    """What apispec does not take from a field's metadata."""
+    """The `propertyNames` of a mapping, which apispec does not copy from the metadata."""
     return {"propertyNames": field.metadata["propertyNames"]} if isinstance(field, Pairs) else {}
 
 
@@ -191,9 +191,9 @@ def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
     for code in PROBLEMS:
         if code in codes:
             _add_problem(responses, code)
-    told = {"X-Request-ID": _REQUEST_ID} | ({} if endpoint.startswith("service.") else _LIMITS)
+    common = {"X-Request-ID": _REQUEST_ID} | ({} if endpoint.startswith("service.") else _LIMITS)
     for response in responses.values():
-        response.setdefault("headers", {}).update(told)
+        response.setdefault("headers", {}).update(common)
     operation["responses"] = dict(sorted(responses.items()))
 
 

@@ -1,4 +1,4 @@
-"""The routes of the service itself: health, metrics, and the API's own description."""
+"""The routes of the service itself: health, metrics and the OpenAPI document."""
 
 import secrets
 from http import HTTPStatus
@@ -19,14 +19,16 @@ from app.http.security_headers import page_policy
 
 _ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
 
-blueprint = Blueprint("service", __name__, description="The service itself.", template_folder="templates")
+blueprint = Blueprint(
+    "service", __name__, description="Health, metrics and documentation.", template_folder="templates"
+)
 
 
 @blueprint.get("/healthz")
 @blueprint.response(200, schemas.Health, example=examples.HEALTH)
 @declares(OPEN)
 def get_health() -> Response:
-    """Say that the process lives"""
+    """Check that the process is alive"""
     return answer({"status": "ok"})
 
 
@@ -34,9 +36,9 @@ def get_health() -> Response:
 @blueprint.response(200, schemas.Readiness, example=examples.READINESS)
 @declares(OPEN, "not_ready")
 def get_readiness() -> Response:
-    """Say whether orders can be taken
+    """Check that orders can be accepted
 
-    The broker is reported; without it orders are taken all the same.
+    `checks` includes the broker, but the service accepts orders without it.
     """
     checks = readiness(services().probes)
     if is_ready(checks):
@@ -48,7 +50,7 @@ def get_readiness() -> Response:
 @blueprint.response(200, {"type": "string"}, content_type="text/plain")
 @declares(OPEN)
 def get_metrics() -> Response:
-    """Tell Prometheus what was measured, across the worker processes"""
+    """Get metrics for Prometheus, summed over the worker processes"""
     counted, state = services().metrics, current_app.extensions["gauges"].state()
     return Response(counted.text(state), HTTPStatus.OK, content_type=counted.content_type)
 
@@ -57,10 +59,10 @@ def get_metrics() -> Response:
 @blueprint.response(200, {"type": "object"})
 @declares(OPEN)
 def get_api_description() -> Response:
-    """Describe this API in OpenAPI 3.1"""
+    """Get this API as an OpenAPI 3.1 document"""
     description = current_app.extensions["description"]
     if request.script_root:
-        # A proxy has the whole API under a path of its own.
+        # A proxy serves the API under a prefix.
         servers = [{"url": request.script_root}]
         description = orjson.dumps({**orjson.loads(description), "servers": servers})
     return Response(description, content_type="application/json")
@@ -70,7 +72,7 @@ def get_api_description() -> Response:
 @blueprint.response(200, {"type": "string"}, content_type="text/html")
 @declares(OPEN)
 def get_docs() -> Response:
-    """Show this API on a page to try it out"""
+    """Get a page that documents this API"""
     nonce = secrets.token_urlsafe(16)
     page = render_template("docs.html", nonce=nonce)
     policy = {"Content-Security-Policy": page_policy(nonce)}
@@ -79,5 +81,5 @@ def get_docs() -> Response:
 
 @declares(OPEN)
 def get_docs_asset(name: str) -> Response:
-    """A script or style of the page."""
+    """A static file of that page."""
     return send_from_directory(_ASSETS, name, max_age=86400)

@@ -1,4 +1,4 @@
-"""Makes marshmallow's schemas of requests and answers out of the fields of an object."""
+"""Builds the marshmallow schemas of requests and answers from the fields of a record."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -19,7 +19,7 @@ from app.shapes import Whole as WholeKind
 
 
 def input_fields(given: Sequence[Field]) -> dict[str, Any]:
-    """The fields that a request has, by their names; those that clients do not send are left out."""
+    """The fields of a request by name: those that clients may send."""
     return {
         field.name: _input(field.kind, _facts(field), required=field.given == "required")
         for field in given
@@ -28,19 +28,19 @@ def input_fields(given: Sequence[Field]) -> dict[str, Any]:
 
 
 def answer_fields(shown: Sequence[Field]) -> dict[str, Any]:
-    """The fields that an answer has, by their names; those that clients do not see are left out."""
+    """The fields of an answer by name: those that clients may see."""
     return {field.name: _answer(field.kind, _facts(field), field.always) for field in shown if field.shown}
 
 
 @cache
 def input_schema(record: Record) -> type[Schema]:
-    """The schema of such an object in a request."""
+    """The schema of a record in a request."""
     return _schema(record.sent or record.named, record.doc, Input, input_fields(record.fields))
 
 
 @cache
 def answer_schema(record: Record) -> type[Schema]:
-    """The schema of such an object in an answer: that of requests where it comes back as it was sent."""
+    """The schema of a record in an answer. It is that of requests if clients get back what they sent."""
     if not record.sent and all(field.given for field in record.fields):
         return input_schema(record)
     return _schema(record.named, record.doc, Answer, answer_fields(record.fields))
@@ -91,7 +91,7 @@ def _answer(kind: Kind, facts: dict[str, Any], required: bool = False) -> Any:
         case WholeKind():
             made = fields.Integer(required=required, metadata={"minimum": kind.least})
         case AmountKind():
-            money: dict[str, Any] = {"minimum": 0, "description": "In major units, exact."}
+            money: dict[str, Any] = {"minimum": 0, "description": "Exact, in major units."}
             made = fields.Decimal(required=required, metadata=money)
         case MomentKind():
             made = fields.DateTime(required=required, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})

@@ -17,7 +17,7 @@ MOST_LINES, MOST_OF_A_LINE = 200, 1_000_000
 # Spaces and control characters, in a notation that Python and ECMAScript read in the same way.
 _GAPS = r"\s\u0000-\u001f\u007f\u0085\ufeff"
 EMAIL = (rf"^[^@{_GAPS}]{{1,64}}@[^@.{_GAPS}]+(\.[^@.{_GAPS}]+)+$", "must be an email address")
-COUNTRY = (r"^[A-Z]{2}$", "must be a country code of ISO 3166-1 such as DE")
+COUNTRY = (r"^[A-Z]{2}$", "must be an ISO 3166-1 country code such as DE")
 WEB_ADDRESS = (
     rf"^https?://[^/?#@\[\]\\{_GAPS}]+([/?#][^{_GAPS}]*)?$",
     "must be a URL that begins with https:// or http://, without user or password",
@@ -143,7 +143,7 @@ ORDER: tuple[Field, ...] = (
     Field("totalAmount", Amount(), given="required"),
     Field(
         "currency",
-        Choice(tuple(sorted(DECIMALS)), "a currency of ISO 4217 such as USD", "^[A-Z]{3}$"),
+        Choice(tuple(sorted(DECIMALS)), "an ISO 4217 currency code such as USD", "^[A-Z]{3}$"),
         given="optional",
     ),
     # It becomes the payment's `method`.

@@ -24,15 +24,31 @@ from app.orders.reading import reading
 from app.orders.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
 from app.orders.states import OF_THE_SHOP
 
-ETAG = {"ETag": {"schema": {"type": "string", "pattern": '^"v[0-9]+"$'}, "description": "The version."}}
-CREATED = ETAG | {
-    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The new order."},
-    "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "This answer was given before."},
-    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
+ETAG = {
+    "ETag": {
+        "schema": {"type": "string", "pattern": '^"v[0-9]+"$'},
+        "description": "The version of the order.",
+    }
 }
-NEXT = {"Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`.'}}
+CREATED = ETAG | {
+    "Location": {
+        "schema": {"type": "string", "format": "uri-reference"},
+        "description": "The path of the new order.",
+    },
+    "Idempotent-Replayed": {
+        "schema": {"const": "true"},
+        "description": "Present if this is the answer to an earlier request.",
+    },
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that the service granted."},
+}
+NEXT = {
+    "Link": {
+        "schema": {"type": "string"},
+        "description": 'The next page, with `rel="next"`; absent on the last page.',
+    }
+}
 
-blueprint = Blueprint("orders", __name__, description="Orders and everything that happened to them.")
+blueprint = Blueprint("orders", __name__, description="Orders and their events.")
 blueprint.before_request(require_json_accepted)
 
 
@@ -48,9 +64,9 @@ blueprint.before_request(require_json_accepted)
     headers=("Idempotency-Key", "Prefer"),
 )
 def create_order(draft: Any) -> Response:
-    """Place an order
+    """Create an order
 
-    Accepted as soon as it is durable; payment and stock follow. `Prefer: wait` waits for them.
+    The answer comes once the order is durable. Payment and stock follow; `Prefer: wait` waits for them.
     """
     key = headers.idempotency_key(required=services().settings.require_idempotency_key)
     require_own_email(draft.get("email"))
@@ -66,12 +82,12 @@ def create_order(draft: Any) -> Response:
         )
         structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
         order = ordering.first_answer(services().orders, placed, seconds)
-    told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
+    response_headers = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
     if placed.replayed:
-        told["Idempotent-Replayed"] = "true"
+        response_headers["Idempotent-Replayed"] = "true"
     if seconds is not None:
-        told["Preference-Applied"] = f"wait={seconds}"
-    return _changed("Order created successfully", order, 201, told)
+        response_headers["Preference-Applied"] = f"wait={seconds}"
+    return _changed("Order created successfully", order, 201, response_headers)
 
 
 @blueprint.get("/orders")
@@ -81,7 +97,8 @@ def create_order(draft: Any) -> Response:
 def list_orders(query: dict[str, Any]) -> Response:
     """List orders, newest first
 
-    A page ends at 1 MiB, whatever `limit` says. `unreadable` names orders of the page that cannot be shown.
+    A page has at most 1 MiB, so it may have fewer orders than `limit`. `unreadable` lists the orders of the
+    page that are damaged.
     """
     found = ordering.list_orders(
         services().orders,
@@ -113,7 +130,10 @@ def list_orders(query: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.Order, headers=ETAG, example=examples.ORDER)
 @declares("orders:read", "not_found", "order_unreadable", headers=("If-None-Match",))
 def get_order(query: dict[str, Any], order_id: str) -> Response:
-    """Show an order, as it is or as it was at a version"""
+    """Get an order
+
+    `version` gets it as it was at that version.
+    """
     if "version" in query:
         order = ordering.order_at_version(services().orders, order_id, int(query["version"]))
     else:
@@ -141,10 +161,10 @@ def get_order(query: dict[str, Any], order_id: str) -> Response:
     headers=("If-Match",),
 )
 def update_order(wanted: dict[str, Any], order_id: str) -> Response:
-    """Ship, deliver or cancel an order
+    """Update the status of an order
 
-    Asking for the status that the order has changes nothing. Cancelling gives back money and stock.
-    Shipping and delivering need the scope `orders:admin`.
+    Ships, delivers or cancels it. If the order has that status already, nothing changes. Cancelling returns
+    the money and the stock. `shipped` and `delivered` need the scope `orders:admin`.
     """
     if wanted["status"] in OF_THE_SHOP:
         require("orders:admin")
@@ -174,7 +194,10 @@ def update_order(wanted: dict[str, Any], order_id: str) -> Response:
     headers=("If-Match",),
 )
 def delete_order(order_id: str) -> Response:
-    """Delete an order, cancelled first where it was not over"""
+    """Delete an order
+
+    A `pending` or `confirmed` order is cancelled first.
+    """
     ordering.delete_order(services().orders, order_id, actor=caller(), if_match=_versions_to_match())
     return empty(204)
 
@@ -183,7 +206,7 @@ def delete_order(order_id: str) -> Response:
 @blueprint.response(200, schemas.Events, example=examples.EVENTS)
 @declares("orders:read", "not_found", "order_unreadable")
 def list_order_events(order_id: str) -> Response:
-    """Show every change that an order went through"""
+    """List the events of an order"""
     order = ordering.history(services().orders, order_id)
     with reading(order_id):
         shown = [public.event(event, order) for event in order["events"]]
@@ -194,22 +217,24 @@ def list_order_events(order_id: str) -> Response:
 @blueprint.response(200, schemas.Verification, example=examples.VERIFICATION)
 @declares("orders:read", "not_found", "order_unreadable")
 def verify_order_events(order_id: str) -> Response:
-    """Say whether an order's events are as they were written"""
+    """Verify that the events of an order are unchanged"""
     bad = ordering.verify(services().orders, order_id)
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
 
 
 def _text(order: Order) -> bytes:
-    """The order as JSON; empty where it cannot be read."""
+    """The order as JSON; empty if it is damaged."""
     try:
         return public.order_text(order)
     except OrderUnreadable:
         return b""
 
 
-def _changed(message: str, order: Order, status: int = 200, told: dict[str, str] | None = None) -> Response:
+def _changed(
+    message: str, order: Order, status: int = 200, more_headers: dict[str, str] | None = None
+) -> Response:
     body = {"message": message, "order": public.order(order)}
-    return answer(body, status, {"ETag": entity_tag(order["version"]), **(told or {})})
+    return answer(body, status, {"ETag": entity_tag(order["version"]), **(more_headers or {})})
 
 
 def _versions_to_match() -> frozenset[int] | None:

@@ -1,4 +1,4 @@
-"""What clients send about orders, and what they get. The fields of an order come from `orders.fields`."""
+"""The requests and answers about orders. The fields of an order come from `orders.fields`."""
 # ruff: noqa: N815 - the names are those of the API
 
 from decimal import Decimal
@@ -20,20 +20,20 @@ Order = answer_schema(Record("Order", "An order.", ORDER, sent="OrderIn"))
 
 
 class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
-    """A new order. Where every line has a `unitPrice`, the lines must add up to `totalAmount`."""
+    """A new order. If every line has a `unitPrice`, `totalAmount` must be the sum of the lines."""
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_amounts(self, data: dict[str, Any], original: Any, **_: Any) -> None:
-        """No amount has more decimals than the currency has, and the lines add up.
+        """Checks the decimals of all amounts and the sum of the lines.
 
-        Finds what it can where other fields are wrong: those are not in the data.
+        `data` lacks the fields that are invalid, so this checks the others.
         """
         if not isinstance(original, dict):
             return
         currency = data.get("currency") if "currency" in original else _default_currency()
         lines = data.get("products", [])
         if lines and len(lines) != len(original["products"]):
-            lines = []  # some are no objects, and the rest are out of place
+            lines = []  # some lines are not objects, so the indexes have shifted
         faults = _too_fine(data, lines, currency) if currency else {}
         expected, total = _sum(lines), data.get("totalAmount")
         if None not in (expected, total) and expected != total and "totalAmount" not in faults:
@@ -43,7 +43,7 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
 
     @post_load
     def to_minor_units(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """A draft: amounts in minor units, and the currency that they are in."""
+        """The draft of an order, with amounts in minor units and their currency."""
         currency = data.setdefault("currency", _default_currency())
         data["totalAmount"] = to_minor(data["totalAmount"], currency)
         for line in data["products"]:
@@ -53,7 +53,7 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
 
 
 class StatusChange(Input):
-    """A change of an order's status; `tracking` goes with `shipped`, `reason` with `cancelled`."""
+    """A change of status. `tracking` is only allowed with `shipped`, `reason` only with `cancelled`."""
 
     status = Choice(tuple(STATUS), required=True)
     tracking = ObjectOf(input_schema(TRACKING))
@@ -61,7 +61,7 @@ class StatusChange(Input):
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_company(self, data: dict[str, Any], original: Any, **_: Any) -> None:
-        """What is said of a change fits the change."""
+        """Checks that `tracking` and `reason` fit the status."""
         if isinstance(original, dict) and "status" in data:
             company = {"tracking": "shipped", "reason": "cancelled"}
             faults = {
@@ -74,13 +74,13 @@ class StatusChange(Input):
 
 
 class VersionQuery(Input):
-    """Which version of an order to show. Any number may be asked for; there may be no such version."""
+    """The version of an order to get."""
 
     version = Text(1000, form=(r"^-?[0-9]{1,18}$", "must be a whole number"))
 
 
 class OrdersQuery(PageQuery):
-    """Which orders to list; the filters combine with and."""
+    """The parameters of a page of orders. An order must match all filters."""
 
     userId = Text(ID_LENGTH)
     status = ListOf(Choice(tuple(STATUS)))
@@ -93,7 +93,7 @@ class OrdersQuery(PageQuery):
 
 
 class OrderAnswer(Answer):
-    """An order, and what happened to it."""
+    """An order and a message."""
 
     message = text()
     order = fields.Nested(Order, required=True)
@@ -105,15 +105,13 @@ class Orders(Answer):
     orders = fields.List(fields.Nested(Order), required=True)
     unreadable = fields.List(
         text(pattern=ORDER_ID),
-        metadata={
-            "description": "Orders of this page that cannot be shown, by id. The fault is the service's own."
-        },
+        metadata={"description": "The ids of the orders of this page that are damaged and cannot be shown."},
     )
-    nextCursor = optional(description="Only while there is more.")
+    nextCursor = optional(description="Absent on the last page.")
 
 
 class Event(Answer):
-    """An entry of an order's log."""
+    """An event of an order."""
 
     sequence = count(minimum=1)
     type = text(enum=list(EVENTS))
@@ -122,21 +120,23 @@ class Event(Answer):
     data = fields.Dict(required=True)
     hash = text(
         pattern="^[0-9a-f]{64}$",
-        description="SHA-256 over the hash before and this event; docs/events.md has the exact rule.",
+        description="SHA-256 of the previous hash and this event; docs/events.md has the exact rule.",
     )
 
 
 class Events(Answer):
-    """Every change that the order went through."""
+    """The events of an order."""
 
     events = fields.List(fields.Nested(Event), required=True)
 
 
 class Verification(Answer):
-    """Whether the log is as it was written."""
+    """Whether the events are unchanged."""
 
     intact = fields.Boolean(required=True)
-    firstBadSequence = fields.Integer(metadata={"minimum": 1, "description": "Only where it is not intact."})
+    firstBadSequence = fields.Integer(
+        metadata={"minimum": 1, "description": "The first changed event; absent if all are intact."}
+    )
 
 
 def _default_currency() -> str:
@@ -160,7 +160,7 @@ def _too_fine(order: dict[str, Any], lines: list[dict[str, Any]], currency: str)
 
 
 def _sum(lines: list[dict[str, Any]]) -> Decimal | None:
-    """What the lines add up to; None where one has no price, or is not right."""
+    """The sum of the lines; None if a line has no valid price or quantity."""
     total = Decimal(0)
     for line in lines:
         if "unitPrice" not in line or "quantity" not in line:

@@ -1,4 +1,4 @@
-"""The route by which payment providers tell of payments. Its signature is its access."""
+"""The route for the events of payment providers. Their signature authenticates them."""
 
 from http import HTTPStatus
 
@@ -19,12 +19,12 @@ from app.payments.model import BadSignature
 
 _BODY = {"content": {"application/json": {"schema": {"type": "object"}, "example": examples.PAYMENT_EVENT}}}
 
-blueprint = Blueprint("payment_events", __name__, description="What payment providers tell of payments.")
+blueprint = Blueprint("payment_events", __name__, description="Events from payment providers.")
 blueprint.before_request(require_json_accepted)
 
 
 class Received(Answer):
-    """That the event is stored."""
+    """The event is stored."""
 
     received = fields.Boolean(required=True)
 
@@ -34,10 +34,10 @@ class Received(Answer):
 @blueprint.response(202, Received, example={"received": True})
 @declares(OPEN, "bad_signature", "not_found")
 def receive_payment_event(provider: str) -> Response:
-    """Take in an event of the payment provider
+    """Receive an event from the payment provider
 
-    Signed as the provider signs; the sandbox does it as Standard Webhooks 1.0 says. Stored once by the
-    provider's id for it, and worked on after the answer.
+    The event must have the provider's signature; the sandbox signs by Standard Webhooks 1.0. It is stored
+    once by the provider's id and processed after the answer.
     """
     try:
         receive(services().payments, provider, dict(request.headers), read_bytes(request))

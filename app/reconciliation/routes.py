@@ -55,9 +55,9 @@ def list_reconciliations(query: dict[str, Any]) -> Response:
 )
 @declares(SCOPE, "bad_cursor", "not_found")
 def get_reconciliation(query: dict[str, Any], report_id: str) -> Response:
-    """Show a reconciliation and what it found, by kind
+    """Get a reconciliation and its differences
 
-    `limit` and `cursor` page the differences.
+    The differences are sorted by kind; `limit` and `cursor` page them.
     """
     report = reconciling.get_report(services().reconciliation, report_id)
     behind = after(query.get("cursor"), _LIKE_A_DIFFERENCE)

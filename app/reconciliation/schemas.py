@@ -40,7 +40,7 @@ WITH_DIFFERENCES = {**REPORT, "differences": [DIFFERENCE]}
 
 
 class ReportOut(Answer):
-    """A reconciliation of the orders made from `since` on, or of all, until `startedAt`."""
+    """A reconciliation of the orders created from `since`, or from the first one, until `startedAt`."""
 
     id = fields.String(required=True, metadata={"pattern": "^[0-9a-f]{24}$"})
     status = fields.String(required=True, metadata={"enum": list(STATUSES)})
@@ -65,16 +65,18 @@ class ReportOut(Answer):
             "description": "The moment after which all those orders can be checked; only with such orders.",
         }
     )
-    found = fields.Dict(required=True, metadata={**_COUNTS, "description": "The differences, by kind."})
+    found = fields.Dict(
+        required=True, metadata={**_COUNTS, "description": "The number of differences, by kind."}
+    )
     repaired = fields.Integer(required=True, metadata={"minimum": 0})
-    detail = fields.String(metadata={"description": "Why it failed."})
+    detail = fields.String(metadata={"description": "Why the reconciliation failed."})
 
 
 class ReportsOut(Answer):
     """A page of reconciliations, newest first."""
 
     reconciliations = fields.List(fields.Nested(ReportOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Only while there is more."})
+    nextCursor = fields.String(metadata={"description": "Absent on the last page."})
 
 
 class DifferenceOut(Answer):
@@ -97,4 +99,4 @@ class ReportWithDifferences(ReportOut):
     """A reconciliation and a page of its differences."""
 
     differences = fields.List(fields.Nested(DifferenceOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Only while there are more differences."})
+    nextCursor = fields.String(metadata={"description": "Absent on the last page."})

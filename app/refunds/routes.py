@@ -18,11 +18,17 @@ from app.refunds import service as refunding
 from app.refunds.schemas import NEW_REFUND, REFUND_EXAMPLE, RefundIn, RefundOut, RefundsOut
 
 ASKED = {
-    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The refund."},
-    "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "This answer was given before."},
+    "Location": {
+        "schema": {"type": "string", "format": "uri-reference"},
+        "description": "The path of the refund.",
+    },
+    "Idempotent-Replayed": {
+        "schema": {"const": "true"},
+        "description": "Present if this is the answer to an earlier request.",
+    },
 }
 
-blueprint = Blueprint("refunds", __name__, description="Money given back.")
+blueprint = Blueprint("refunds", __name__, description="Refunds of orders.")
 blueprint.before_request(require_json_accepted)
 
 
@@ -42,25 +48,26 @@ blueprint.before_request(require_json_accepted)
     headers=("Idempotency-Key",),
 )
 def create_refund(draft: Any, order_id: str) -> Response:
-    """Give captured money back, all that is left or a part
+    """Create a refund
 
-    The amount is reserved at once; the money goes back in the background.
+    Without an amount it is for all captured money that is left. The amount is reserved at once; the money is
+    returned in the background.
     """
     key = headers.idempotency_key(required=False)
     asked = refunding.ask_refund(
         services().orders, order_id, draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
     )
-    told = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{asked.refund['id']}"}
+    response_headers = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{asked.refund['id']}"}
     if asked.replayed:
-        told["Idempotent-Replayed"] = "true"
-    return _shown(asked, 202, told)
+        response_headers["Idempotent-Replayed"] = "true"
+    return _shown(asked, 202, response_headers)
 
 
 @blueprint.get("/orders/<order_id>/refunds")
 @blueprint.response(200, RefundsOut, example={"refunds": [REFUND_EXAMPLE]})
 @declares("orders:read", "not_found", "order_unreadable")
 def list_refunds(order_id: str) -> Response:
-    """List an order's refunds, oldest first"""
+    """List the refunds of an order, oldest first"""
     order = ordering.get_order(services().orders, order_id)
     with reading(order_id):
         shown = [public.refund(refund, order) for refund in order.get("refunds", ())]
@@ -71,7 +78,7 @@ def list_refunds(order_id: str) -> Response:
 @blueprint.response(200, RefundOut, example=REFUND_EXAMPLE)
 @declares("orders:read", "not_found", "order_unreadable")
 def get_refund(order_id: str, refund_id: str) -> Response:
-    """Show a refund"""
+    """Get a refund"""
     return _shown(refunding.get_refund(services().orders, order_id, refund_id))
 
 
@@ -88,9 +95,9 @@ def get_refund(order_id: str, refund_id: str) -> Response:
     "order_unreadable",
 )
 def retry_refund(order_id: str, refund_id: str) -> Response:
-    """Try a failed refund again"""
+    """Retry a failed refund"""
     return _shown(refunding.retry_refund(services().orders, order_id, refund_id, actor=caller()), 202)
 
 
-def _shown(asked: refunding.Asked, status: int = 200, told: dict[str, str] | None = None) -> Response:
-    return answer(public.refund(asked.refund, asked.order), status, told)
+def _shown(asked: refunding.Asked, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return answer(public.refund(asked.refund, asked.order), status, headers)

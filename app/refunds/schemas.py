@@ -1,4 +1,4 @@
-"""What clients say of refunds, and what they are told."""
+"""The requests and answers about refunds."""
 # ruff: noqa: N815 - the names are those of the API
 
 from decimal import Decimal
@@ -27,7 +27,7 @@ REFUND_EXAMPLE: dict[str, Any] = {
 
 
 class AmountAboveZero(Amount):
-    """Money in major units, exact, and some of it."""
+    """An exact amount above 0, in major units."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -41,7 +41,7 @@ class AmountAboveZero(Amount):
 
 
 class RefundLineIn(Input):
-    """What of the goods the refund is for; `restock` says that they are back on the shelf."""
+    """Products that the refund is for. `restock` puts them back into the stock."""
 
     productId = Text(ID_LENGTH, required=True)
     quantity = Whole(1, MOST_OF_A_LINE, required=True)
@@ -49,8 +49,10 @@ class RefundLineIn(Input):
 
 
 class RefundIn(Input):
-    """A refund to make. Without an amount it is what its lines cost, and without lines all that is left; so
-    the body may be left out altogether."""
+    """A new refund. Without `amount`, the price of its `products`; without `products` too, all that is left.
+
+    So the body may be empty.
+    """
 
     may_be_empty = True
 
@@ -60,7 +62,7 @@ class RefundIn(Input):
 
 
 class RefundLine(Answer):
-    """What of the goods the refund is for."""
+    """Products that the refund is for."""
 
     productId = fields.String(required=True)
     quantity = fields.Integer(required=True, metadata={"minimum": 1})
@@ -68,17 +70,17 @@ class RefundLine(Answer):
 
 
 class RefundOut(Answer):
-    """A refund; a failed one can be tried again."""
+    """A refund. A failed refund can be retried."""
 
     id = fields.String(required=True)
     orderId = fields.String(required=True)
-    amount = fields.Decimal(required=True, metadata={"minimum": 0, "description": "In major units, exact."})
+    amount = fields.Decimal(required=True, metadata={"minimum": 0, "description": "Exact, in major units."})
     currency = fields.String(required=True)
     status = fields.String(required=True, metadata={"enum": list(REFUND)})
     reason = fields.String()
     products = fields.List(fields.Nested(RefundLine))
     failure = fields.Nested(answer_schema(FAILURE))
-    restocked = fields.Boolean(metadata={"description": "There once the goods are in the stock again."})
+    restocked = fields.Boolean(metadata={"description": "Present once the products are back in the stock."})
     attempt = fields.Integer(required=True, metadata={"minimum": 1})
     createdAt = fields.DateTime(required=True)
     updatedAt = fields.DateTime(required=True)

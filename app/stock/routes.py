@@ -1,6 +1,6 @@
 """The routes of the stock.
 
-A product's id may hold a slash, sent as `%2F`; servers decode it before they route, hence `path:`.
+A product id may contain a slash, sent as `%2F`. Servers decode it before routing, hence `path:`.
 """
 
 from typing import Any
@@ -21,12 +21,12 @@ from app.stock import public, schemas
 from app.stock import service as stocking
 from app.stock.schemas import AdjustmentIn, LevelIn, require_product_id
 
-blueprint = Blueprint("stock", __name__, description="Stock levels and the ledger of their movements.")
+blueprint = Blueprint("stock", __name__, description="Stock levels and their movements.")
 blueprint.before_request(require_json_accepted)
 
 
 class ProductConverter(PathConverter):
-    """The id of a product at the end of a path: not what is meant for one of the routes below it."""
+    """A product id at the end of a path, unless the path is one of the routes below the product."""
 
     regex = r"(?!.+/(?:adjustments|movements)/?$)" + PathConverter.regex
 
@@ -45,7 +45,7 @@ def list_stock_levels(query: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.Level, example=examples.LEVEL)
 @declares("stock:write", "not_found")
 def get_stock_level(product_id: str) -> Response:
-    """Show the stock level of a product"""
+    """Get the stock level of a product"""
     return answer(public.level(stocking.get_level(services().stock, require_product_id(product_id))))
 
 
@@ -55,7 +55,10 @@ def get_stock_level(product_id: str) -> Response:
 @blueprint.alt_response(201, schema=schemas.Level, example=examples.LEVEL | {"version": 1})
 @declares("stock:write", "not_found", "stock_busy")
 def set_stock_level(wanted: dict[str, Any], product_id: str) -> Response:
-    """Set the stock level of a product, and track it from now on"""
+    """Set the stock level of a product
+
+    The product is tracked from then on.
+    """
     level, created = stocking.set_level(services().stock, require_product_id(product_id), wanted["onHand"])
     return answer(public.level(level), 201 if created else 200)
 
@@ -65,7 +68,7 @@ def set_stock_level(wanted: dict[str, Any], product_id: str) -> Response:
 @blueprint.response(201, schemas.Adjustment, example=examples.ADJUSTMENT)
 @declares("stock:write", "not_found", "insufficient_stock", "stock_busy")
 def create_stock_adjustment(wanted: dict[str, Any], product_id: str) -> Response:
-    """Move the stock level of a product up or down"""
+    """Adjust the stock level of a product"""
     level, movement = stocking.adjust(
         services().stock, require_product_id(product_id), wanted["quantity"], wanted["reason"]
     )
@@ -77,7 +80,7 @@ def create_stock_adjustment(wanted: dict[str, Any], product_id: str) -> Response
 @blueprint.response(200, schemas.Movements, headers=NEXT, example=examples.MOVEMENTS)
 @declares("stock:write", "bad_cursor", "not_found")
 def list_stock_movements(query: dict[str, Any], product_id: str) -> Response:
-    """List the movements of a product, newest first"""
+    """List the stock movements of a product, newest first"""
     page = stocking.list_movements(
         services().stock,
         require_product_id(product_id),

@@ -1,4 +1,4 @@
-"""What clients send about stock, and what they get."""
+"""The requests and answers about stock."""
 # ruff: noqa: N815 - the names are those of the API
 
 from typing import Any
@@ -21,14 +21,14 @@ class LevelIn(Input):
 
 
 class AdjustmentIn(Input):
-    """A movement to make; a negative quantity takes away."""
+    """A change of the level; a negative quantity lowers it."""
 
     quantity = Whole(-MOST_ON_HAND, MOST_ON_HAND, required=True)
     reason = Text(200, required=True)
 
     @validates_schema
     def check_quantity(self, data: dict[str, Any], **_: Any) -> None:
-        """Something moves."""
+        """The quantity is not 0."""
         if data["quantity"] == 0:
             raise ValidationError({"quantity": ["must not be 0"]})
 
@@ -46,14 +46,14 @@ class Levels(Answer):
     """A page of stock levels."""
 
     levels = fields.List(fields.Nested(Level), required=True)
-    nextCursor = optional(description="Only while there is more.")
+    nextCursor = optional(description="Absent on the last page.")
 
 
 class Movement(Answer):
-    """A row of a product's ledger."""
+    """A movement in the ledger of a product."""
 
     id = text(pattern=ORDER_ID)
-    quantity = fields.Integer(required=True, metadata={"description": "Signed."})
+    quantity = fields.Integer(required=True, metadata={"description": "Negative if stock was taken."})
     kind = text(enum=["decrement", "restock", "adjustment"])
     orderId = optional(pattern=ORDER_ID)
     reason = optional()
@@ -64,17 +64,17 @@ class Movements(Answer):
     """A page of a product's ledger, newest first."""
 
     movements = fields.List(fields.Nested(Movement), required=True)
-    nextCursor = optional(description="Only while there is more.")
+    nextCursor = optional(description="Absent on the last page.")
 
 
 class Adjustment(Level):
-    """The level after a movement, and the movement."""
+    """The level after an adjustment, and its movement."""
 
     movement = fields.Nested(Movement, required=True)
 
 
 def require_product_id(given: str) -> str:
-    """The id out of a path. Raises NotFound where no product can have it."""
+    """The product id from a path. Raises NotFound if it is not a valid id."""
     try:
         return text_of(given, 1, ID_LENGTH)
     except ValidationError as error:

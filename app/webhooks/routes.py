@@ -1,4 +1,4 @@
-"""The routes of the endpoints that webhooks go to, and of what went there."""
+"""The routes of webhook endpoints and their deliveries."""
 
 from typing import Any
 
@@ -18,14 +18,17 @@ from app.webhooks import service as webhooks
 from app.webhooks.model import FULL, IDS, Attempt, Delivery, Endpoint
 from app.webhooks.schemas import DeliveriesQuery, EndpointChange, EndpointIn
 
-# The wider one includes it, and is asked for where an endpoint is to get more than ids.
+# The wider scope includes the other. An endpoint that receives full orders needs it.
 SCOPE, WIDER_SCOPE = "webhooks:ids", "webhooks:write"
 CREATED = {
-    "Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The new endpoint."}
+    "Location": {
+        "schema": {"type": "string", "format": "uri-reference"},
+        "description": "The path of the new endpoint.",
+    }
 }
 _LIKE_A_DELIVERY = r"[0-9a-f]{32}"
 
-blueprint = Blueprint("webhooks", __name__, description="Where webhooks go, and what went there.")
+blueprint = Blueprint("webhooks", __name__, description="Webhook endpoints and their deliveries.")
 blueprint.before_request(require_json_accepted)
 
 
@@ -38,7 +41,7 @@ blueprint.before_request(require_json_accepted)
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Create a webhook endpoint
 
-    The secret that verifies its webhooks is in this answer alone. An endpoint that gets more than ids needs
+    Only this answer has the secret that verifies its webhooks. An endpoint that receives full orders needs
     the scope `webhooks:write`.
     """
     payload = wanted.get("payload") or (FULL if may(WIDER_SCOPE) else IDS)
@@ -67,7 +70,7 @@ def list_webhook_endpoints(query: dict[str, Any]) -> Response:
 @blueprint.response(200, webhook_schemas.EndpointOut, example=webhook_schemas.ENDPOINT)
 @declares(SCOPE, "not_found")
 def get_webhook_endpoint(endpoint_id: str) -> Response:
-    """Show a webhook endpoint"""
+    """Get a webhook endpoint"""
     return answer(_endpoint(webhooks.get_endpoint(services().webhooks, endpoint_id)))
 
 
@@ -76,9 +79,9 @@ def get_webhook_endpoint(endpoint_id: str) -> Response:
 @blueprint.response(200, webhook_schemas.EndpointOut, example=webhook_schemas.ENDPOINT)
 @declares(SCOPE, "not_found")
 def update_webhook_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Response:
-    """Change a webhook endpoint, disable it or enable it
+    """Update a webhook endpoint
 
-    What is pending when it is disabled fails, and can be replayed once it is enabled again.
+    If it is disabled, its pending deliveries fail. They can be replayed once it is enabled again.
     """
     return answer(_endpoint(webhooks.change_endpoint(services().webhooks, endpoint_id, wanted)))
 
@@ -87,7 +90,7 @@ def update_webhook_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Respons
 @blueprint.response(204)
 @declares(SCOPE, "not_found")
 def delete_webhook_endpoint(endpoint_id: str) -> Response:
-    """Remove a webhook endpoint, with its deliveries"""
+    """Delete a webhook endpoint and its deliveries"""
     webhooks.remove_endpoint(services().webhooks, endpoint_id)
     return empty(204)
 
@@ -96,7 +99,10 @@ def delete_webhook_endpoint(endpoint_id: str) -> Response:
 @blueprint.response(200, webhook_schemas.EndpointWithSecret, example=webhook_schemas.WITH_SECRET)
 @declares(SCOPE, "not_found")
 def rotate_webhook_secret(endpoint_id: str) -> Response:
-    """Give a webhook endpoint a new secret; the old one signs along for 24 hours"""
+    """Rotate the secret of a webhook endpoint
+
+    For 24 hours, webhooks are signed with both the new and the old secret.
+    """
     return answer(_with_secret(webhooks.rotate_secret(services().webhooks, endpoint_id)))
 
 
@@ -106,7 +112,7 @@ def rotate_webhook_secret(endpoint_id: str) -> Response:
 def send_webhook_test_event(endpoint_id: str) -> Response:
     """Send a test event to a webhook endpoint
 
-    Ten in a minute at most. The deliveries of the last ten are kept.
+    At most ten in a minute. The deliveries of the last ten test events are kept.
     """
     return answer(_delivery(webhooks.send_test_event(services().webhooks, endpoint_id)), 202)
 
@@ -116,7 +122,7 @@ def send_webhook_test_event(endpoint_id: str) -> Response:
 @blueprint.response(200, webhook_schemas.DeliveriesOut, headers=NEXT, example=webhook_schemas.DELIVERIES)
 @declares(SCOPE, "not_found", "bad_cursor")
 def list_webhook_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
-    """List what goes or went to a webhook endpoint, newest first"""
+    """List the deliveries of a webhook endpoint, newest first"""
     page = webhooks.list_deliveries(
         services().webhooks,
         endpoint_id,
@@ -131,7 +137,7 @@ def list_webhook_deliveries(query: dict[str, Any], endpoint_id: str) -> Response
 @blueprint.response(200, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
 @declares(SCOPE, "not_found")
 def get_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
-    """Show a delivery with its attempts"""
+    """Get a delivery and its attempts"""
     return answer(_delivery(webhooks.get_delivery(services().webhooks, endpoint_id, delivery_id)))
 
 
@@ -139,9 +145,9 @@ def get_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
 @blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
 @declares(SCOPE, "not_found", "endpoint_disabled")
 def replay_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
-    """Send a delivery again, whatever became of it
+    """Replay a delivery
 
-    With the same `webhook-id`, and the whole schedule of retries before it.
+    It is sent again in any status, with the same `webhook-id` and the full schedule of retries.
     """
     return answer(_delivery(webhooks.replay(services().webhooks, endpoint_id, delivery_id)), 202)
 
@@ -163,7 +169,7 @@ def _delivery(found: Delivery) -> dict[str, Any]:
     shown: dict[str, Any] = {name: found[name] for name in names if name in found}  # type: ignore[literal-required]
     shown["at"] = to_text(found["at"])
     shown["attempts"] = [_attempt(attempt) for attempt in found["attempts"]]
-    # While somebody is trying, the time stands for the end of that.
+    # During an attempt, `dueBy` is the deadline of the attempt.
     if "dueBy" in found and "claim" not in found:
         shown["nextAttemptAt"] = to_text(found["dueBy"])
     return shown

@@ -1,4 +1,4 @@
-"""What clients may send about webhook endpoints, and what answers about them hold."""
+"""The requests and answers about webhook endpoints and deliveries."""
 # ruff: noqa: N815 - the names are those of the API
 
 from typing import Any
@@ -42,50 +42,53 @@ DELIVERIES = {"deliveries": [DELIVERY]}
 
 
 class EndpointChange(Input):
-    """What to change of an endpoint."""
+    """A change of an endpoint."""
 
     url = Text(2000, form=_URL)
-    events = ListOf(Choice(PATTERNS, kind="an event, a kind such as order.*, or *"), 1, len(PATTERNS))
+    events = ListOf(Choice(PATTERNS, kind="an event type, a pattern such as order.*, or *"), 1, len(PATTERNS))
     enabled = Flag()
 
 
 class EndpointIn(Input):
-    """A new endpoint; without `events` it gets all of them. `payload` is `full` or `ids`, and stays as it is.
+    """A new endpoint. Without `events` it receives all of them. `payload` never changes afterwards.
 
-    Without the scope `webhooks:write` it is `ids`, and otherwise `full` where it is missing.
+    The default of `payload` is `full` with the scope `webhooks:write`, and `ids` without it.
     """
 
     url = Text(2000, form=_URL, required=True)
-    events = ListOf(Choice(PATTERNS, kind="an event, a kind such as order.*, or *"), 1, len(PATTERNS))
+    events = ListOf(Choice(PATTERNS, kind="an event type, a pattern such as order.*, or *"), 1, len(PATTERNS))
     payload = Choice(PAYLOADS)
 
     @post_load
     def everything_by_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """All events, where none are named."""
+        """All events are the default."""
         return {"events": ["*"], **data}
 
 
 class DeliveriesQuery(PageQuery):
-    """Which deliveries to list."""
+    """The parameters of a page of deliveries."""
 
     status = Choice(STATUSES)
 
 
 class EndpointOut(Answer):
-    """Where webhooks go."""
+    """A webhook endpoint."""
 
     id = fields.String(required=True, metadata=_ID)
     url = fields.String(required=True)
     events = fields.List(fields.String(metadata={"enum": list(PATTERNS)}), required=True)
     enabled = fields.Boolean(required=True)
     disabledReason = fields.String(
-        metadata={"enum": ["requested", "gone"], "description": "`gone`: the receiver answered with 410."}
+        metadata={
+            "enum": ["requested", "gone"],
+            "description": "`requested`: disabled by a request. `gone`: the receiver answered with 410.",
+        }
     )
     payload = fields.String(
         required=True,
         metadata={
             "enum": list(PAYLOADS),
-            "description": "`full`: orders as the API shows them; `ids`: their ids.",
+            "description": "`full`: webhooks contain the order. `ids`: only its id.",
         },
     )
     createdAt = fields.DateTime(required=True, metadata=_MOMENT)
@@ -93,7 +96,7 @@ class EndpointOut(Answer):
 
 
 class EndpointWithSecret(EndpointOut):
-    """An endpoint and the secret that signs for it, which no other answer shows."""
+    """An endpoint with its secret, which no other answer shows."""
 
     secret = fields.String(required=True, metadata={"pattern": "^whsec_[A-Za-z0-9+/]+=*$"})
 
@@ -102,20 +105,20 @@ class EndpointsOut(Answer):
     """A page of endpoints, newest first."""
 
     endpoints = fields.List(fields.Nested(EndpointOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Only while there is more."})
+    nextCursor = fields.String(metadata={"description": "Absent on the last page."})
 
 
 class AttemptOut(Answer):
-    """One try to deliver."""
+    """One attempt of a delivery."""
 
     at = fields.DateTime(required=True, metadata=_MOMENT)
     milliseconds = fields.Integer(required=True, metadata={"minimum": 0})
-    statusCode = fields.Integer(metadata={"description": "What the receiver answered with."})
-    error = fields.String(metadata={"description": "Why there is no answer.", "examples": ["timeout"]})
+    statusCode = fields.Integer(metadata={"description": "The status of the receiver's answer."})
+    error = fields.String(metadata={"description": "Why there is no status.", "examples": ["timeout"]})
 
 
 class DeliveryOut(Answer):
-    """One event, told to one endpoint."""
+    """The delivery of one event to one endpoint."""
 
     id = fields.String(required=True, metadata=_DELIVERY_ID)
     endpointId = fields.String(required=True, metadata=_ID)
@@ -124,13 +127,15 @@ class DeliveryOut(Answer):
     sequence = fields.Integer(metadata={"minimum": 1})
     at = fields.DateTime(required=True, metadata=_MOMENT)
     status = fields.String(required=True, metadata={"enum": list(STATUSES)})
-    reason = fields.String(metadata={"description": "Why it failed for good."})
+    reason = fields.String(metadata={"description": "Why the delivery failed."})
     attempts = fields.List(fields.Nested(AttemptOut), required=True)
-    nextAttemptAt = fields.DateTime(metadata={**_MOMENT, "description": "Only while it is pending."})
+    nextAttemptAt = fields.DateTime(
+        metadata={**_MOMENT, "description": "Present only while the delivery is pending."}
+    )
 
 
 class DeliveriesOut(Answer):
-    """A page of what went to an endpoint, newest first."""
+    """A page of deliveries, newest first."""
 
     deliveries = fields.List(fields.Nested(DeliveryOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Only while there is more."})
+    nextCursor = fields.String(metadata={"description": "Absent on the last page."})
