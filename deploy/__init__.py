@@ -1,1 +1,1 @@
-"""How the service is run: on one machine, in an image, behind a proxy."""
+"""Running the service: on one machine, in an image, behind a proxy."""

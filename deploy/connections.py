@@ -1,6 +1,6 @@
-"""The connections of one web worker, so that clients that hold them open cannot keep others out.
+"""The connections of one web worker, limited so that clients holding them open cannot exclude others.
 
-When connections run short, the one that has waited longest for its client is closed.
+When connections run short, the worker closes the one that has waited longest for its client.
 """
 
 import contextlib
@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 from gevent.socket import socket as GeventSocket  # noqa: N812 - a class, whatever its name
 from gunicorn.http.errors import LimitRequestHeaders
 
-# All header fields of one request, with what was read of its body along with them.
+# All header fields of one request, and the part of its body that was read together with them.
 _MOST_HEAD_BYTES = 64 * 1024
-# The kernel doubles it. A larger buffer would hold unread answers outside of any count.
+# The kernel doubles it. A larger buffer would hold unread answers that no limit counts.
 _SEND_BUFFER_BYTES = 64 * 1024
 _SEND_AT_ONCE = 256 * 1024
-# A client that has just been slow may be about to go on.
+# A client that became slow less than this ago may be about to continue.
 _PATIENCE_SECONDS = 1.0
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Limits(NamedTuple):
-    """What a worker gives its clients: connections, bytes of bodies and unread answers, and seconds.
+    """The limits of a worker: connections, bytes of bodies and unread answers, and seconds.
 
     `idle` is the time to the first byte of a request, `head` the time from there to the end of its header
-    fields, `send` the time in which a client that is sent an answer reads nothing of it.
+    fields, `send` the time that a client may take without reading any of its answer.
     """
 
     connections: int
@@ -38,7 +38,7 @@ class Limits(NamedTuple):
 
 
 class Connection(GeventSocket):
-    """A client's socket that knows since when it waits for the client, and for how long it may."""
+    """A client's socket. It knows since when it waits for the client, and how long it may wait."""
 
     def __init__(self, accepted: Any, connections: "Connections") -> None:
         family, kind, protocol = accepted.family, accepted.type, accepted.proto
@@ -54,7 +54,7 @@ class Connection(GeventSocket):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
 
     def recv(self, *args: Any) -> bytes:
-        """What the client sends; nothing, as at the end, where the head of a request is late."""
+        """The bytes that the client sends; empty, as at the end, if the head of a request is late."""
         connections = self._connections
         if connections.serves(self):
             with connections.waiting(self, connections.slow):
@@ -79,7 +79,7 @@ class Connection(GeventSocket):
         return received
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Sends everything. Raises OSError where the client reads nothing for too long."""
+        """Sends everything. Raises OSError if the client reads nothing for too long."""
         left = memoryview(data)
         if self.gettimeout() is None:
             with contextlib.suppress(BlockingIOError):
@@ -94,7 +94,7 @@ class Connection(GeventSocket):
         connections.hold(self, size)
         try:
             while left:
-                # Anew each time, so that clients that go on reading are not the ones that waited longest.
+                # Restarts the wait for each part, so that a client that keeps reading is not the slowest.
                 with connections.waiting(self, connections.slow):
                     left = left[self.send(left[:_SEND_AT_ONCE], flags) :]
         except TimeoutError as error:
@@ -106,11 +106,11 @@ class Connection(GeventSocket):
                 self.settimeout(None)
 
     def begin_request(self) -> None:
-        """The head of a request is complete."""
+        """Call this when the head of a request is complete."""
         self._head_ends, self._head_bytes = None, 0
 
     def has_more(self) -> bool:
-        """Whether the client has sent something that is not read yet."""
+        """Whether the client has sent bytes that are not read yet."""
         timeout = self.gettimeout()
         self.settimeout(0)
         try:
@@ -121,18 +121,18 @@ class Connection(GeventSocket):
             self.settimeout(timeout)
 
     def reset(self) -> None:
-        """Ends the connection at once: nothing more is sent, and the kernel's buffers are given back."""
+        """Ends the connection at once. Nothing more is sent, and the kernel frees its buffers."""
         with contextlib.suppress(OSError):
             self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.shutdown(socket.SHUT_RDWR)
 
 
 class Connections:
-    """All connections of a worker, and which of them wait for their clients, the longest first."""
+    """All connections of a worker, and those that wait for their clients, the longest wait first."""
 
     def __init__(self, limits: Limits, now: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
-        # Dicts, for their order: it is that of the times since which they wait.
+        # Dicts, since they keep the order of insertion, which is the order of the waits.
         self.idle: dict[Connection, None] = {}
         self.slow: dict[Connection, None] = {}
         self.closed = self.refused = 0
@@ -142,7 +142,7 @@ class Connections:
         self._now = now
 
     def admit(self, connection: Connection) -> bool:
-        """Takes in a new connection; False where every other one is at work."""
+        """Accepts a new connection; False if all others have a request under way."""
         if len(self._open) >= self.limits.connections and not (self._close_idle() or self._close_slow()):
             self.refused += 1
             return False
@@ -150,11 +150,11 @@ class Connections:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """The connection has ended."""
+        """Call this when the connection has ended."""
         self._open.discard(connection)
 
     def begin(self, connection: Connection, room: int) -> bool:
-        """Takes on a request; False where that would leave fewer than `room` connections for others."""
+        """Accepts a request; False if that would leave fewer than `room` connections for others."""
         connection.begin_request()
         if len(self._serving) + room >= self.limits.connections and not self._close_slow():
             self.refused += 1
@@ -163,7 +163,7 @@ class Connections:
         return True
 
     def end(self, connection: Connection) -> None:
-        """The request has been answered."""
+        """Call this when the request has been answered."""
         self._serving.discard(connection)
         self.let_go(connection, connection.held)
 
@@ -173,7 +173,7 @@ class Connections:
 
     @contextlib.contextmanager
     def waiting(self, connection: Connection, among: dict[Connection, None]) -> Iterator[None]:
-        """Whatever happens within waits for the client."""
+        """A context for a wait for the client."""
         connection.waits_since = self._now()
         among[connection] = None
         try:
@@ -182,7 +182,7 @@ class Connections:
             among.pop(connection, None)
 
     def hold(self, connection: Connection, size: int) -> None:
-        """Keeps so much of a body or an answer; where that is too much, the slowest client loses its own."""
+        """Counts `size` bytes of a body or an answer. Over the limit, the slowest client is closed."""
         connection.held += size
         self._held += size
         while self._held > self.limits.held_bytes:
@@ -192,7 +192,7 @@ class Connections:
             self._close(slowest)
 
     def let_go(self, connection: Connection, size: int) -> None:
-        """So much was sent, or is given up."""
+        """Counts `size` bytes as sent or discarded."""
         size = min(size, connection.held)
         connection.held -= size
         self._held -= size
@@ -209,8 +209,8 @@ class Connections:
 
     def _close(self, connection: Connection) -> bool:
         self.closed += 1
-        for place in (self.idle, self.slow):
-            place.pop(connection, None)
+        for waiting in (self.idle, self.slow):
+            waiting.pop(connection, None)
         self._open.discard(connection)
         self._serving.discard(connection)
         self.let_go(connection, connection.held)

@@ -1,7 +1,7 @@
-"""Makes a replica set of mongods that were just started, and its users: once, and again without harm.
+"""Makes a replica set of new mongods, and its users. Running it again is harmless.
 
-To run beside the first member: as long as a mongod has no user it trusts only those on its own machine. The
-passwords are those of the environment; one that has changed there is changed in the database.
+Run it on the machine of the first member: a mongod without users trusts only its own machine. The passwords
+come from the environment; to change one, change it there and run this again.
 """
 
 import os
@@ -14,12 +14,12 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, NotPrimaryError, OperationFailure
 
 NAME = "orders"
-# A primary that is gone is missed after four seconds, not ten, so that writes go on within fifteen.
+# The members notice a lost primary after four seconds, not ten, so that writes continue within fifteen.
 SETTINGS = {"electionTimeoutMillis": 4_000, "heartbeatIntervalMillis": 1_000, "heartbeatTimeoutSecs": 2}
 ROOT = "root"
-# Reads the limits that the service warns of.
+# A role that may read the limits that the service warns of.
 PARAMETERS = "readParameters"
-# The service reads, writes and follows its own database, and its migrations change the form of it.
+# The service reads, writes and follows its own database, and its migrations change the schema.
 USERS = {
     "orders": (
         "MONGO_PASSWORD",
@@ -33,12 +33,12 @@ USERS = {
 }
 
 PATIENCE = 120.0
-# AlreadyInitialized, Unauthorized, and that the user exists.
+# The error codes AlreadyInitialized and Unauthorized, and the one for an existing user.
 _DONE_BEFORE = (23, 13, 51003)
 
 
 def main() -> None:
-    """Of MONGO_MEMBERS, `host:port` with commas, the first is this machine; exit 1 when it cannot be made."""
+    """Makes the set of MONGO_MEMBERS (`host:port`, comma-separated, this host first); exit 1 on failure."""
     members = os.environ["MONGO_MEMBERS"].split(",")
     password = os.environ["MONGO_ROOT_PASSWORD"]
     passwords = {user: os.environ[name] for user, (name, _) in USERS.items()}
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def make(members: list[str], root_password: str, passwords: Mapping[str, str]) -> None:
-    """Leaves behind a replica set of these members that has a primary, and the users with these passwords."""
+    """Makes a replica set of these members, waits for its primary, and sets users and passwords."""
     port = int(members[0].rpartition(":")[2])
     with MongoClient[dict[str, Any]]("127.0.0.1", port, directConnection=True) as beside:
         _insist(lambda: _initiate(beside, members))
@@ -68,13 +68,13 @@ def make(members: list[str], root_password: str, passwords: Mapping[str, str]) -
 
 
 def _insist(work: Callable[[], object]) -> None:
-    """Tries until it is done: the other members may not be up yet, and the first not elected."""
+    """Repeats `work` until it succeeds: the other members may not run yet, or the first not be elected."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             work()
         except (OperationFailure, NotPrimaryError) as error:
-            # Once there is a user, those without a name are refused.
+            # Once a user exists, mongod refuses anonymous clients.
             if isinstance(error, OperationFailure) and error.code in _DONE_BEFORE:
                 return
             if time.monotonic() > deadline:
@@ -85,7 +85,7 @@ def _insist(work: Callable[[], object]) -> None:
 
 
 def _initiate(beside: MongoClient[dict[str, Any]], members: list[str]) -> None:
-    # The first is to become the primary, since only there, and from beside it, the first user can be made.
+    # The first member must become the primary: only there, from the same machine, can the first user be made.
     wanted = [
         {"_id": number, "host": host, "priority": 1 if number else 2} for number, host in enumerate(members)
     ]

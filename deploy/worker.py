@@ -1,4 +1,4 @@
-"""The web process's worker: gunicorn's for gevent, which by itself lets slow clients stay for ever."""
+"""The worker of the web process: gunicorn's for gevent, with limits for slow clients."""
 
 import contextlib
 import secrets
@@ -13,18 +13,18 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from deploy.connections import Connection, Connections, Limits
 
-# How many connections stay free of requests, for probes to be answered whatever else goes on.
+# Connections reserved for probes, so that they are answered under any load.
 RESERVE = 100
 HEAD_SECONDS = 15
 HELD_BYTES = 16 * 1024 * 1024
-# Of a body that is refused. A client that sends more loses the connection.
+# Bytes of a refused body to read. A client that sends more loses the connection.
 MOST_DISCARDED = 1024 * 1024
 
 
 class Worker(GeventWorker):
     """Ends every request in time, answers probes always, and refuses malformed HTTP with a problem.
 
-    `rooms` says for some paths how many connections must stay free while they are served.
+    `rooms` sets, for some paths, how many connections must stay free while a request is served.
     """
 
     request_seconds = 90
@@ -34,21 +34,21 @@ class Worker(GeventWorker):
 
     @property
     def reserve(self) -> int:
-        """How many connections stay free of ordinary requests."""
+        """The number of connections that ordinary requests must leave free."""
         return min(RESERVE, int(self.cfg.worker_connections) // 2)
 
     def run(self) -> None:
-        """Serves until told to end."""
+        """Serves until SIGTERM or a restart."""
         most = int(self.cfg.worker_connections)
         idle = self.cfg.keepalive or HEAD_SECONDS
         head = min(idle, HEAD_SECONDS)
         self._connections = Connections(Limits(most, HELD_BYTES, idle, head, self.send_seconds))
-        # Gunicorn stops to accept at this number; the one that counts is that of `Connections`.
+        # Gunicorn stops accepting at this number. `Connections` applies the real limit before.
         self.worker_connections = 2 * most
         super().run()
 
     def notify(self) -> None:
-        """Once a second: the sign of life, and what had to be closed or refused."""
+        """Runs once a second: signals life to gunicorn, and logs closed connections and refused requests."""
         super().notify()
         connections = self._connections
         if connections.closed or connections.refused:
@@ -57,11 +57,11 @@ class Worker(GeventWorker):
             connections.closed = connections.refused = 0
 
     def timeout_ctx(self) -> Any:
-        """Nothing, since a connection itself limits how long it waits for a request."""
+        """Disables gunicorn's timeout, since `Connection` limits the wait for a request itself."""
         return contextlib.nullcontext()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serves a connection."""
+        """Serves one connection."""
         connection = Connection(client, self._connections)
         if not self._connections.admit(connection):
             connection.close()
@@ -72,7 +72,7 @@ class Worker(GeventWorker):
             self._connections.leave(connection)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        """Serves a request; a client that is too slow for it loses the connection."""
+        """Serves one request. A client that is too slow loses the connection."""
         if not self._connections.begin(sock, self._room(listener_name, req)):
             status, title = HTTPStatus.SERVICE_UNAVAILABLE, "The service is busy"
             detail = "Too many requests are under way, so nothing was done."
@@ -94,7 +94,7 @@ class Worker(GeventWorker):
             self._connections.end(sock)
 
     def _discard_body(self, req: Any, sock: Any) -> None:
-        """Reads the rest of a body that was refused, so that the next request begins behind it."""
+        """Reads the rest of a refused body, so that the next request can follow."""
         left = MOST_DISCARDED
         while data := req.body.read(8192):
             self._connections.let_go(sock, min(len(data), sock.held))
@@ -108,19 +108,19 @@ class Worker(GeventWorker):
         return self.rooms.get(req.path, self.reserve)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
-        """Answers with a problem (RFC 9457), whose status is the one that gunicorn has for it."""
+        """Answers with a problem (RFC 9457) that has gunicorn's status for the error."""
         page = _Page()
         super().handle_error(req, page, addr, exc)
         if not page.text:
             return
         status = HTTPStatus(int(page.text.split(b" ", 2)[1]))
-        title = status.phrase.removeprefix("Request-")  # of "Request-URI", as it was called once
+        title = status.phrase.removeprefix("Request-")  # "Request-URI" is an older name
         code = "internal_error" if status == 500 else title.lower().replace(" ", "_")
         _refuse(client, status, code, title, "The request could not be read, so nothing was done.")
 
 
 def _refuse(client: Any, status: HTTPStatus, code: str, title: str, detail: str, fields: str = "") -> None:
-    """Sends a problem without the application, and announces the end of the connection."""
+    """Sends a problem without the application, with `Connection: close`."""
     request_id = secrets.token_hex(16)
     problem = {
         "type": f"urn:problem:order-service:{code}",
@@ -136,13 +136,13 @@ def _refuse(client: Any, status: HTTPStatus, code: str, title: str, detail: str,
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
         f"X-Request-ID: {request_id}\r\nCache-Control: no-store\r\n\r\n"
     )
-    # A client that is gone, or reads nothing, gets nothing.
+    # A client that is gone or reads nothing gets no answer.
     with contextlib.suppress(OSError):
         util.write_nonblock(client, head.encode() + body)
 
 
 class _Page:
-    """Takes the page that gunicorn would have sent, in place of the client's socket."""
+    """Captures gunicorn's error page in place of the client's socket."""
 
     text = b""
 

@@ -1,1 +1,1 @@
-"""The whole service on one machine, servers included, for a first look and for the tests."""
+"""The whole service on one machine, with its servers, for a first try and for the tests."""

@@ -1,4 +1,4 @@
-"""What must be so before the service can run, checked by any Python; then the one in .venv takes over."""
+"""Checks the conditions for a run, with any Python, and then starts the runner with the one in .venv."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ LOCK = ROOT / ".local" / "lock"
 
 
 def hold_folder() -> None:
-    """Keep a second run out of this folder for as long as this process lives, through its exec too."""
+    """Prevents a second run in this folder for as long as this process lives, even after its exec."""
     LOCK.parent.mkdir(exist_ok=True)
     handle = os.open(LOCK, os.O_RDWR | os.O_CREAT)
     try:
@@ -24,7 +24,7 @@ def hold_folder() -> None:
 
 
 def check_port() -> None:
-    """Refuse a port that is no port, or that something listens on."""
+    """Refuses an invalid port, or one in use."""
     port = os.environ.get("PORT") or "3003"
     if not (port.isdecimal() and 0 < int(port) < 65_536):
         sys.exit(f"PORT must be a number from 1 to 65535, and is {port!r}")
@@ -40,7 +40,7 @@ def check_port() -> None:
 
 
 def main() -> None:
-    """Check, install, and become the runner."""
+    """Checks, installs the packages, and becomes the runner."""
     try:
         hold_folder()
         check_port()

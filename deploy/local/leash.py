@@ -1,7 +1,6 @@
-"""Runs a command that ends when its parent does, even a parent killed outright.
+"""Runs a command that ends when its parent dies, even a parent that was killed outright.
 
-A program of its own, since asking the kernel for this between fork and exec is not safe in a process with
-threads.
+This is a separate program, since calling prctl between fork and exec is not safe in a process with threads.
 """
 
 import ctypes
@@ -13,7 +12,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Ask for SIGTERM at the parent's death (argument 1, its pid), then become the command (the rest)."""
+    """Requests SIGTERM at the death of the parent (argument 1, its pid), then becomes the command."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == parent:

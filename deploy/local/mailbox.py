@@ -1,4 +1,4 @@
-"""A mail server that delivers to a folder, so that mail can be read without an account anywhere."""
+"""A mail server that delivers to a folder, so that you can read mail without any account."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Mailbox:
         return f"smtp://{HOST}:{self._controller.port}"
 
     def start(self) -> Self:
-        """Take mail from now on."""
+        """Starts to accept mail."""
         self._controller.start()
         return self
 
     def stop(self) -> None:
-        """Take no more mail; what came stays."""
+        """Stops accepting mail. Received mails stay in the folder."""
         self._controller.stop(no_assert=True)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Store one mail; the name and the arguments are aiosmtpd's."""
+        """Stores one mail. aiosmtpd fixes the name and the arguments of this method."""
         content = envelope.original_content or b""
         subject = re.sub(r"\W+", "-", str(message_from_bytes(content, policy=default)["subject"] or "mail"))
         name = f"{next(self._numbers):05}-{subject.strip('-').lower()[:80]}.eml"

@@ -1,4 +1,4 @@
-"""One child process with its log: started, watched, and ended for certain."""
+"""One child process with its log: its start, its state, and its certain end."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LEASH = [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py"))]
 
 
 class Failed(Exception):
-    """A process or server that could not be started, or ended by itself; the message is one line."""
+    """A process or server could not be started, or ended by itself. The message is one line."""
 
 
 class Process:
-    """A command in a process group of its own, so that what it started ends with it.
+    """A command in its own process group, so that its children end with it.
 
-    Start it from a thread that lives on: on Linux the kernel ends it with the thread that started it.
+    Start it from a long-lived thread: on Linux the kernel ends it when the thread that started it ends.
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id of the command itself; Failed when it was never started."""
+        """The process id of the command itself. Raises Failed if it was never started."""
         if self._child is None:
             raise Failed(f"{self.name} was not started")
         return self._child.pid
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs or before it was started."""
+        """The exit code, negative for a signal; None while the command runs or before its start."""
         return self._child.poll() if self._child else None
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the command was started and has not ended."""
         return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
-        """Start the command with its output appended to the log."""
+        """Starts the command and appends its output to the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         leash = [*LEASH, str(os.getpid())] if sys.platform == "linux" else []
         with self.log.open("ab") as output:
@@ -77,12 +77,12 @@ class Process:
             )
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM to the command, which is to end what it started."""
+        """Sends SIGTERM to the command, which ends its own children."""
         if self.running:
             self.send(signal.SIGTERM)
 
     def stop(self, grace: float = 5.0) -> None:
-        """End the command: SIGTERM, up to `grace` seconds, then SIGKILL for all that is left of its group."""
+        """Ends the command: SIGTERM, up to `grace` seconds, then SIGKILL for the rest of its group."""
         if self._child is None:
             return
         self.ask_to_stop()
@@ -91,7 +91,7 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the command and all it started at once, as a power cut would."""
+        """Ends the command and its children at once, as a power cut would."""
         if self._child is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -99,11 +99,11 @@ class Process:
         self._child.wait()
 
     def send(self, signum: int) -> None:
-        """Send a signal to the command alone, not to what it started."""
+        """Sends a signal to the command alone, not to its children."""
         os.kill(self.pid, signum)
 
     def output(self) -> str:
-        """What it logged since it was last started."""
+        """The output since the last start."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as log:
@@ -111,7 +111,7 @@ class Process:
             return log.read().decode(errors="replace")
 
     def obituary(self) -> str:
-        """In one line, that it ended and the last thing it said."""
+        """One line about the end of the command, with the last line of its output."""
         if self.exit_code is not None and self.exit_code < 0:
             return f"{self.name} was ended by {signal.Signals(-self.exit_code).name} (log: {self.log})"
         lines = [line.strip() for line in self.output().splitlines()]

@@ -1,7 +1,7 @@
-"""The whole service on this machine until Ctrl-C: the servers it needs, its four processes, a mailbox.
+"""Runs the whole service on this machine until Ctrl-C: its servers, its four processes, a mailbox.
 
-Not honcho: it ends all processes in one moment, the database before those that still write to it, and has no
-readiness to wait for.
+This is not honcho, since honcho ends the database together with the processes that still write to it, and
+cannot wait until a process is ready.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 HOME = ROOT / ".local"
 LOGS = HOME / "log"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A webhook's receiver runs on the same machine, as everything does here.
+# Receivers of webhooks run on the same machine here.
 DEFAULTS = {
     "AUTH": "off",
     "PORT": "3003",
@@ -46,11 +46,11 @@ DEFAULTS = {
     "PAYMENT_PROVIDER": "sandbox",
     "WEBHOOK_ALLOW_PRIVATE": "true",
 }
-# Who issues the tokens where no other issuer is given: the command `token`.
+# Without another issuer, the command `token` issues the tokens.
 OWN_ISSUER = {"JWT_ISSUER": "local", "JWT_AUDIENCE": "order-service"}
 OTHER_ISSUERS = ("JWT_JWKS_URL", "JWT_PUBLIC_KEY")
 WATCH_EVERY = 0.3
-# How many seconds a killed worker's locks outlive it.
+# The seconds for which the locks of a killed worker last.
 PARAMETERS = {"transactionLifetimeLimitSeconds": 5}
 KEPT_RUNS = 5
 
@@ -72,7 +72,7 @@ A first order, to paste into another terminal:
 
 Ctrl-C ends it all; the data stays in .local.
 """
-# How a shell gets a token where one is asked for, and sends it.
+# Shell commands that create a token and send it.
 MINT = """
   set -a; . .local/env; set +a
   TOKEN=$(.venv/bin/flask --app wsgi token --sub user-1 --scope 'orders:read orders:write')"""
@@ -80,11 +80,11 @@ AUTHORIZATION = ' -H "Authorization: Bearer $TOKEN"'
 
 
 class Stopped(BaseException):
-    """Somebody asked for the end."""
+    """A signal asks the runner to stop."""
 
 
 def run() -> NoReturn:
-    """Run the service; whatever ends it, what was started ends in good order, and nothing interrupts that."""
+    """Runs the service. At the end, everything stops in good order, and no signal interrupts that."""
     put_logs_by(LOGS)
     with ExitStack() as parts:
         try:
@@ -96,7 +96,7 @@ def run() -> NoReturn:
 def _serve(parts: ExitStack) -> NoReturn:
     settings = {**DEFAULTS, **{name: value for name, value in os.environ.items() if value}}
     if settings["LOG_LEVEL"].lower() != "debug":
-        settings["LOG_LEVEL"] = "info"  # by their log the processes are seen to be ready
+        settings["LOG_LEVEL"] = "info"  # the log shows when the processes are ready
     servers: list[Server] = []
     if "MONGO_URI" not in settings:
         _say("Starting MongoDB …")
@@ -135,7 +135,7 @@ def _serve(parts: ExitStack) -> NoReturn:
 
 
 def _welcome(stack: Stack, mailbox: str) -> str:
-    """What a newcomer needs to know; the token only where the command line can make one."""
+    """The welcome text for a new user, with a token only if the command line can create one."""
     needs_token = stack.env["AUTH"].lower() == "jwt" and "JWT_SECRET" in stack.env
     return READY.format(
         url=stack.base_url,
@@ -147,7 +147,7 @@ def _welcome(stack: Stack, mailbox: str) -> str:
 
 
 def put_logs_by(folder: Path) -> None:
-    """Keep the logs of the last runs, each in a folder of its own."""
+    """Keeps the logs of the last runs, each in its own folder."""
     logs = list(folder.glob("*.log"))
     if not logs:
         return
@@ -162,19 +162,19 @@ def put_logs_by(folder: Path) -> None:
 
 
 def _write_down(environment: Mapping[str, str]) -> None:
-    """Keep every setting in force for a shell, from which the command line then reaches this service."""
+    """Writes all settings to a file for a shell, so that the command line can reach this service."""
     of_tracing = (name for name in environment if name.startswith("OTEL_"))
     names = [*map(str.upper, TABLE), *OF_PROCESSES, *of_tracing]
     lines = [f"{name}={shlex.quote(environment[name])}\n" for name in names if name in environment]
-    # There are secrets among them, so the file is nobody else's to read from the first byte.
+    # The settings include secrets, so the file is private before the first byte is written.
     handle = os.open(HOME / "env", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as place:
+    with os.fdopen(handle, "w") as file:
         os.fchmod(handle, 0o600)
-        place.write("".join(lines))
+        file.write("".join(lines))
 
 
 def _await_broker(url: str) -> None:
-    """Return when the broker answers; say at once, and now and then, that it does not."""
+    """Returns when the broker answers. Until then, prints at once and regularly that it waits."""
     broker, said_at = BrokerState(url), time.monotonic() - 2 * REMINDER
     while not broker.answers():
         if time.monotonic() - said_at > REMINDER:
@@ -207,7 +207,7 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 def main() -> None:
-    """Run; exit 0 when told to stop, 1 with one line when a part failed."""
+    """Runs the service. Exits with 0 after a signal, and with 1 and one line after a failure."""
     for each in STOPS:
         signal.signal(each, _stop)
     try:

@@ -1,4 +1,4 @@
-"""The two servers the service needs, a real mongod and a real Valkey, run from their packages."""
+"""The two servers that the service needs, a real mongod and a real Valkey, from Python packages."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ UNPRIVILEGED, EPHEMERAL = 15_000, 32_768
 
 
 def free_port() -> int:
-    """A port nobody listens on, below those the kernel gives to clients.
+    """A free port, below the range that the kernel gives to clients.
 
-    A client that retries against a stopped server on one of those would in the end be given the same port and
-    connect to itself.
+    Within that range, a client that retries against a stopped server would at some point get the same port
+    and connect to itself.
     """
     while True:
         port = random.randrange(UNPRIVILEGED, EPHEMERAL)  # noqa: S311 - not a secret
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 def direct(address: str) -> MongoClient[dict[str, Any]]:
-    """A client of this one mongod, whatever its set is like."""
+    """A client of this one mongod, independent of its replica set."""
     return MongoClient(
         address,
         directConnection=True,
@@ -50,7 +50,7 @@ def direct(address: str) -> MongoClient[dict[str, Any]]:
 
 
 class Server(abc.ABC):
-    """A server on a loopback port of its own that keeps its port and its data over restarts."""
+    """A server on its own loopback port. It keeps the port and its data over restarts."""
 
     name: str
     needs: str
@@ -63,19 +63,19 @@ class Server(abc.ABC):
 
     @abc.abstractmethod
     def _command(self) -> list[str]:
-        """What to run; Failed when its package is not installed."""
+        """The command of the server. Raises Failed if its package is not installed."""
 
     @abc.abstractmethod
     def _answers(self) -> bool:
-        """Whether the server takes reads and writes now."""
+        """Whether the server accepts reads and writes now."""
 
     @property
     def pid(self) -> int:
-        """The server's process id."""
+        """The process id of the server."""
         return self.process.pid
 
     def start(self, timeout: float = 30.0) -> Self:
-        """Start the server; return when it takes reads and writes, or Failed with nothing left running."""
+        """Starts the server and waits until it accepts reads and writes. Raises Failed if it does not."""
         self.process.start()
         deadline = time.monotonic() + timeout
         try:
@@ -91,15 +91,15 @@ class Server(abc.ABC):
         return self
 
     def stop(self, grace: float = 5.0) -> None:
-        """End the server in good order, or after `grace` seconds for certain."""
+        """Ends the server in good order, or by SIGKILL after `grace` seconds."""
         self.process.stop(grace)
 
     def kill(self) -> None:
-        """End the server as a power cut would."""
+        """Ends the server as a power cut would."""
         self.process.kill()
 
     def restart(self) -> Self:
-        """Start the stopped or killed server again, on the same port, with the same data."""
+        """Starts the stopped or killed server again, on the same port, with the same data."""
         self.stop()
         return self.start()
 
@@ -141,7 +141,7 @@ class Mongod(Server):
 
     @property
     def address(self) -> str:
-        """Where it listens, as host:port."""
+        """The address of the server, as host:port."""
         return f"{HOST}:{self.port}"
 
     def _answers(self) -> bool:
@@ -182,7 +182,7 @@ class MongoServer(Mongod):
 
 
 class Broker(Server):
-    """A Valkey server, which to Celery is a Redis."""
+    """A Valkey server, which Celery uses like Redis."""
 
     name = "valkey"
     needs = "give REDIS_URL to use another"
@@ -215,7 +215,7 @@ def _packaged(module: str, pattern: str, package: str) -> Path:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         spec = None
-    for place in spec.submodule_search_locations or [] if spec else []:
-        for binary in sorted(Path(place).glob(pattern)):
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        for binary in sorted(Path(folder).glob(pattern)):
             return binary
     raise Failed(f"the package {package} is not installed, or has no build for this machine")

@@ -1,4 +1,4 @@
-"""The service's own processes, started from the Procfile against any servers, to run or to test."""
+"""The processes of the service, started from the Procfile against given servers, for runs and tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("web", "relay", "worker", "beat")
 STOPPING_ORDER = (("web",), ("relay", "beat", "worker"))
 LEASED = ("relay", "beat")
-# The variables that single processes read beside the settings.
+# The variables that single processes read in addition to the settings.
 OF_PROCESSES = (
     "BIND_ADDRESS",
     "WEB_CONCURRENCY",
@@ -45,7 +45,7 @@ def procfile() -> dict[str, str]:
 
 
 class Stack:
-    """Web, relay, workers and beat, each any number of times, as real processes with a log each."""
+    """Any number of web, relay, worker and beat processes, each with its own log."""
 
     def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
         self.directory = directory
@@ -64,12 +64,12 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        """Where the web process listens, with the prefix of the API's paths."""
+        """The URL of the web process, with the prefix of the API's paths."""
         prefix = self.env.get("API_PREFIX", "").strip("/")
         return f"http://{HOST}:{self.port}{f'/{prefix}' if prefix else ''}"
 
     def run(self, name: str, command: str, timeout: float = 60.0) -> None:
-        """Run a command of the service to its end; Failed when it fails."""
+        """Runs a command of the service to its end. Raises Failed if the command fails."""
         process = self._process(name, command, {})
         process.start()
         deadline = time.monotonic() + timeout
@@ -84,11 +84,11 @@ class Stack:
             raise Failed(process.obituary())
 
     def migrate(self) -> None:
-        """Bring the database up to date, as a release does."""
+        """Migrates the database, as a release does."""
         self.run("release", procfile()["release"])
 
     def start(self, role: str, **settings: str) -> Process:
-        """Start one more process of a role, with settings of its own; it may not be ready yet."""
+        """Starts one more process of a role, with additional settings. The process may not be ready yet."""
         number = len(self._processes[role]) + 1
         name = role if number == 1 else f"{role}-{number}"
         own = {"WORKER_NAME": name, "PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics" / name)}
@@ -98,11 +98,11 @@ class Stack:
         return process
 
     def pids(self, role: str) -> list[int]:
-        """The process ids of those of a role that run, oldest first."""
+        """The process ids of the running processes of a role, oldest first."""
         return [process.pid for process in self._processes[role] if process.running]
 
     def kill(self, role: str, signum: int = signal.SIGKILL) -> None:
-        """Send a signal to every process of a role; SIGKILL takes along all that they started."""
+        """Sends a signal to every process of a role. SIGKILL also ends their children."""
         for process in self._processes[role]:
             if process.running and signum == signal.SIGKILL:
                 process.kill()
@@ -110,7 +110,7 @@ class Stack:
                 process.send(signum)
 
     def stop(self, *roles: str, grace: float = 5.0) -> None:
-        """End every process of these roles in good order, or after `grace` seconds for certain."""
+        """Ends every process of these roles in good order, or by SIGKILL after `grace` seconds."""
         deadline = time.monotonic() + grace
         for process in self.processes(roles):
             process.ask_to_stop()
@@ -118,17 +118,17 @@ class Stack:
             process.stop(max(0.0, deadline - time.monotonic()))
 
     def close(self, grace: float = 5.0) -> None:
-        """End everything within about `grace` seconds, first what takes orders, then what works on them."""
+        """Ends everything within about `grace` seconds: first web, then the processes that work on orders."""
         deadline = time.monotonic() + grace
         for roles in STOPPING_ORDER:
             self.stop(*roles, grace=max(0.5, deadline - time.monotonic()))
 
     def processes(self, roles: Iterable[str] = ROLES) -> list[Process]:
-        """Every process started in these roles, ended ones too."""
+        """Every process started in these roles, including ended ones."""
         return [process for role in roles for process in self._processes[role]]
 
     def wait_ready(self, roles: Iterable[str] = ROLES, timeout: float = 60.0) -> None:
-        """Return when every started process of these roles can work; Failed when one ends or is late."""
+        """Waits until every started process of these roles is ready. Raises Failed if one ends or is late."""
         deadline = time.monotonic() + timeout
         for process in self.processes(roles):
             while not self._ready(process):
@@ -142,7 +142,7 @@ class Stack:
         role = process.name.partition("-")[0]
         if role == "web":
             return self._web_ready()
-        # Of several relays or beats one works, whichever came first, and the others stand by.
+        # Of several relays or beats, the first one works and the others stand by.
         able = [each for each in self._processes[role] if each.running] if role in LEASED else [process]
         return any(READY_LINES[role] in each.output() for each in able)
 

@@ -1,4 +1,4 @@
-"""Makes .venv from a lock file with nothing but the standard library, and only when the lock has changed."""
+"""Makes .venv from a lock file, with the standard library alone, and only if the lock has changed."""
 
 import hashlib
 import importlib.util
@@ -13,11 +13,11 @@ PYTHON = VENV / "bin" / "python"
 
 
 def make_venv(lock: Path) -> None:
-    """Install what the lock names, checked by hash; exits with one line when that cannot be."""
+    """Installs the packages of the lock, checked by hash. Exits with one line on failure."""
     stamp = stamp_of(lock, VENV)
     if stamp.exists() and PYTHON.exists():
         return
-    if sys.version_info < (3, 11):  # noqa: UP036 - whatever Python make finds runs this
+    if sys.version_info < (3, 11):  # noqa: UP036 - any Python that make finds runs this
         sys.exit(
             f"Python 3.11 or later is needed, and this is {sys.version.split()[0]}: make PYTHON=python3.11 …"
         )
@@ -38,7 +38,7 @@ def make_venv(lock: Path) -> None:
 
 
 def stamp_of(lock: Path, folder: Path) -> Path:
-    """The file in a virtual environment that says that what the lock names is installed there."""
+    """The file in a virtual environment that marks the packages of this lock as installed."""
     locks = sorted(lock.parent.glob("*.txt"))
     version = hashlib.sha256(b"".join(each.read_bytes() for each in locks)).hexdigest()
     return folder / f"installed-{version}" / lock.name
