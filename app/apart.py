@@ -1,4 +1,4 @@
-"""Keeps one bad item from spoiling its batch: the one mechanism for all batches of the service."""
+"""Isolates a failing item from the rest of its batch. All batches of the service use this."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -8,7 +8,7 @@ from app.errors import DatabaseUnavailable, ProviderUnavailable
 T = TypeVar("T")
 R = TypeVar("R")
 
-# A server that is away is the fault of no item.
+# If a server is unavailable, no single item is the cause.
 OUTAGES = (DatabaseUnavailable, ProviderUnavailable)
 
 
@@ -17,11 +17,11 @@ def apart(
     work: Callable[[Sequence[T]], Iterable[R]],
     give_up: Callable[[T, Exception], object],
 ) -> list[R]:
-    """Does the work for all items together, and returns what it returns.
+    """Does the work for all items together, and returns its results.
 
-    If the work raises, it is done again for each half, down to the one item that makes it raise; `give_up`
+    If the work raises, it is repeated for each half of the items, until the failing item is alone. `give_up`
     gets that item and the exception. So the work must be safe to repeat. An outage of the database or the
-    provider goes up as it is.
+    provider is raised.
     """
     if not items:
         return []
@@ -40,5 +40,5 @@ def apart(
 def each_apart(
     items: Iterable[T], work: Callable[[T], R], give_up: Callable[[T, Exception], object]
 ) -> list[R]:
-    """The same for work on one item, done once for each."""
+    """As `apart`, for work on a single item, which is done once for each item."""
     return [result for item in items for result in apart([item], lambda alone: [work(alone[0])], give_up)]

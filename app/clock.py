@@ -1,4 +1,4 @@
-"""Times are aware, in UTC and whole milliseconds, which is what MongoDB keeps and the API says."""
+"""Times: aware, in UTC and whole milliseconds, as MongoDB stores them and the API shows them."""
 
 import secrets
 from collections.abc import Callable
@@ -8,19 +8,19 @@ Clock = Callable[[], datetime]
 
 
 def now() -> datetime:
-    """The present moment, cut to the millisecond."""
+    """The present time, cut to the millisecond."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def to_text(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: `2024-10-04T10:00:00.000Z`."""
-    # isoformat on an aware moment ends in "+00:00"; a Z is shorter and what the original service sent.
+    # isoformat ends in "+00:00". The original service sent a Z.
     return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def id_at(moment: datetime, tail: int = 0) -> str:
-    """The least id (24 hex digits) that an order made at that millisecond can have, plus `tail`.
+    """The smallest id (24 hex digits) that an order of this millisecond can have, plus `tail`.
 
     An id is a valid ObjectId: four bytes of seconds, then ten bits of milliseconds, then 54 bits that make
     it unique. So ids sort by creation time, and one index on them serves as the index on `createdAt`.
@@ -30,10 +30,10 @@ def id_at(moment: datetime, tail: int = 0) -> str:
 
 
 def moment_of(order_id: str) -> datetime:
-    """The second in which the order with this id was made."""
+    """The second in which the order with this id was created."""
     return datetime.fromtimestamp(int(order_id[:8], 16), UTC)
 
 
 def new_id(moment: datetime) -> str:
-    """A new unique id that sorts by its moment."""
+    """A new unique id. Ids sort by time."""
     return id_at(moment, secrets.randbits(54))

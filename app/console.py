@@ -1,4 +1,5 @@
-"""What all commands share: refusals as one line, progress, columns, text that cannot steer the terminal."""
+"""The shared parts of all commands: one-line errors, progress, columns, and text that is safe for a
+terminal."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 
 class Misused(click.ClickException):
-    """The command line itself is wrong."""
+    """The command line is wrong."""
 
     exit_code = 2
 
@@ -29,10 +30,11 @@ def _misused(mistake: click.UsageError) -> Misused:
 
 
 class _Operators(click.Command):
-    """Refuses with one line and no traceback, be it bad input or a database down."""
+    """Prints one line instead of a traceback for an expected error, such as bad input or a missing
+    database."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command asked for."""
+        """Runs the command."""
         try:
             return super().invoke(ctx)
         except click.UsageError as mistake:
@@ -46,7 +48,7 @@ class OperatorGroup(_Operators, AppGroup):
 
 
 class OperatorCommand(_Operators):
-    """A command for operators in no group; it needs `with_appcontext`."""
+    """A command for operators without a group. It needs `with_appcontext`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the command line."""
@@ -57,14 +59,14 @@ class OperatorCommand(_Operators):
 
 
 def services() -> "Services":
-    """The service's collaborators, as the app holds them."""
+    """The services of the current app."""
     held: Services = current_app.extensions["services"]
     return held
 
 
 @contextmanager
 def opened_database() -> Iterator[Any]:
-    """The database by a connection of the command's own, which waits for as long as a command takes."""
+    """The database over a connection of the command's own, with timeouts long enough for a command."""
     database = connect(services().settings.mongo_uri, patience=None)
     with database.client:
         yield database
@@ -72,9 +74,9 @@ def opened_database() -> Iterator[Any]:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on stderr, told how much is done and how much there is to do; nothing where nobody watches.
+    """A progress bar on stderr, or nothing if stderr is not a terminal. It yields the function that moves it.
 
-    It comes with the first word of progress, since most of what could take long does not.
+    The bar appears with the first progress, since most work that could take long does not.
     """
     bar = click.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
     with ExitStack() as shown:
@@ -89,7 +91,7 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 
 def echo_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
-    """Prints the rows with their columns aligned."""
+    """Prints the rows with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -97,7 +99,7 @@ def echo_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
 
 
 def plain(text: object) -> str:
-    """The text with what does not print (control characters, direction marks) escaped."""
+    """The text with unprintable characters (control characters, direction marks) escaped."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
     )

@@ -1,6 +1,6 @@
-"""The keys that tokens are verified with, each bound to the one algorithm that it may be used for.
+"""The keys that verify tokens. Each key is bound to one algorithm.
 
-So no token can choose how it is verified, which is what algorithm confusion needs.
+So no token can choose how it is verified. That prevents algorithm confusion.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,24 +16,24 @@ from jwt.exceptions import PyJWTError
 
 _LEAST_BITS = 2048
 _OF_TYPE = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
-# RFC 9864 names the curve instead.
+# RFC 9864 uses the name of the curve.
 _NAMES = {"EdDSA": ("EdDSA", "Ed25519")}
 
 
 class Key(NamedTuple):
-    """What verifies signatures of one algorithm."""
+    """A key that verifies signatures of one algorithm."""
 
     algorithm: str
     key: Any
 
 
 def of_secret(secret: str) -> Key:
-    """The key that is a shared secret."""
+    """The key of a shared secret."""
     return Key("HS256", secret.encode())
 
 
 def only(key: Key) -> Callable[[str | None], Key]:
-    """Finds this key for every id, since there is no other."""
+    """A lookup that returns this key for every key id."""
     return lambda _kid: key
 
 
@@ -47,7 +47,7 @@ def of_pem(pem: bytes) -> Key:
 
 
 def of_jwk(jwk: Mapping[str, Any]) -> Key:
-    """The public key of a JWK (RFC 7517). Raises ValueError where it is none, or none for signatures."""
+    """The public key of a JWK (RFC 7517). Raises ValueError if it is not a public key for signatures."""
     if jwk.get("kty") not in _OF_TYPE or "d" in jwk:
         raise ValueError("is not a public key")
     if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ("verify",)):

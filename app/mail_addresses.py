@@ -1,18 +1,19 @@
-"""When two spellings are one mail address, and when two addresses are one mailbox."""
+"""Compares mail addresses: whether two spellings are the same address, and whether two addresses share a
+mailbox."""
 
 import unicodedata
 from contextlib import suppress
 
 
 def same_address(one: str, other: str) -> bool:
-    """Whether they differ in nothing but the case and the composition of letters (NFC)."""
+    """Whether the addresses are equal, apart from case and the composition of letters (NFC)."""
     return _folded(one) == _folded(other)
 
 
 def mailbox(address: str) -> str:
-    """One text for all addresses that most likely reach one mailbox.
+    """A text that is the same for all addresses that most likely reach the same mailbox.
 
-    What follows a `+` in the local part does not count, and a domain counts by its ASCII form.
+    It ignores everything after a `+` in the local part, and uses the ASCII form of the domain.
     """
     local, _, domain = _folded(address).rpartition("@")
     with suppress(UnicodeError):

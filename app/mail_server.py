@@ -1,4 +1,4 @@
-"""Where the mail server is, and how to connect to it."""
+"""The mail server: its address, and how to connect to it."""
 
 import smtplib
 import ssl
@@ -17,11 +17,11 @@ _URL_SHAPE = "is not smtp[s]://[user:password@]host[:port][?starttls=1], or smtp
 
 @dataclass(frozen=True)
 class SmtpServer:
-    """Where and how to connect.
+    """The address of a mail server, and the encryption of the connection.
 
-    `encryption` is `tls` from the first byte, `starttls` before anything else is said, `offered` for STARTTLS
-    where the server offers it, or `plain`. The first two verify the certificate. `offered` does not: it keeps
-    out those who only listen, and nobody is any worse off than without it.
+    `encryption` is `tls` (from the first byte), `starttls` (required), `offered` (STARTTLS if the server
+    offers it), or `plain`. The first two verify the certificate. `offered` does not, but it still stops
+    passive eavesdropping.
     """
 
     host: str
@@ -32,9 +32,10 @@ class SmtpServer:
 
     @classmethod
     def at(cls, url: str) -> "SmtpServer":
-        """The server of an SMTP_URL; raises ValueError, which quotes nothing of it, where it is malformed.
+        """The server of an SMTP_URL. Raises ValueError if the URL is malformed; its text contains no part of
+        the URL.
 
-        A user or a password goes out under TLS alone, unless the scheme says `smtp+plain`.
+        A user or a password is only sent over TLS, unless the scheme is `smtp+plain`.
         """
         try:
             parts = urlsplit(url)
@@ -43,7 +44,7 @@ class SmtpServer:
             port = parts.port or (465 if parts.scheme == "smtps" else 587 if starttls else 25)
             host = (parts.hostname or "").encode("idna").decode()
         except (KeyError, ValueError):
-            # Not the cause: it may quote a part of the password.
+            # The cause is left out, because it can contain a part of the password.
             raise ValueError(_URL_SHAPE) from None
         if parts.scheme not in SCHEMES or not host or options or parts.path.strip("/"):
             raise ValueError(_URL_SHAPE)
@@ -63,7 +64,7 @@ class SmtpServer:
         )
 
     def connect(self) -> smtplib.SMTP:
-        """A greeted connection, encrypted and authenticated as far as asked for; raises OSError."""
+        """An open connection, encrypted and authenticated as configured. Raises OSError."""
         if self.encryption == "tls":
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
                 self.host, self.port, timeout=CONNECT_SECONDS, context=ssl.create_default_context()

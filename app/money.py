@@ -1,9 +1,9 @@
-"""Money is integer minor units beside its currency inside, and an exact decimal at the edge."""
+"""Money: integer minor units with a currency inside the service, and an exact decimal at its edge."""
 
 from decimal import Decimal
 
-# ISO 4217: the active currencies by the number of decimals of their minor unit. Funds, metals and
-# test codes (XAU, XXX, …) are left out: nobody pays an order with them.
+# The active currencies of ISO 4217 by the number of their decimals. Funds, metals and test codes
+# (XAU, XXX, …) are left out, since orders are not paid with them.
 _CODES_BY_DECIMALS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
     2: """
@@ -22,10 +22,11 @@ DECIMALS = {code: decimals for decimals, codes in _CODES_BY_DECIMALS.items() for
 def to_minor(amount: Decimal, currency: str) -> int:
     """The amount in minor units of the currency.
 
-    Raises ValueError, with a reason fit for the client, where the amount has more decimals than the currency.
+    Raises ValueError if the amount has more decimals than the currency. Its text is meant for clients.
     """
     minor = int(amount.scaleb(DECIMALS[currency]))
-    # Arithmetic rounds to 28 digits, comparison does not: so the amount itself is what must be met.
+    # Decimal arithmetic rounds to 28 digits, but a comparison does not. So this compares with the amount
+    # itself.
     if Decimal(minor).scaleb(-DECIMALS[currency]) != amount:
         raise ValueError(f"must have at most {DECIMALS[currency]} decimals in {currency}")
     return minor

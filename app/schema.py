@@ -1,4 +1,4 @@
-"""The indexes and validators that queries and rules rely on, declared once; `db upgrade` applies them."""
+"""The indexes and validators of the database. `db upgrade` applies them."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from app.validators import VALIDATORS
 
 
 class Index(NamedTuple):
-    """The fields of an index, ascending, and what sets it apart. `only` makes it partial."""
+    """The ascending fields of an index, and its options. `only` is the condition of a partial index."""
 
     fields: tuple[str, ...]
     only: Document | None = None
@@ -24,15 +24,16 @@ def _where(field: str) -> Document:
     return {field: {"$exists": True}}
 
 
-# A list is one user's, one status's and so on, without the deleted ones, by id: ids sort by creation time.
-# What is rare (a key, a reference, a step that is owed) is indexed only where it is.
+# The list indexes hold the orders of a user, a status and so on, without deleted orders. They sort by id,
+# which is the creation time. An index on a rare field (a key, a reference, a due step) holds only documents
+# with that field.
 _LISTED: Document = {"visible": True}
 
 INDEXES: dict[str, tuple[Index, ...]] = {
     "orders": (
         Index(("visible", "_id"), only=_LISTED),
         Index(("userId", "_id"), only=_LISTED),
-        # With what makes it partial in front, so that orders are counted without being read.
+        # `visible` is the first field, so that orders are counted from the index alone.
         Index(("visible", "status", "_id"), only=_LISTED),
         Index(("payment.status", "_id"), only=_LISTED),
         Index(("products.productId", "_id"), only=_LISTED),
@@ -64,7 +65,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "relay": (),
     "feed": (
         Index(("orderId", "sequence"), unique=True),
-        # A page of each kind reads one stretch per type, and no row that it does not show.
+        # A page of each kind reads one range per type, and only rows that it shows.
         Index(("userId", "_id")),
         Index(("userId", "type", "_id")),
         Index(("type", "_id")),
@@ -78,15 +79,15 @@ INDEXES: dict[str, tuple[Index, ...]] = {
 
 
 def version() -> str:
-    """A name for the schema as it is declared, which changes whenever the declaration does."""
+    """A name for this schema. It changes whenever an index or a validator changes."""
     declared = json.dumps([INDEXES, VALIDATORS], sort_keys=True)
     return f"schema_{hashlib.sha256(declared.encode()).hexdigest()[:12]}"
 
 
 def apply(database: Database[Document]) -> None:
-    """Makes what is missing of the collections and their indexes, and sets their validators.
+    """Creates missing collections and indexes, and sets the validators.
 
-    Changes nothing where all is there; never drops an index.
+    Changes nothing if nothing is missing. It never drops an index.
     """
     for name, indexes in INDEXES.items():
         _validate(database, name, VALIDATORS.get(name, {}))

@@ -1,4 +1,4 @@
-"""How the text of each kind of setting is read; what cannot be read is a ValueError that says why."""
+"""The parsers of the settings' texts. Each raises ValueError with the reason if it cannot read a text."""
 
 import re
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def secret(text: str) -> str:
 
 
 def public_key(path: str) -> str:
-    # Half of the processes need no cryptography, and most who start them no key in a file.
+    # Imported here, because most processes do not need the cryptography library.
     from app.keys import of_pem  # noqa: PLC0415
 
     try:
@@ -82,7 +82,7 @@ def url(*schemes: str) -> Callable[[str], str]:
     begins = tuple(f"{scheme}://" for scheme in schemes)
 
     def read(text: str) -> str:
-        # Not repeated in the message: there may be a password in it.
+        # The message does not contain the URL, which can have a password.
         if not text.startswith(begins):
             raise ValueError(f"must be a URL that begins with {' or '.join(begins)}")
         return text
@@ -91,7 +91,7 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 
 def secure_url(text: str) -> str:
-    """Reads a URL of HTTPS, or of HTTP on this machine. Raises ValueError."""
+    """Reads an HTTPS URL, or an HTTP URL of this machine. Raises ValueError."""
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
@@ -114,7 +114,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def smtp_url(text: str) -> str:
-    # Only the service that sends mail needs what reads it.
+    # Imported here, so that only a service that sends mails loads it.
     from app.mail_server import SmtpServer  # noqa: PLC0415
 
     SmtpServer.at(text)
@@ -122,7 +122,7 @@ def smtp_url(text: str) -> str:
 
 
 def rate(text: str) -> str:
-    # Only who sets a limit needs what reads it.
+    # Imported here, so that only a service with limits loads it.
     from limits import parse  # noqa: PLC0415
 
     try:

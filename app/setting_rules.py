@@ -1,4 +1,4 @@
-"""What must hold between settings, where each of them alone can be read."""
+"""The rules between several settings, each of which is valid on its own."""
 
 from base64 import b64decode
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ _KEY_SOURCES = ("jwt_jwks_url", "jwt_public_key", "jwt_secret")
 
 
 def faults_together(values: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with settings that hold only together."""
+    """The faults of settings that do not fit together, by the setting's name."""
     faults = _token_faults(values) if values.get("auth") == "jwt" else {}
     if values.get("email_from_token") and values.get("auth") == "off":
         faults |= {"EMAIL_FROM_TOKEN": "is true, which needs AUTH=jwt"}
     if _lacks_redis_for_limits(values):
-        faults["RATE_LIMIT_REDIS_URL"] = "must be set where REDIS_URL is no redis:// or rediss://"
+        faults["RATE_LIMIT_REDIS_URL"] = "must be set if REDIS_URL is not a redis:// or rediss:// URL"
     if values.get("tracing") and find_spec("opentelemetry") is None:
         faults["TRACING"] = "is true, which needs OpenTelemetry: pip install -r requirements/otel.txt"
     if fault := _webhook_secret_fault(values.get("payment_provider"), values.get("payment_webhook_secret")):
@@ -31,11 +31,11 @@ def faults_together(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _webhook_secret_fault(provider: str | None, secret: str | None) -> str | None:
-    """What is wrong with the secret of the provider's events: Standard Webhooks asks for 24 bytes or more."""
+    """The fault of the secret for the provider's events. Standard Webhooks requires at least 24 bytes."""
     if secret is None or provider is None:
         return None
     if provider == "stripe":
-        # Stripe signs with the text itself.
+        # Stripe signs with the text itself, and does not decode it.
         is_long = secret.startswith("whsec_") and len(secret.removeprefix("whsec_")) >= _LEAST_SECRET
         return (
             None if is_long else f"must be whsec_ and {_LEAST_SECRET} characters or more, as Stripe shows it"
@@ -58,7 +58,8 @@ def _lacks_redis_for_limits(values: Mapping[str, Any]) -> bool:
 
 
 def _token_faults(values: Mapping[str, Any]) -> dict[str, str]:
-    """What `AUTH=jwt` misses beside it. What could not be read is not among the values, but is set."""
+    """The faults of the settings that `AUTH=jwt` needs. An unreadable setting is missing in `values`, but is
+    set."""
     needed = {
         "jwt_issuer": "must be set with AUTH=jwt",
         "jwt_audience": "must be set with AUTH=jwt",

@@ -1,4 +1,4 @@
-"""What a value can be. Schemas of requests and answers, validators and public forms follow from it."""
+"""The kinds of values. Schemas of requests and answers, validators and public forms are derived from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Text:
-    """Text of 1 to `longest` characters; None: not bounded, since no client sends it.
+    """Text of 1 to `longest` characters, or of any length if None, for texts that clients do not send.
 
-    `pattern` is a regular expression that it must match, and what to say where it does not. `lines` allows
-    tabs and line ends.
+    `pattern` is a regular expression that the text must match, and the error text if it does not. `lines`
+    allows tabs and line ends.
     """
 
     longest: int | None = None
@@ -20,7 +20,8 @@ class Text:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words. `means` says to clients what they are; `pattern` stands for a long list of them."""
+    """One of the given words. `means` describes them to clients. `pattern` replaces a long list in the API
+    description."""
 
     values: Sequence[str]
     means: str = ""
@@ -52,13 +53,16 @@ class Flag:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Names and texts of a client's own choice."""
+    """A map of names and texts that clients choose."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """An object with these fields and no others. `named` is its name in the API's description, `sent` that of
-    its form in requests where this has fewer fields."""
+    """An object with exactly these fields.
+
+    `named` is its name in the API description. `sent` is the name of its form in requests, if that has fewer
+    fields.
+    """
 
     named: str
     doc: str
@@ -68,7 +72,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Many:
-    """A list of such values."""
+    """A list of values of the same kind."""
 
     of: "Kind"
     least: int = 0
@@ -80,12 +84,12 @@ Kind = Text | Choice | Whole | Amount | Moment | Flag | Pairs | Record | Many
 
 @dataclass(frozen=True)
 class Field:
-    """A field of an object, and all that is to be known about it.
+    """A field of an object.
 
-    `given` says whether clients send it: they must, they may, or it is the service's own (None). `always`:
-    every stored object has it. `changes`: an event can change it; the other fields keep their first value.
-    `personal`: it is stored beside the log, so that it can be erased. `stored` and `shown`: it is part of the
-    document, and of what clients see.
+    `given`: clients must send it (`required`), may send it (`optional`), or only the service sets it (None).
+    `always`: every stored object has it. `changes`: an event can change it; other fields keep their first
+    value. `personal`: it is stored outside the log, so that it can be erased. `stored`: it is part of the
+    document. `shown`: clients see it.
     """
 
     name: str
@@ -100,7 +104,7 @@ class Field:
 
 
 def names(fields: Sequence[Field], **facts: object) -> tuple[str, ...]:
-    """The names of the fields of which these facts hold, as in `names(ORDER, personal=True)`."""
+    """The names of the fields with these attributes, as in `names(ORDER, personal=True)`."""
     return tuple(
         field.name for field in fields if all(getattr(field, fact) == is_so for fact, is_so in facts.items())
     )
