@@ -23,7 +23,8 @@ from app import schema
 from app.clock import now
 from app.config import Settings
 from app.errors import OrderServiceError
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 from migrations import NAMES
 
 # Called with how much is done and how much there is to do.
@@ -51,20 +52,21 @@ class LeaseLost(OrderServiceError):
     """This process was held up for so long that another may be migrating now; it must stop."""
 
 
+@reports_outages
 def applied(database: Database[Document]) -> list[Applied]:
     """The migrations run so far, oldest first."""
-    with reachable():
-        records = database[_COLLECTION].find({"_id": {"$ne": _LEASE}}).sort([("at", 1), ("_id", 1)])
-        return [Applied(found["_id"], found["at"], found["seconds"], found["notes"]) for found in records]
+    records = database[_COLLECTION].find({"_id": {"$ne": _LEASE}}).sort([("at", 1), ("_id", 1)])
+    return [Applied(found["_id"], found["at"], found["seconds"], found["notes"]) for found in records]
 
 
+@reports_outages
 def pending(database: Database[Document]) -> list[str]:
     """The names of the migrations still to run, oldest first."""
-    with reachable():
-        done = {found["_id"] for found in database[_COLLECTION].find({}, {"_id": 1})}
+    done = {found["_id"] for found in database[_COLLECTION].find({}, {"_id": 1})}
     return [name for name in STEPS if name not in done]
 
 
+@reports_outages
 def upgrade(
     database: Database[Document],
     settings: Settings,
@@ -78,7 +80,7 @@ def upgrade(
     Waits while another process migrates (`on_wait` is called once) and then finds nothing to do. A process
     that dies holds the others up for `lease` seconds at most. Raises LeaseLost, DatabaseUnavailable.
     """
-    with reachable(), _held(database, lease, on_wait) as insist:
+    with _held(database, lease, on_wait) as insist:
         for name in pending(database):
             started = time.monotonic()
             with display(name) as show:

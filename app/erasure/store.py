@@ -11,7 +11,8 @@ from itertools import islice
 from bson import ObjectId
 from pymongo.database import Database
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 from app.orders.query_store import LIVE
 
 # The digest of no body. Its key stays used, and every body that comes with it counts as another.
@@ -22,6 +23,7 @@ _PLACES: tuple[Document, ...] = (LIVE, {"deletedAt": {"$exists": True}})
 _HOLDING: Document = {"personal": {"$exists": True}}
 
 
+@reports_outages
 class PersonalData:
     """Finds and erases what is known of a customer; all of it safe to repeat and to cut off."""
 
@@ -36,23 +38,21 @@ class PersonalData:
     def erase_from_rejects(self, user_id: str, at: datetime) -> int:
         """Erases all but the customer's id from the original orders that were not taken over."""
         ids: list[str | ObjectId] = [user_id, *([ObjectId(user_id)] if ObjectId.is_valid(user_id) else [])]
-        with reachable():
-            result = self._rejects.update_many(
-                {"document.userId": {"$in": ids}, "erasedAt": {"$exists": False}},
-                {"$set": {"document": {"userId": user_id}, "erasedAt": at}},
-            )
+        result = self._rejects.update_many(
+            {"document.userId": {"$in": ids}, "erasedAt": {"$exists": False}},
+            {"$set": {"document": {"userId": user_id}, "erasedAt": at}},
+        )
         return result.modified_count
 
     def _erase(self, place: Document, user_id: str, at: datetime, batch: int) -> int:
         erased = 0
-        with reachable():
-            holding = self._orders.find({**place, "userId": user_id, **_HOLDING}, {"_id": 1})
-            while ids := [order["_id"] for order in islice(holding, batch)]:
-                known: Document = {"_id": {"$in": ids}, **_HOLDING}
-                # The digest first: an order counts as erased once its personal data are gone.
-                self._orders.update_many(
-                    {**known, "idempotency": {"$exists": True}}, {"$set": {"idempotency.digest": NO_BODY}}
-                )
-                erasure: Document = {"$unset": {"personal": ""}, "$set": {"erasedAt": at}}
-                erased += self._orders.update_many(known, erasure).modified_count
+        holding = self._orders.find({**place, "userId": user_id, **_HOLDING}, {"_id": 1})
+        while ids := [order["_id"] for order in islice(holding, batch)]:
+            known: Document = {"_id": {"$in": ids}, **_HOLDING}
+            # The digest first: an order counts as erased once its personal data are gone.
+            self._orders.update_many(
+                {**known, "idempotency": {"$exists": True}}, {"$set": {"idempotency.digest": NO_BODY}}
+            )
+            erasure: Document = {"$unset": {"personal": ""}, "$set": {"erasedAt": at}}
+            erased += self._orders.update_many(known, erasure).modified_count
         return erased

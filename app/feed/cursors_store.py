@@ -7,7 +7,8 @@ from pymongo import ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 
 _ID = "feed"
 _KEY_BYTES = 32
@@ -24,6 +25,7 @@ class Sealing(NamedTuple):
         return f"Sealing(open_until={self.open_until})"
 
 
+@reports_outages
 class FeedCursors:
     """Keeps the sealing, and remembers it in this process."""
 
@@ -36,8 +38,7 @@ class FeedCursors:
     def sealing(self) -> Sealing:
         """The one sealing that there is; made here if nobody has made it yet."""
         if self._sealing is None:
-            with reachable():
-                made = self._collection.find_one({"_id": _ID}) or self._made()
+            made = self._collection.find_one({"_id": _ID}) or self._made()
             self._sealing = Sealing(made["key"], made["openUntil"])
         return self._sealing
 

@@ -18,13 +18,15 @@ from pymongo import UpdateMany
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.documents import DUPLICATE_KEY
+from app.mongo.outages import reports_outages
 from app.orders.documents_store import OrderDocuments
 from app.orders.model import Order
 
 log = structlog.get_logger(__name__)
 
-_DUPLICATE_KEY, _INVALID_DOCUMENT = 11000, 121
+_INVALID_DOCUMENT = 121
 # The owner of the rows of an order that is gone; no user has this id.
 _NOBODY = ""
 _BATCH = 1_000
@@ -54,6 +56,7 @@ class FeedPage(NamedTuple):
     has_more: bool
 
 
+@reports_outages
 class Feed:
     """Appends to the feed and reads it."""
 
@@ -75,15 +78,14 @@ class Feed:
         Those of one order must follow each other by sequence, the first one no later than the first missing.
         """
         owners = self._owners({entry.order_id for entry in entries})
-        with reachable():
-            while entries:
-                first = self._last() + 1
-                rows = [_row(first + n, entry, owners[entry.order_id]) for n, entry in enumerate(entries)]
-                try:
-                    self._rows.insert_many(rows)
-                    return
-                except BulkWriteError as error:
-                    entries = self._rest(entries, error)
+        while entries:
+            first = self._last() + 1
+            rows = [_row(first + n, entry, owners[entry.order_id]) for n, entry in enumerate(entries)]
+            try:
+                self._rows.insert_many(rows)
+                return
+            except BulkWriteError as error:
+                entries = self._rest(entries, error)
 
     def page(self, after: int, limit: int, types: Collection[str] | None) -> FeedPage:
         """Up to `limit` entries behind a position, of these types alone where there are any.
@@ -98,30 +100,27 @@ class Feed:
             self.note_owners(after)
             condition["userId"] = self._owner
         index = _INDEXES[self._owner is not None, bool(types)]
-        with reachable():
-            rows = list(self._rows.find(condition).sort("_id").limit(limit + 1).hint(index))
+        rows = list(self._rows.find(condition).sort("_id").limit(limit + 1).hint(index))
         return FeedPage([(row["_id"], _entry(row)) for row in rows[:limit]], len(rows) > limit)
 
     def note_owners(self, after: int = 0) -> None:
         """Notes the owner on the rows behind the position that lack it; safe to repeat and to cut off."""
-        with reachable():
-            while rows := self._unowned_behind(after):
-                keys = {row["orderId"] for row in rows}
-                owners = self._owners([str(key) for key in keys])
-                updates = [
-                    UpdateMany({"orderId": key, **_UNOWNED}, {"$set": {"userId": owners[str(key)]}})
-                    for key in keys
-                ]
-                self._rows.bulk_write(updates, ordered=False, bypass_document_validation=True)
-                after = rows[-1]["_id"]
+        while rows := self._unowned_behind(after):
+            keys = {row["orderId"] for row in rows}
+            owners = self._owners([str(key) for key in keys])
+            updates = [
+                UpdateMany({"orderId": key, **_UNOWNED}, {"$set": {"userId": owners[str(key)]}})
+                for key in keys
+            ]
+            self._rows.bulk_write(updates, ordered=False, bypass_document_validation=True)
+            after = rows[-1]["_id"]
 
     def unfed(self, after: str | None, limit: int) -> tuple[list[Entry], str | None]:
         """What is missing of the next orders by id, and where the ones behind them begin; None at the end."""
         condition = {"_id": {"$gt": ObjectId(after)}} if after else {}
-        with reachable():
-            orders = self._orders.find(condition, {"events.type": 1}, sort=[("_id", 1)], limit=limit)
-            entries = [entry for order in orders for entry in _entries(order)]
-            return self._missing(entries), orders[-1]["id"] if len(orders) == limit else None
+        orders = self._orders.find(condition, {"events.type": 1}, sort=[("_id", 1)], limit=limit)
+        entries = [entry for order in orders for entry in _entries(order)]
+        return self._missing(entries), orders[-1]["id"] if len(orders) == limit else None
 
     def purge(self, order_ids: Iterable[str]) -> None:
         """Removes the rows of these orders.
@@ -129,16 +128,14 @@ class Feed:
         The last row of all stays in any case: the next position is counted on from it, and one that was
         given already must not be given again, behind those who have read so far.
         """
-        with reachable():
-            self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
+        self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
 
     def _owners(self, order_ids: Collection[str]) -> dict[str, str]:
         """The owner of each of these orders."""
         owners = dict.fromkeys(order_ids, _NOBODY)
-        with reachable():
-            for order in self._orders.find({"_id": {"$in": _keys(order_ids)}}, {"userId": 1}):
-                if isinstance(owner := order.get("userId"), str):
-                    owners[order["id"]] = owner
+        for order in self._orders.find({"_id": {"$in": _keys(order_ids)}}, {"userId": 1}):
+            if isinstance(owner := order.get("userId"), str):
+                owners[order["id"]] = owner
         return owners
 
     def _unowned_behind(self, after: int) -> list[Document]:
@@ -154,7 +151,7 @@ class Feed:
             refused = entries[faults[0]["index"]]
             log.error("event cannot be fed", order_id=refused.order_id, sequence=refused.sequence)
             return entries[faults[0]["index"] + 1 :]
-        if code != _DUPLICATE_KEY:
+        if code != DUPLICATE_KEY:
             raise error
         entries = entries[faults[0]["index"] :]
         return self._missing(entries) if "orderId" in faults[0]["keyPattern"] else entries

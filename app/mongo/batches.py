@@ -10,7 +10,8 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from app.errors import StockBusy
-from app.mongo.database import PASSING, WRITE_CONFLICT, Document, reachable, transact
+from app.mongo.database import WRITE_CONFLICT, Document, transact
+from app.mongo.outages import PASSING, reports_outages
 
 # Seconds. An update outside a transaction waits for a document that a transaction has locked, and may for so
 # long. Then the documents are updated in transactions, which meet a lock at once.
@@ -27,6 +28,7 @@ class Updated:
     refused: dict[int, PyMongoError] = field(default_factory=dict)
 
 
+@reports_outages
 def update_each(
     collection: Collection[Document], updates: Sequence[UpdateOne], seconds: float = _PROMPT
 ) -> Updated:
@@ -36,16 +38,15 @@ def update_each(
     """
     if not updates:
         return Updated()
-    with reachable():
-        try:
-            with pymongo.timeout(seconds):
-                return Updated(collection.bulk_write(list(updates), ordered=False).matched_count)
-        except BulkWriteError as error:
-            if not error.timeout:
-                return Updated(error.details["nMatched"], refused=_refusals(error))
-        except PyMongoError as error:
-            if not error.timeout:
-                raise
+    try:
+        with pymongo.timeout(seconds):
+            return Updated(collection.bulk_write(list(updates), ordered=False).matched_count)
+    except BulkWriteError as error:
+        if not error.timeout:
+            return Updated(error.details["nMatched"], refused=_refusals(error))
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
     return update_unlocked(collection, updates)
 
 
@@ -59,13 +60,14 @@ def update_unlocked(collection: Collection[Document], updates: Sequence[UpdateOn
     return result
 
 
+@reports_outages
 def locked(collection: Collection[Document], keys: Iterable[Any], touch: Document) -> set[Any]:
     """The keys of the documents that a transaction holds now. `touch` is an update that is not kept.
 
     Raises DatabaseUnavailable.
     """
     found: set[Any] = set()
-    with reachable(), collection.database.client.start_session() as session:
+    with collection.database.client.start_session() as session:
         for key in keys:
             # One transaction for each, so that it holds a lock itself for as short as possible.
             session.start_transaction()

@@ -1,7 +1,6 @@
-"""The connection to MongoDB, its guarantees, and the one place where its failures become a plain fact."""
+"""The connection to MongoDB, its guarantees, and transactions."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -9,50 +8,19 @@ import pymongo
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import (
-    BulkWriteError,
-    ConnectionFailure,
-    ExecutionTimeout,
-    OperationFailure,
-    PyMongoError,
-    WriteConcernError,
-)
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app.errors import DatabaseUnavailable, OrderServiceError, StockBusy
 from app.mongo.heartbeats import Heartbeats, heartbeats_of, is_standalone
+from app.mongo.outages import is_outage, reports_outages
 
 Document = dict[str, Any]
 Transaction = ClientSession
 OrderDatabase = Database[Document]
 
 T = TypeVar("T")
-
-_OUTAGES = (ConnectionFailure, WriteConcernError, ExecutionTimeout)
-# What a server says that is becoming or ceasing to be the primary, or has just been: another will answer.
-PASSING = frozenset(
-    (
-        6,  # HostUnreachable
-        7,  # HostNotFound
-        43,  # CursorNotFound
-        89,  # NetworkTimeout
-        91,  # ShutdownInProgress
-        133,  # FailedToSatisfyReadPreference
-        134,  # ReadConcernMajorityNotAvailableYet
-        175,  # QueryPlanKilled
-        189,  # PrimarySteppedDown
-        237,  # CursorKilled
-        262,  # ExceededTimeLimit
-        9001,  # SocketException
-        10107,  # NotWritablePrimary
-        11600,  # InterruptedAtShutdown
-        11601,  # Interrupted
-        11602,  # InterruptedDueToReplStateChange
-        13435,  # NotPrimaryNoSecondaryOk
-        13436,  # NotPrimaryOrSecondary
-    )
-)
 
 # Seconds: how soon a server that says nothing is missed, together with the time to connect, how long a
 # transaction may take with all of its repetitions, and how long it is repeated because of write conflicts.
@@ -101,20 +69,6 @@ def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
     return client.get_default_database(DEFAULT_DATABASE)
 
 
-@contextmanager
-def reachable() -> Iterator[None]:
-    """Turns a database that cannot be reached, or cannot confirm a write, into DatabaseUnavailable.
-
-    Inside a transaction a passing fault goes up as it is, to make the transaction start again.
-    """
-    try:
-        yield
-    except PyMongoError as error:
-        if not error.has_error_label("TransientTransactionError") and _is_outage(error):
-            raise DatabaseUnavailable("The database cannot be reached.") from error
-        raise
-
-
 def transact(
     database: Database[Document], work: Callable[[Transaction], T], patience: float = _PATIENCE
 ) -> T:
@@ -139,17 +93,9 @@ def transact(
                 attempt, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
             )
     except PyMongoError as error:
-        if error.has_error_label("TransientTransactionError") or _is_outage(error):
+        if error.has_error_label("TransientTransactionError") or is_outage(error):
             raise DatabaseUnavailable("The database cannot be reached.") from error
         raise
-
-
-def _is_outage(error: PyMongoError) -> bool:
-    if isinstance(error, BulkWriteError):
-        return all(fault["code"] in PASSING for fault in error.details.get("writeErrors", ()))
-    if isinstance(error, OperationFailure) and error.code in PASSING:
-        return True
-    return isinstance(error, _OUTAGES) or error.has_error_label("RetryableWriteError")
 
 
 def require_replica_set(database: Database[Document]) -> None:
@@ -158,14 +104,18 @@ def require_replica_set(database: Database[Document]) -> None:
     Raises NotAReplicaSet, DatabaseUnavailable.
     """
     try:
-        with reachable():
-            hello = database.client.admin.command("hello")
+        hello = _hello(database)
     except DatabaseUnavailable:
         if address := heartbeats_of(database).standalone:
             raise NotAReplicaSet(address) from None
         raise
     if is_standalone(hello):
         raise NotAReplicaSet("{}:{}".format(*(database.client.address or ("", ""))))
+
+
+@reports_outages
+def _hello(database: Database[Document]) -> Document:
+    return database.client.admin.command("hello")
 
 
 def fault_of(database: Database[Document]) -> str | None:

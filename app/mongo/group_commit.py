@@ -7,9 +7,9 @@ from bson.errors import BSONError
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, WriteError
 
+from app.mongo.documents import DUPLICATE_KEY
 from app.mongo.gathering import Gather
 
-_DUPLICATE_KEY = 11000
 _UNFIT = (BSONError, UnicodeError, OverflowError)
 
 Outcomes = list[Exception | None]
@@ -45,7 +45,7 @@ def _blame(number: int, error: BulkWriteError) -> Outcomes:
     for fault in error.details["writeErrors"]:
         # The whole document, which may end up in a log by the error's text.
         fault.pop("op", None)
-        kind = DuplicateKeyError if fault["code"] == _DUPLICATE_KEY else WriteError
+        kind = DuplicateKeyError if fault["code"] == DUPLICATE_KEY else WriteError
         if unconfirmed and kind is DuplicateKeyError:
             # No majority has the document that is in the way either, so nobody could read it.
             continue

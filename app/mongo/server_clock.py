@@ -6,8 +6,9 @@ from datetime import datetime
 from pymongo.database import Database
 
 from app.clock import now
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
 from app.mongo.heartbeats import heartbeats_of
+from app.mongo.outages import reports_outages
 
 
 class ServerClock:
@@ -22,8 +23,11 @@ class ServerClock:
         """The present moment. Raises DatabaseUnavailable where the database was never reached."""
         moment = self._heartbeats.now()
         if moment is None:
-            with reachable():
-                self._database.command("ping")
+            self._ping()
             # A load balancer in between sends no heartbeats.
             moment = self._heartbeats.now() or now()
         return moment
+
+    @reports_outages
+    def _ping(self) -> None:
+        self._database.command("ping")

@@ -16,12 +16,14 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 
 HOUR = timedelta(hours=1)
 _KEY = "key"
 
 
+@reports_outages
 class MailCounts:
     """An hour of a name begins with its first mail. A mail counts once, however often it is tried."""
 
@@ -42,13 +44,12 @@ class MailCounts:
         }
         while True:
             try:
-                with reachable():
-                    found = self._collection.find_one_and_update(
-                        {"_id": self._hashed(name)},
-                        [{"$set": update}],
-                        upsert=True,
-                        return_document=ReturnDocument.AFTER,
-                    )
+                found = self._collection.find_one_and_update(
+                    {"_id": self._hashed(name)},
+                    [{"$set": update}],
+                    upsert=True,
+                    return_document=ReturnDocument.AFTER,
+                )
             except DuplicateKeyError:
                 # Another process counts the first mail of this name.
                 continue
@@ -56,8 +57,7 @@ class MailCounts:
 
     def forget(self, before: datetime) -> None:
         """Removes the counts of the hours that ended before that time."""
-        with reachable():
-            self._durable.delete_many({"until": {"$lt": before}})
+        self._durable.delete_many({"until": {"$lt": before}})
 
     def _hashed(self, name: str) -> str:
         return hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()
@@ -68,10 +68,9 @@ class MailCounts:
         made: Any = {"$setOnInsert": {"key": secrets.token_bytes(32)}}
         while True:
             try:
-                with reachable():
-                    found = self._durable.find_one_and_update(
-                        {"_id": _KEY}, made, upsert=True, return_document=ReturnDocument.AFTER
-                    )
+                found = self._durable.find_one_and_update(
+                    {"_id": _KEY}, made, upsert=True, return_document=ReturnDocument.AFTER
+                )
             except DuplicateKeyError:
                 continue
             return bytes(found["key"])  # type: ignore[index]

@@ -14,7 +14,8 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 from app.orders.documents_store import STRICT, raw_orders
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class Changed(NamedTuple):
     at: datetime | None = None
 
 
+@reports_outages
 class OrderChanges:
     """Follows the changes, and keeps the resume token in the collection `relay`, in the field `place`."""
 
@@ -70,19 +72,16 @@ class OrderChanges:
 
     def resume_token(self) -> Any:
         """The stored resume token; None before the first."""
-        with reachable():
-            document = self._tokens.find_one({"_id": _CHECKPOINT})
+        document = self._tokens.find_one({"_id": _CHECKPOINT})
         return document["place"] if document else None
 
     def remember(self, resume_token: Any) -> None:
         """Stores the token of the last change that is dealt with."""
-        with reachable():
-            self._tokens.update_one({"_id": _CHECKPOINT}, {"$set": {"place": resume_token}}, upsert=True)
+        self._tokens.update_one({"_id": _CHECKPOINT}, {"$set": {"place": resume_token}}, upsert=True)
 
     def forget(self) -> None:
         """Removes the stored token, so that the next relay catches up with all orders."""
-        with reachable():
-            self._tokens.delete_one({"_id": _CHECKPOINT})
+        self._tokens.delete_one({"_id": _CHECKPOINT})
 
     def present_resume_token(self) -> Any:
         """The token of now. Every change before it is readable by a majority from now on.
@@ -90,10 +89,9 @@ class OrderChanges:
         The server counts from its own last change, which a majority may not have yet. Once a majority has
         the write that follows, it has that change too.
         """
-        with reachable():
-            with raw_orders(self._database).watch(_PIPELINE) as stream:
-                token = _decoded(stream.resume_token)
-            self._tokens.update_one({"_id": "present"}, {"$set": {"place": token}}, upsert=True)
+        with raw_orders(self._database).watch(_PIPELINE) as stream:
+            token = _decoded(stream.resume_token)
+        self._tokens.update_one({"_id": "present"}, {"$set": {"place": token}}, upsert=True)
         return token
 
     @contextmanager
@@ -141,26 +139,26 @@ class Follower:
 
     def _read(self, orders: Collection[RawBSONDocument], resume_token: Any) -> None:
         try:
-            with (
-                reachable(),
-                orders.watch(
-                    _PIPELINE, resume_after=resume_token, max_await_time_ms=500, batch_size=_BATCH
-                ) as stream,
-            ):
-                while not self._stopping.is_set():
-                    change = stream.try_next()
-                    if change is not None:
-                        self._put(_changed(change))
-                    elif not stream.alive:
-                        # A restore drops the collection first. The stream then ends without an error.
-                        self._put(ResumeTokenLost("The collection was dropped or renamed."))
-                        return
+            self._follow(orders, resume_token)
         except OperationFailure as error:
             # The oplog does not reach back so far, or the token is damaged or from another server. The
             # server would refuse the same token again.
             self._put(ResumeTokenLost(str(error)))
         except Exception as error:
             self._put(error)
+
+    @reports_outages
+    def _follow(self, orders: Collection[RawBSONDocument], resume_token: Any) -> None:
+        with orders.watch(
+            _PIPELINE, resume_after=resume_token, max_await_time_ms=500, batch_size=_BATCH
+        ) as stream:
+            while not self._stopping.is_set():
+                change = stream.try_next()
+                if change is not None:
+                    self._put(_changed(change))
+                elif not stream.alive:
+                    # A restore drops the collection first. The stream then ends without an error.
+                    raise ResumeTokenLost("The collection was dropped or renamed.")
 
     def _put(self, item: Changed | Exception) -> None:
         while not self._stopping.is_set():

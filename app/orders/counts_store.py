@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from pymongo.database import Database
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 from app.orders.query_store import LIVE
 from app.orders.states import STATUS
 
@@ -31,6 +32,7 @@ class OrderCount(NamedTuple):
     seconds: float
 
 
+@reports_outages
 class OrderCounts:
     """Reads the figures, and stores the count of orders, which takes a while."""
 
@@ -46,29 +48,25 @@ class OrderCounts:
 
     def keep(self, count: OrderCount) -> None:
         """Stores the count for later readers."""
-        with reachable():
-            self._database["tallies"].replace_one({"_id": _COUNT}, count._asdict(), upsert=True)
+        self._database["tallies"].replace_one({"_id": _COUNT}, count._asdict(), upsert=True)
 
     def last_count(self) -> OrderCount | None:
         """The last count; None before the first."""
-        with reachable():
-            kept = self._database["tallies"].find_one({"_id": _COUNT}, {"_id": 0})
+        kept = self._database["tallies"].find_one({"_id": _COUNT}, {"_id": 0})
         return OrderCount(**kept) if kept else None
 
     def oldest_pending(self) -> datetime | None:
         """The creation time of the oldest pending order; None without one."""
-        with reachable():
-            found = self._database["orders"].find_one(
-                {**LIVE, "status": "pending"}, {"_id": 1}, sort=[("_id", 1)]
-            )
+        found = self._database["orders"].find_one(
+            {**LIVE, "status": "pending"}, {"_id": 1}, sort=[("_id", 1)]
+        )
         return found["_id"].generation_time if found else None
 
     def oldest_due(self) -> datetime | None:
         """The earliest `dueBy` of all orders; None if no step is owed."""
-        with reachable():
-            found = self._database["orders"].find_one(
-                {"dueBy": {"$exists": True}}, {"_id": 0, "dueBy": 1}, sort=[("dueBy", 1)]
-            )
+        found = self._database["orders"].find_one(
+            {"dueBy": {"$exists": True}}, {"_id": 0, "dueBy": 1}, sort=[("dueBy", 1)]
+        )
         return found["dueBy"] if found else None
 
     def overdue(self, now: datetime) -> int:
@@ -85,15 +83,13 @@ class OrderCounts:
 
     def last_reconciliation(self) -> tuple[datetime, dict[str, int]] | None:
         """The end of the last successful reconciliation, and the number of differences by kind."""
-        with reachable():
-            report = self._database["reconciliations"].find_one(
-                {"endedAt": {"$exists": True}, "status": "finished"},
-                {"endedAt": 1, "found": 1},
-                sort=[("endedAt", -1)],
-            )
+        report = self._database["reconciliations"].find_one(
+            {"endedAt": {"$exists": True}, "status": "finished"},
+            {"endedAt": 1, "found": 1},
+            sort=[("endedAt", -1)],
+        )
         return (report["endedAt"], report["found"]) if report else None
 
     def _count(self, collection: str, condition: Document, **limits: Any) -> int:
         # `count_documents` would run an aggregation, which reads every entry of the index.
-        with reachable():
-            return self._database.command("count", collection, query=condition, **limits)["n"]
+        return self._database.command("count", collection, query=condition, **limits)["n"]

@@ -21,6 +21,8 @@ from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 
 from app.errors import OrderUnreadable
+from app.mongo.documents import to_document, to_record
+from app.mongo.outages import reports_outages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +48,7 @@ _LENIENT: CodecOptions[RawBSONDocument] = CodecOptions(
 _KEPT = ("userId", "dueBy")
 
 
+@reports_outages
 class OrderDocuments:
     """Reads orders."""
 
@@ -94,8 +97,7 @@ def raw_orders(database: Database[Document]) -> Collection[RawBSONDocument]:
 
 def document_of(order: Order) -> Document:
     """The order as it is stored."""
-    document: Any = {"_id": ObjectId(order["id"]), **order}
-    del document["id"]
+    document = to_document(order, ObjectId)
     metadata = order.get("personal", {}).get("metadata", {})
     if any(name.startswith("$") for name in metadata):
         pairs = [{"name": name, "value": value} for name, value in metadata.items()]
@@ -116,9 +118,8 @@ def order_of(found: Document | RawBSONDocument) -> Order:
         order_id = str(found["_id"])
         log.exception("order cannot be decoded", order_id=order_id)
         raise OrderUnreadable(order_id) from error
-    document["id"] = str(document.pop("_id"))
     document.setdefault("events", [])
-    return document
+    return to_record(document)
 
 
 def decoded(found: Document | RawBSONDocument) -> Order:

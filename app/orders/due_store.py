@@ -16,7 +16,8 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from app.mongo.batches import Updated, update_each, update_unlocked
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 from app.orders import steps
 from app.orders.documents_store import OrderDocuments
 from app.orders.model import Order
@@ -42,6 +43,7 @@ _AT_MOST = 0.3
 _Update = Callable[[Collection[Document], Sequence[UpdateOne]], Updated]
 
 
+@reports_outages
 class DueWork:
     """Finds the orders that owe a step, and records the next attempt or the end of the work."""
 
@@ -85,15 +87,13 @@ class DueWork:
 
     def make_due(self, order_id: str, now: datetime) -> None:
         """Makes the owed step of an order due now, and resets its attempts."""
-        with reachable():
-            self._collection.update_one({"_id": ObjectId(order_id)}, {"$set": {"dueBy": now, "attempts": 0}})
+        self._collection.update_one({"_id": ObjectId(order_id)}, {"$set": {"dueBy": now, "attempts": 0}})
 
     def announce_again(self, order: Order, announced: int, now: datetime) -> bool:
         """Sets `announced` back and makes announcing due now. Returns False if the order has changed."""
         again = {"announced": announced, "dueBy": now, "attempts": 0}
-        with reachable():
-            present = {"_id": ObjectId(order["id"]), "version": order["version"]}
-            return self._collection.update_one(present, {"$set": again}).matched_count == 1
+        present = {"_id": ObjectId(order["id"]), "version": order["version"]}
+        return self._collection.update_one(present, {"$set": again}).matched_count == 1
 
     def settle(self, orders: Iterable[Order]) -> None:
         """Records that these orders, in the version that was loaded, owe nothing more."""
@@ -123,9 +123,8 @@ class DueWork:
                 "dueBy": {**until, "$gte": moment},
                 "$or": [{"dueBy": {"$gt": moment}}, same_moment],
             }
-        with reachable():
-            sort = [("dueBy", 1), ("_id", 1)]
-            return self._documents.find(condition, _SHOWN, sort=sort, limit=limit)
+        sort = [("dueBy", 1), ("_id", 1)]
+        return self._documents.find(condition, _SHOWN, sort=sort, limit=limit)
 
     def _write(self, update: _Update, writes: Sequence[UpdateOne]) -> None:
         """Makes all writes; an order that is locked or refused does not stop the others.
@@ -134,10 +133,9 @@ class DueWork:
         """
         if not writes:
             return
-        with reachable():
-            updated = update(self._collection, writes)
-            for position in updated.refused:
-                self._write_past_the_validator(writes[position])
+        updated = update(self._collection, writes)
+        for position in updated.refused:
+            self._write_past_the_validator(writes[position])
         if updated.locked:
             locked = [_id_in(writes[position]) for position in updated.locked]
             log.info("orders are locked, left to the sweep", order_ids=locked)

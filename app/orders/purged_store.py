@@ -5,13 +5,13 @@ from datetime import datetime
 
 from bson import ObjectId
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.documents import insert_new
+from app.mongo.outages import reports_outages
 
-_DUPLICATE_KEY = 11000
 
-
+@reports_outages
 class PurgedOrders:
     """Keeps the bare ids."""
 
@@ -20,20 +20,12 @@ class PurgedOrders:
 
     def note(self, order_ids: Sequence[str], at: datetime) -> None:
         """Notes that these orders are about to be purged; safe to repeat."""
-        try:
-            with reachable():
-                self._collection.insert_many(
-                    [{"_id": ObjectId(order_id), "at": at} for order_id in order_ids], ordered=False
-                )
-        except BulkWriteError as error:
-            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
-                raise
+        insert_new(self._collection, [{"_id": ObjectId(order_id), "at": at} for order_id in order_ids])
 
     def among(self, order_ids: Collection[str]) -> set[str]:
         """Those of the ids that are of purged orders."""
         keys = [ObjectId(order_id) for order_id in order_ids if ObjectId.is_valid(order_id)]
         if not keys:
             return set()
-        with reachable():
-            found = self._collection.find({"_id": {"$in": keys}})
-            return {str(document["_id"]) for document in found}
+        found = self._collection.find({"_id": {"$in": keys}})
+        return {str(document["_id"]) for document in found}

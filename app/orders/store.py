@@ -20,9 +20,10 @@ from pymongo.errors import DuplicateKeyError
 from app.clock import id_at
 from app.errors import NotAllowed, OrderUnreadable
 from app.mongo.batches import update_each
-from app.mongo.database import Document, Transaction, reachable
+from app.mongo.database import Document, Transaction
 from app.mongo.gathering import Gather
 from app.mongo.group_commit import GroupCommit
+from app.mongo.outages import reports_outages
 from app.orders import steps
 from app.orders.documents_store import OrderDocuments, decoded, document_of, order_of, raw_orders
 from app.orders.fields import MUTABLE
@@ -59,6 +60,7 @@ class KeyTaken(Exception):
     """An order with this idempotency key exists already."""
 
 
+@reports_outages
 class Orders:
     """Loads and appends to orders.
 
@@ -90,8 +92,7 @@ class Orders:
             told = idempotency._asdict().items()
             document["idempotency"] = {field: value for field, value in told if value is not None}
         try:
-            with reachable():
-                self._inserts.insert(document)
+            self._inserts.insert(document)
         except DuplicateKeyError as error:
             if idempotency:
                 raise KeyTaken from error
@@ -102,8 +103,7 @@ class Orders:
         if not ObjectId.is_valid(order_id):
             return None
         try:
-            with reachable():
-                order = self._reads(order_id)
+            order = self._reads(order_id)
         except OrderUnreadable:
             if self._find(order_id, {"_id": 1}, LIVE):
                 raise
@@ -123,23 +123,21 @@ class Orders:
 
     def under_key(self, caller: str, key: str) -> tuple[Order, Idempotency] | None:
         """The order posted under the key, with its log, and how it was posted."""
-        with reachable():
-            order: Any = self._documents.find_one({"idempotency.caller": caller, "idempotency.key": key})
+        order: Any = self._documents.find_one({"idempotency.caller": caller, "idempotency.key": key})
         if order is None:
             return None
         return order, Idempotency(**{"answered": None, **order["idempotency"]})
 
     def fix_answer(self, order_id: str, version: int) -> int:
         """The version that the first answer showed: this one, unless another was fixed before."""
-        with reachable():
-            document = self._collection.find_one_and_update(
-                {"_id": ObjectId(order_id), "idempotency.answered": {"$exists": False}},
-                {"$set": {"idempotency.answered": version}},
-                projection={"_id": 1},
-            )
-            if document is not None:
-                return version
-            fixed = self._collection.find_one({"_id": ObjectId(order_id)}, {"idempotency.answered": 1})
+        document = self._collection.find_one_and_update(
+            {"_id": ObjectId(order_id), "idempotency.answered": {"$exists": False}},
+            {"$set": {"idempotency.answered": version}},
+            projection={"_id": 1},
+        )
+        if document is not None:
+            return version
+        fixed = self._collection.find_one({"_id": ObjectId(order_id)}, {"idempotency.answered": 1})
         return fixed["idempotency"]["answered"] if fixed else version
 
     def page(self, query: OrderQuery) -> Iterator[Order]:
@@ -152,26 +150,23 @@ class Orders:
                 return
             query = query._replace(user_id=self._owner)
         left = query.limit + 1
-        with reachable():
-            try:
-                for document in self._page(self._collection, query, left):
-                    order = decoded(document)
-                    left, query = left - 1, query._replace(after=order["id"])
-                    yield order
-            except InvalidBSON:
-                yield from map(decoded, self._page(raw_orders(self._collection.database), query, left))
+        try:
+            for document in self._page(self._collection, query, left):
+                order = decoded(document)
+                left, query = left - 1, query._replace(after=order["id"])
+                yield order
+        except InvalidBSON:
+            yield from map(decoded, self._page(raw_orders(self._collection.database), query, left))
 
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the tails of their logs, the deleted ones too, since they may owe something."""
-        with reachable():
-            condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
-            return self._documents.find(condition, WITH_TAIL, session=transaction)
+        condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
+        return self._documents.find(condition, WITH_TAIL, session=transaction)
 
     def load_with_logs(self, order_ids: Iterable[str]) -> list[Order]:
         """These orders with their whole logs, the deleted ones too."""
         condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
-        with reachable():
-            return self._documents.find(condition)
+        return self._documents.find(condition)
 
     def refund_under_key(self, order_id: str, caller: str, key: str) -> RefundKey | None:
         """How a refund of the order was asked for under the key.
@@ -179,8 +174,7 @@ class Orders:
         Read after the order, it holds for the version of the order read before: a change of that fails.
         """
         asked = {"refundKeys": {"$elemMatch": {"caller": caller, "key": key}}}
-        with reachable():
-            document = self._collection.find_one({"_id": ObjectId(order_id)}, asked)
+        document = self._collection.find_one({"_id": ObjectId(order_id)}, asked)
         found = document and document.get("refundKeys")
         return RefundKey(**found[0]) if found else None
 
@@ -191,8 +185,7 @@ class Orders:
         condition, update = _compare_and_set(before, after, due_by)
         if refund_key:
             update["$push"]["refundKeys"] = refund_key._asdict()
-        with reachable():
-            return self._collection.update_one(condition, update).matched_count == 1
+        return self._collection.update_one(condition, update).matched_count == 1
 
     def append_all(
         self,
@@ -208,20 +201,19 @@ class Orders:
         if not changes:
             return []
         writes = [UpdateOne(*_compare_and_set(before, after, due_by)) for before, after in changes]
-        with reachable():
-            if self._all_updated(writes, transaction):
-                return []
-            # A hash covers the order's id, so no other order has it.
-            hashes = [after["events"][-1]["hash"] for _, after in changes]
-            written = self._collection.find(
-                {
-                    "_id": {"$in": object_ids(after["id"] for _, after in changes)},
-                    "events.hash": {"$in": hashes},
-                },
-                {"_id": 1},
-                session=transaction,
-            )
-            won = {str(document["_id"]) for document in written}
+        if self._all_updated(writes, transaction):
+            return []
+        # A hash covers the order's id, so no other order has it.
+        hashes = [after["events"][-1]["hash"] for _, after in changes]
+        written = self._collection.find(
+            {
+                "_id": {"$in": object_ids(after["id"] for _, after in changes)},
+                "events.hash": {"$in": hashes},
+            },
+            {"_id": 1},
+            session=transaction,
+        )
+        won = {str(document["_id"]) for document in written}
         return [after["id"] for _, after in changes if after["id"] not in won]
 
     def pending_since_before(self, moment: datetime, limit: int, after: str | None = None) -> list[Order]:
@@ -229,25 +221,20 @@ class Orders:
         made: Document = {"$lt": ObjectId(id_at(moment))}
         if after is not None:
             made["$gt"] = ObjectId(after)
-        with reachable():
-            condition = {**LIVE, "status": "pending", "_id": made}
-            return self._documents.find(condition, WITH_TAIL, sort=[("_id", ASCENDING)], limit=limit)
+        condition = {**LIVE, "status": "pending", "_id": made}
+        return self._documents.find(condition, WITH_TAIL, sort=[("_id", ASCENDING)], limit=limit)
 
     def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
         """The ids of orders deleted before the moment that owe neither step nor money, but for some ids."""
         condition: Document = {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}, **OWES_NO_MONEY}
         if kept := object_ids(but):
             condition["_id"] = {"$nin": kept}
-        with reachable():
-            found = self._collection.find(condition, {"_id": 1})
-            return [str(document["_id"]) for document in found.sort("deletedAt").limit(limit)]
+        found = self._collection.find(condition, {"_id": 1})
+        return [str(document["_id"]) for document in found.sort("deletedAt").limit(limit)]
 
     def purge(self, order_ids: Sequence[str]) -> None:
         """Removes the documents for good."""
-        with reachable():
-            self._collection.delete_many(
-                {"_id": {"$in": object_ids(order_ids)}, "deletedAt": {"$exists": True}}
-            )
+        self._collection.delete_many({"_id": {"$in": object_ids(order_ids)}, "deletedAt": {"$exists": True}})
 
     def _all_updated(self, writes: Sequence[UpdateOne], transaction: Transaction | None) -> bool:
         if transaction:
@@ -284,9 +271,8 @@ class Orders:
     def _find(self, order_id: str, projection: Document, among: Document) -> Order | None:
         if not ObjectId.is_valid(order_id):
             return None
-        with reachable():
-            condition = {"_id": ObjectId(order_id), **among, **self._ours}
-            return self._documents.find_one(condition, projection)
+        condition = {"_id": ObjectId(order_id), **among, **self._ours}
+        return self._documents.find_one(condition, projection)
 
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:

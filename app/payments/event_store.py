@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.documents import insert_if_new, to_document, to_record
+from app.mongo.outages import reports_outages
 from app.payments.event import ReceivedEvent
 
 
+@reports_outages
 class PaymentEvents:
     """A record has a `status`: `pending` (with `dueBy`, the time of the next attempt), `done`, `ignored`, or
     `orphaned` where no order came to light that it could be about."""
@@ -20,30 +21,21 @@ class PaymentEvents:
 
     def record(self, event: ReceivedEvent) -> bool:
         """Stores an event, durably, due at once; False where it has been stored before."""
-        document: Any = {"_id": event["id"], **event, "status": "pending", "dueBy": event["receivedAt"]}
-        del document["id"]
-        try:
-            with reachable():
-                self._collection.insert_one(document)
-        except DuplicateKeyError:
-            return False
-        return True
+        document = to_document(event) | {"status": "pending", "dueBy": event["receivedAt"]}
+        return insert_if_new(self._collection, document)
 
     def due(self, now: datetime, limit: int) -> list[str]:
         """The ids of events to be worked on by now, longest first."""
-        with reachable():
-            found = self._collection.find({"dueBy": {"$lte": now}}, {"_id": 1}).sort("dueBy").limit(limit)
-            return [document["_id"] for document in found]
+        found = self._collection.find({"dueBy": {"$lte": now}}, {"_id": 1}).sort("dueBy").limit(limit)
+        return [document["_id"] for document in found]
 
     def claim(self, event_id: str, now: datetime, until: datetime) -> ReceivedEvent | None:
         """Takes an event that is due, alone until the given time; `attempts` are those before."""
-        with reachable():
-            document = self._collection.find_one_and_update(
-                {"_id": event_id, "dueBy": {"$lte": now}}, {"$set": {"dueBy": until}, "$inc": {"attempts": 1}}
-            )
-        if document is not None:
-            document["id"] = document.pop("_id")
-        return document  # type: ignore[return-value]
+        document = self._collection.find_one_and_update(
+            {"_id": event_id, "dueBy": {"$lte": now}}, {"$set": {"dueBy": until}, "$inc": {"attempts": 1}}
+        )
+        event: ReceivedEvent | None = to_record(document)
+        return event
 
     def close(self, event_id: str, status: str, at: datetime, detail: str) -> None:
         """Ends an event that has not ended before."""
@@ -55,17 +47,12 @@ class PaymentEvents:
 
     def ended_before(self, moment: datetime, limit: int) -> list[str]:
         """The ids of events that ended before the moment."""
-        with reachable():
-            found = self._collection.find({"endedAt": {"$lt": moment}}, {"_id": 1}).limit(limit)
-            return [document["_id"] for document in found]
+        found = self._collection.find({"endedAt": {"$lt": moment}}, {"_id": 1}).limit(limit)
+        return [document["_id"] for document in found]
 
     def purge(self, event_ids: Iterable[str]) -> None:
         """Removes the records."""
-        with reachable():
-            self._collection.delete_many({"_id": {"$in": list(event_ids)}})
+        self._collection.delete_many({"_id": {"$in": list(event_ids)}})
 
     def _change(self, event_id: str, fields: Document, more: Document | None = None) -> None:
-        with reachable():
-            self._collection.update_one(
-                {"_id": event_id, "status": "pending"}, {"$set": fields, **(more or {})}
-            )
+        self._collection.update_one({"_id": event_id, "status": "pending"}, {"$set": fields, **(more or {})})

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from bson import ObjectId
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError
 
-from app.mongo.database import Document, Transaction, reachable
+from app.mongo.database import Document, Transaction
+from app.mongo.documents import insert_new
+from app.mongo.outages import reports_outages
 from app.orders.documents_store import OrderDocuments
 from app.orders.model import Order
 from app.payments.model import ProviderPayment
 from app.reconciliation.kinds import Scope
 from app.reconciliation.records import OrderRecords, Recorded, Row
 
-_DUPLICATE_KEY = 11000
 _STAGING = "reconciliation_payments_"
 _ORDER: Document = {"idempotency": 0, "refundKeys": 0}
 # The fields of an order that are compared with the stock ledger and with the provider's payments.
@@ -38,6 +38,7 @@ class Levels(NamedTuple):
     last: str | None
 
 
+@reports_outages
 class Audit:
     """Reads across the collections. Writes only the staging collections of payments."""
 
@@ -47,56 +48,53 @@ class Audit:
 
     def count(self, after: str, until: str) -> int:
         """The number of orders after the first id, up to and including the second."""
-        with reachable():
-            return self._database["orders"].count_documents(_between(ObjectId(after), ObjectId(until), "_id"))
+        return self._database["orders"].count_documents(_between(ObjectId(after), ObjectId(until), "_id"))
 
     def read_range(
         self, after: str, until: str, limit: int, scopes: Sequence[Scope], report_id: str
     ) -> tuple[list[OrderRecords], str]:
         """All records about the next `limit` orders after the first id, up to the second, or about ids
         between them that have no order; and the last id covered."""
-        with reachable():
-            orders = self._orders.find(
-                _between(ObjectId(after), ObjectId(until), "_id"),
-                _ORDER if "orders" in scopes else _COMPARED,
-                sort=[("_id", 1)],
-                limit=limit,
-            )
-            last = orders[-1]["id"] if len(orders) == limit else until
-            grouped = _RecordsByOrder(orders)
-            if "payments" in scopes:
-                staged = self._staging(report_id)
-                grouped.put_payments(staged.find(_between(f"{after};", f"{last};", "_id")))
-            if "stock" in scopes:
-                grouped.put_movements(self._movements(_between(after, last, "orderId")))
-            if "orders" in scopes:
-                keys = _between(f"{after};", f"{last};", "_id")
-                grouped.put_notifications(self._database["notifications"].find(keys, _RECORDED))
-                self._put_deliveries(grouped, _between(after, last, "orderId"))
-                grouped.put_feed(self._feed(_between(ObjectId(after), ObjectId(last), "orderId")))
+        orders = self._orders.find(
+            _between(ObjectId(after), ObjectId(until), "_id"),
+            _ORDER if "orders" in scopes else _COMPARED,
+            sort=[("_id", 1)],
+            limit=limit,
+        )
+        last = orders[-1]["id"] if len(orders) == limit else until
+        grouped = _RecordsByOrder(orders)
+        if "payments" in scopes:
+            staged = self._staging(report_id)
+            grouped.put_payments(staged.find(_between(f"{after};", f"{last};", "_id")))
+        if "stock" in scopes:
+            grouped.put_movements(self._movements(_between(after, last, "orderId")))
+        if "orders" in scopes:
+            keys = _between(f"{after};", f"{last};", "_id")
+            grouped.put_notifications(self._database["notifications"].find(keys, _RECORDED))
+            self._put_deliveries(grouped, _between(after, last, "orderId"))
+            grouped.put_feed(self._feed(_between(ObjectId(after), ObjectId(last), "orderId")))
         return grouped.all(), last
 
     def read(self, order_ids: Sequence[str], scopes: Iterable[Scope]) -> dict[str, OrderRecords]:
         """All records about these orders but their payments, read now."""
-        with reachable():
-            keys = {"$in": [ObjectId(order_id) for order_id in order_ids]}
-            among = {"orderId": {"$in": list(order_ids)}}
-            grouped = _RecordsByOrder(self._orders.find({"_id": keys}, _ORDER), order_ids)
-            if "stock" in scopes:
-                grouped.put_movements(self._movements(among))
-            if "orders" in scopes:
-                for order_id in order_ids:
-                    keyed = _between(f"{order_id}:", f"{order_id};", "_id")
-                    grouped.put_notifications(self._database["notifications"].find(keyed, _RECORDED))
-                self._put_deliveries(grouped, among)
-                grouped.put_feed(self._feed({"orderId": keys}))
+        keys = {"$in": [ObjectId(order_id) for order_id in order_ids]}
+        among = {"orderId": {"$in": list(order_ids)}}
+        grouped = _RecordsByOrder(self._orders.find({"_id": keys}, _ORDER), order_ids)
+        if "stock" in scopes:
+            grouped.put_movements(self._movements(among))
+        if "orders" in scopes:
+            for order_id in order_ids:
+                keyed = _between(f"{order_id}:", f"{order_id};", "_id")
+                grouped.put_notifications(self._database["notifications"].find(keyed, _RECORDED))
+            self._put_deliveries(grouped, among)
+            grouped.put_feed(self._feed({"orderId": keys}))
         return {records.order_id: records for records in grouped.all()}
 
     def levels(self, after: str, limit: int) -> Levels:
         """The next `limit` levels by product, and the sums of all movements up to the last product, read in
         one snapshot."""
         client = self._database.client
-        with reachable(), client.start_session(snapshot=True) as moment:
+        with client.start_session(snapshot=True) as moment:
             behind = {"_id": {"$gt": after}}
             found = self._database["stock"].find(behind, {"onHand": 1}, session=moment).sort("_id")
             levels = {level["_id"]: level["onHand"] for level in found.limit(limit)}
@@ -106,7 +104,7 @@ class Audit:
 
     def level(self, product: str) -> Levels:
         """The level of one product and the sum of its movements, read in one snapshot."""
-        with reachable(), self._database.client.start_session(snapshot=True) as moment:
+        with self._database.client.start_session(snapshot=True) as moment:
             level = self._database["stock"].find_one({"_id": product}, session=moment)
             sums = self._sums(product, moment)
         return Levels({product: level["onHand"]} if level else {}, sums, None)
@@ -115,14 +113,13 @@ class Audit:
         """The time of the first movement of each of these products that is tracked."""
         if not products:
             return {}
-        with reachable():
-            tracked = self._database["stock"].find({"_id": {"$in": sorted(products)}}, {"_id": 1})
-            firsts = {
-                level["_id"]: self._database["stock_movements"].find_one(
-                    {"productId": level["_id"]}, {"at": 1}, sort=[("_id", 1)]
-                )
-                for level in tracked
-            }
+        tracked = self._database["stock"].find({"_id": {"$in": sorted(products)}}, {"_id": 1})
+        firsts = {
+            level["_id"]: self._database["stock_movements"].find_one(
+                {"productId": level["_id"]}, {"at": 1}, sort=[("_id", 1)]
+            )
+            for level in tracked
+        }
         return {product: first["at"] for product, first in firsts.items() if first}
 
     def stage(self, report_id: str, payments: Iterable[ProviderPayment]) -> None:
@@ -130,32 +127,23 @@ class Audit:
         documents = [
             {"_id": f"{payment.order_id}:{payment.reference}", **payment._asdict()} for payment in payments
         ]
-        try:
-            with reachable():
-                if documents:
-                    self._staging(report_id).insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
-                raise
+        insert_new(self._staging(report_id), documents)
 
     def staged(self, report_id: str, order_id: str) -> list[ProviderPayment]:
         """The staged payments of the order."""
-        with reachable():
-            found = self._staging(report_id).find(_between(f"{order_id}:", f"{order_id};", "_id"))
-            return [_payment(row) for row in found]
+        found = self._staging(report_id).find(_between(f"{order_id}:", f"{order_id};", "_id"))
+        return [_payment(row) for row in found]
 
     def staging_reports(self) -> set[str]:
         """The ids of the reconciliations that have staged payments."""
         named = {"name": {"$regex": f"^{_STAGING}"}}
-        with reachable():
-            names = self._database.list_collection_names(filter=named)
+        names = self._database.list_collection_names(filter=named)
         return {name.removeprefix(_STAGING) for name in names}
 
     def drop_staging(self, report_ids: Iterable[str]) -> None:
         """Drops the staging collections of these reconciliations."""
-        with reachable():
-            for report_id in report_ids:
-                self._staging(report_id).drop()
+        for report_id in report_ids:
+            self._staging(report_id).drop()
 
     def _sums(self, products: Any, moment: Transaction) -> dict[str, int]:
         totals = self._database["stock_movements"].aggregate(

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.documents import insert_if_new, insert_new, to_document, to_record
+from app.mongo.outages import reports_outages
 from app.reconciliation.kinds import Difference, Report, ReportedDifference
 
-_DUPLICATE_KEY = 11000
 _HIDDEN = ("claim", "claimedUntil")
 _UNDER_WAY = dict.fromkeys((*_HIDDEN, "place"), "")
 
@@ -48,6 +48,7 @@ class Progress(NamedTuple):
     too_early: Sequence[datetime] = ()
 
 
+@reports_outages
 class Reconciliations:
     """A difference is a candidate until the re-check confirms it (`stands`). Reports show no candidates."""
 
@@ -57,44 +58,34 @@ class Reconciliations:
 
     def begin(self, report: Report) -> bool:
         """Records a new reconciliation. False if one with this id exists."""
-        document: Any = {"_id": ObjectId(report["id"]), **report, "claimedUntil": report["startedAt"]}
-        del document["id"]
-        try:
-            with reachable():
-                self._reports.insert_one(document)
-        except DuplicateKeyError:
-            return False
-        return True
+        document = to_document(report, ObjectId) | {"claimedUntil": report["startedAt"]}
+        return insert_if_new(self._reports, document)
 
     def get(self, report_id: str) -> Report | None:
         """The report, or None if it does not exist."""
         if not ObjectId.is_valid(report_id):
             return None
-        with reachable():
-            document = self._reports.find_one({"_id": ObjectId(report_id)})
+        document = self._reports.find_one({"_id": ObjectId(report_id)})
         return _report(document) if document else None
 
     def page(self, after: str | None, limit: int) -> list[Report]:
         """Up to `limit + 1` reports, newest first."""
         condition: Document = {"_id": {"$lt": ObjectId(after)}} if after else {}
-        with reachable():
-            found = self._reports.find(condition).sort("_id", -1).limit(limit + 1)
-            return [_report(document) for document in found]
+        found = self._reports.find(condition).sort("_id", -1).limit(limit + 1)
+        return [_report(document) for document in found]
 
     def running(self) -> list[Report]:
         """The running reconciliations, oldest first."""
-        with reachable():
-            return [_report(found) for found in self._reports.find({"status": "running"}).sort("_id")]
+        return [_report(found) for found in self._reports.find({"status": "running"}).sort("_id")]
 
     def claim(self, report_id: str, now: datetime, until: datetime) -> Claimed | None:
         """Claims a reconciliation until then. None if it has ended or another process has it."""
         claim = token_hex(8)
-        with reachable():
-            document = self._reports.find_one_and_update(
-                {"_id": ObjectId(report_id), "status": "running", "claimedUntil": {"$lte": now}},
-                {"$set": {"claim": claim, "claimedUntil": until}},
-                return_document=ReturnDocument.AFTER,
-            )
+        document = self._reports.find_one_and_update(
+            {"_id": ObjectId(report_id), "status": "running", "claimedUntil": {"$lte": now}},
+            {"$set": {"claim": claim, "claimedUntil": until}},
+            return_document=ReturnDocument.AFTER,
+        )
         return Claimed(_report(document), claim) if document else None
 
     def move(self, claimed: Claimed, progress: Progress, until: datetime) -> None:
@@ -120,10 +111,9 @@ class Reconciliations:
     def fail(self, report_id: str, at: datetime, detail: str) -> None:
         """Ends the reconciliation early, even if another process has the claim."""
         failed = {"status": "failed", "endedAt": at, "detail": detail}
-        with reachable():
-            self._reports.update_one(
-                {"_id": ObjectId(report_id), "status": "running"}, {"$set": failed, "$unset": _UNDER_WAY}
-            )
+        self._reports.update_one(
+            {"_id": ObjectId(report_id), "status": "running"}, {"$set": failed, "$unset": _UNDER_WAY}
+        )
 
     def add_candidates(self, report_id: str, differences: Iterable[Difference], at: datetime) -> None:
         """Records differences for the re-check. A difference that is recorded already stays as it is."""
@@ -141,52 +131,39 @@ class Reconciliations:
             }
             for one in differences
         ]
-        if not documents:
-            return
-        try:
-            with reachable():
-                self._differences.insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
-                raise
+        insert_new(self._differences, documents)
 
     def candidates(self, report_id: str, limit: int) -> list[ReportedDifference]:
         """Up to `limit` differences that wait for the re-check."""
-        with reachable():
-            found = self._differences.find({**_of(report_id), "stands": False}).sort("_id").limit(limit)
-            return [_reported(document) for document in found]
+        found = self._differences.find({**_of(report_id), "stands": False}).sort("_id").limit(limit)
+        return [to_record(document) for document in found]
 
     def discard(self, difference_ids: Sequence[str]) -> None:
         """Removes candidates that the re-check did not find again."""
-        with reachable():
-            self._differences.delete_many({"_id": {"$in": list(difference_ids)}})
+        self._differences.delete_many({"_id": {"$in": list(difference_ids)}})
 
     def confirm(self, difference_id: str, standing: Difference) -> None:
         """Records that the re-check found the difference again, with its current values."""
         stands = {"stands": True, "expected": standing.expected, "found": standing.found}
-        with reachable():
-            self._differences.update_one({"_id": difference_id}, {"$set": stands})
+        self._differences.update_one({"_id": difference_id}, {"$set": stands})
 
     def note_repair(self, difference_id: str) -> None:
         """Records that the difference is repaired."""
-        with reachable():
-            self._differences.update_one({"_id": difference_id}, {"$set": {"repaired": True}})
+        self._differences.update_one({"_id": difference_id}, {"$set": {"repaired": True}})
 
     def differences(self, report_id: str, after: str | None, limit: int) -> list[ReportedDifference]:
         """Up to `limit + 1` confirmed differences, by kind."""
         condition = _of(report_id)
         if after is not None:
             condition["_id"]["$gt"] = after
-        with reachable():
-            found = self._differences.find({**condition, "stands": True}).sort("_id").limit(limit + 1)
-            return [_reported(document) for document in found]
+        found = self._differences.find({**condition, "stands": True}).sort("_id").limit(limit + 1)
+        return [to_record(document) for document in found]
 
     def forget_before(self, moment: datetime) -> None:
         """Removes the reports that ended before the moment, with their differences."""
-        with reachable():
-            for report in self._reports.find({"endedAt": {"$lt": moment}}, {"_id": 1}):
-                self._differences.delete_many(_of(str(report["_id"])))
-                self._reports.delete_one({"_id": report["_id"]})
+        for report in self._reports.find({"endedAt": {"$lt": moment}}, {"_id": 1}):
+            self._differences.delete_many(_of(str(report["_id"])))
+            self._reports.delete_one({"_id": report["_id"]})
 
     def _counts(self, claimed: Claimed) -> Document:
         counted = self._differences.aggregate(
@@ -203,8 +180,7 @@ class Reconciliations:
 
     def _change(self, claimed: Claimed, update: Document) -> None:
         mine = {"_id": ObjectId(claimed.report["id"]), "claim": claimed.claim, "status": "running"}
-        with reachable():
-            document = self._reports.find_one_and_update(mine, update, return_document=ReturnDocument.AFTER)
+        document = self._reports.find_one_and_update(mine, update, return_document=ReturnDocument.AFTER)
         if document is None:
             raise ClaimLost
         claimed.report = _report(document)
@@ -220,10 +196,4 @@ def _of(report_id: str) -> Document:
 
 
 def _report(document: Document) -> Report:
-    document["id"] = str(document.pop("_id"))
-    return {key: value for key, value in document.items() if key not in _HIDDEN}  # type: ignore[return-value]
-
-
-def _reported(document: Document) -> ReportedDifference:
-    document["id"] = document.pop("_id")
-    return document  # type: ignore[return-value]
+    return {key: value for key, value in to_record(document).items() if key not in _HIDDEN}  # type: ignore[return-value]

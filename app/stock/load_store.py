@@ -10,13 +10,15 @@ from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge
 
 from app.errors import OrderServiceError
-from app.mongo.database import Document, Transaction, reachable
+from app.mongo.database import Document, Transaction
+from app.mongo.outages import reports_outages
 
 
 class LoadTooLarge(OrderServiceError):
     """The levels do not fit into one document, even compressed."""
 
 
+@reports_outages
 class StockLoads:
     """One document per load: the write of it decides that all of the load comes into force."""
 
@@ -28,16 +30,14 @@ class StockLoads:
         packed = [zlib.compress(json.dumps(part).encode()) for part in parts]
         document: Document = {"_id": ObjectId(), "at": at, "parts": packed}
         try:
-            with reachable():
-                self._collection.insert_one(document)
+            self._collection.insert_one(document)
         except DocumentTooLarge as error:
             raise LoadTooLarge("These are too many levels at once; split the file.") from error
         return str(document["_id"])
 
     def unfinished(self) -> list[str]:
         """The ids of the loads that are not wholly in force, oldest first."""
-        with reachable():
-            return [str(document["_id"]) for document in self._collection.find({}, {"_id": 1}).sort("_id")]
+        return [str(document["_id"]) for document in self._collection.find({}, {"_id": 1}).sort("_id")]
 
     def take(self, load_id: str, transaction: Transaction) -> dict[str, int] | None:
         """Takes the next part off a load, for the same transaction to put into force; None after the last."""

@@ -10,10 +10,10 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from app.mongo.batches import locked
-from app.mongo.database import Document, Transaction, reachable
+from app.mongo.database import Document, Transaction
+from app.mongo.documents import DUPLICATE_KEY, to_document, to_record
+from app.mongo.outages import reports_outages
 from app.stock.model import Level, Movement
-
-_DUPLICATE_KEY = 11000
 
 
 class LevelTooLow(Exception):
@@ -24,6 +24,7 @@ class AlreadyMoved(Exception):
     """The ledger has a movement of this order, product and kind; the transaction must not go on."""
 
 
+@reports_outages
 class Stock:
     """Reads levels and movements; every write belongs to a transaction of the caller's."""
 
@@ -33,15 +34,13 @@ class Stock:
 
     def level(self, product_id: str, transaction: Transaction | None = None) -> Level | None:
         """The level of a product; None where it is not tracked."""
-        with reachable():
-            document = self._levels.find_one({"_id": product_id}, session=transaction)
+        document = self._levels.find_one({"_id": product_id}, session=transaction)
         return _level(document) if document else None
 
     def levels(self, after: str | None, limit: int) -> list[Level]:
         """Up to `limit + 1` levels by product id."""
         condition = {"_id": {"$gt": after}} if after is not None else {}
-        with reachable():
-            return [_level(found) for found in self._levels.find(condition).sort("_id").limit(limit + 1)]
+        return [_level(found) for found in self._levels.find(condition).sort("_id").limit(limit + 1)]
 
     def on_hand(self, product_ids: Iterable[str], transaction: Transaction) -> dict[str, int]:
         """What is on hand of those of the products that are tracked."""
@@ -80,9 +79,11 @@ class Stock:
         if not movements:
             return
         try:
-            self._movements.insert_many([_row(movement) for movement in movements], session=transaction)
+            self._movements.insert_many(
+                [to_document(movement, ObjectId) for movement in movements], session=transaction
+            )
         except BulkWriteError as error:
-            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+            if any(fault["code"] != DUPLICATE_KEY for fault in error.details["writeErrors"]):
                 raise
             raise AlreadyMoved from error
 
@@ -103,9 +104,8 @@ class Stock:
         condition: Document = {"productId": product_id}
         if after is not None:
             condition["_id"] = {"$lt": ObjectId(after)}
-        with reachable():
-            found = self._movements.find(condition).sort("_id", -1).limit(limit + 1)
-            return [_movement(document) for document in found]
+        found = self._movements.find(condition).sort("_id", -1).limit(limit + 1)
+        return [to_record(document) for document in found]
 
 
 def _fresh(level: Level) -> Document:
@@ -121,14 +121,3 @@ def _level(document: Document) -> Level:
         version=document["version"],
         updatedAt=document["updatedAt"],
     )
-
-
-def _row(movement: Movement) -> Document:
-    row: Any = {"_id": ObjectId(movement["id"]), **movement}
-    del row["id"]
-    return row
-
-
-def _movement(row: Document) -> Movement:
-    row["id"] = str(row.pop("_id"))
-    return row  # type: ignore[return-value]

@@ -9,13 +9,15 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.documents import insert_if_new, to_document, to_record
+from app.mongo.outages import reports_outages
 from app.webhooks.model import IDS, MOST_TESTS, TEST_WINDOW, Endpoint, Secret, SentTest
 
 
+@reports_outages
 class WebhookEndpoints:
     """Few documents, each changed by single atomic updates."""
 
@@ -38,42 +40,34 @@ class WebhookEndpoints:
         Every endpoint holds a slot of its own, by a unique index. So the bound holds for any number of calls
         at once.
         """
-        document: Any = {"_id": ObjectId(endpoint["id"]), **endpoint}
-        del document["id"]
+        document = to_document(endpoint, ObjectId)
         while True:
-            with reachable():
-                # The newest data of the primary: the slot that the index refuses shows here.
-                there = list(self._newest.find({}, {"_id": 0, "slot": 1}))
-                free = set(range(1, most + 1)) - {found.get("slot") for found in there}
-                if len(there) >= most or not free:
-                    return False
-                try:
-                    # At random: the first free slot is the one that all others try.
-                    self._collection.insert_one({**document, "slot": secrets.choice(sorted(free))})
-                except DuplicateKeyError:
-                    continue
-            return True
+            # The newest data of the primary: the slot that the index refuses shows here.
+            there = list(self._newest.find({}, {"_id": 0, "slot": 1}))
+            free = set(range(1, most + 1)) - {found.get("slot") for found in there}
+            if len(there) >= most or not free:
+                return False
+            # At random, because all concurrent calls would try the first free slot.
+            if insert_if_new(self._collection, {**document, "slot": secrets.choice(sorted(free))}):
+                return True
 
     def get(self, endpoint_id: str) -> Endpoint | None:
         """The endpoint; None where there is none."""
         if not ObjectId.is_valid(endpoint_id):
             return None
-        with reachable():
-            return _endpoint(self._collection.find_one({"_id": ObjectId(endpoint_id), **self._seen}))
+        return to_record(self._collection.find_one({"_id": ObjectId(endpoint_id), **self._seen}))
 
     def page(self, after: str | None, limit: int) -> list[Endpoint]:
         """Up to `limit + 1` endpoints, newest first."""
         condition = {"_id": {"$lt": ObjectId(after)}} if after is not None else {}
         condition |= self._seen
-        with reachable():
-            found = self._collection.find(condition).sort("_id", -1).limit(limit + 1)
-            return [endpoint for document in found if (endpoint := _endpoint(document))]
+        found = self._collection.find(condition).sort("_id", -1).limit(limit + 1)
+        return [to_record(document) for document in found]
 
     def enabled(self) -> list[Endpoint]:
         """Those that webhooks go to now."""
-        with reachable():
-            found = self._collection.find({"enabled": True})
-            return [endpoint for document in found if (endpoint := _endpoint(document))]
+        found = self._collection.find({"enabled": True})
+        return [to_record(document) for document in found]
 
     def change(self, endpoint_id: str, fields: Mapping[str, Any], at: datetime) -> Endpoint | None:
         """The endpoint with these fields; None where there is none. Enabling it takes the reason away."""
@@ -82,20 +76,18 @@ class WebhookEndpoints:
         update: Document = {"$set": {**fields, "updatedAt": at}}
         if fields.get("enabled"):
             update["$unset"] = {"disabledReason": ""}
-        with reachable():
-            return _endpoint(
-                self._collection.find_one_and_update(
-                    {"_id": ObjectId(endpoint_id), **self._seen}, update, return_document=ReturnDocument.AFTER
-                )
+        return to_record(
+            self._collection.find_one_and_update(
+                {"_id": ObjectId(endpoint_id), **self._seen}, update, return_document=ReturnDocument.AFTER
             )
+        )
 
     def disable_at(self, url: str, endpoint: Endpoint, reason: str, at: datetime) -> bool:
         """Disables the endpoint unless it has another URL by now; whether it did."""
         fields = {"enabled": False, "disabledReason": reason, "updatedAt": at}
-        with reachable():
-            changed = self._collection.update_one(
-                {"_id": ObjectId(endpoint["id"]), "url": url, "enabled": True}, {"$set": fields}
-            )
+        changed = self._collection.update_one(
+            {"_id": ObjectId(endpoint["id"]), "url": url, "enabled": True}, {"$set": fields}
+        )
         return changed.matched_count == 1
 
     def note_test(self, endpoint: Endpoint, test: SentTest) -> Endpoint | None:
@@ -105,36 +97,25 @@ class WebhookEndpoints:
         """
         oldest = f"tests.{MOST_TESTS - 1}"
         may = [{oldest: {"$exists": False}}, {f"{oldest}.at": {"$lte": test["at"] - TEST_WINDOW}}]
-        with reachable():
-            return _endpoint(
-                self._collection.find_one_and_update(
-                    {"_id": ObjectId(endpoint["id"]), "$or": may},
-                    {"$push": {"tests": {"$each": [test], "$position": 0, "$slice": MOST_TESTS}}},
-                )
+        return to_record(
+            self._collection.find_one_and_update(
+                {"_id": ObjectId(endpoint["id"]), "$or": may},
+                {"$push": {"tests": {"$each": [test], "$position": 0, "$slice": MOST_TESTS}}},
             )
+        )
 
     def replace_secrets(self, endpoint: Endpoint, fresh: Sequence[Secret], at: datetime) -> Endpoint | None:
         """The endpoint with these secrets; None if its secrets are not those given any more."""
-        with reachable():
-            return _endpoint(
-                self._collection.find_one_and_update(
-                    {"_id": ObjectId(endpoint["id"]), "secrets": endpoint["secrets"]},
-                    {"$set": {"secrets": list(fresh), "updatedAt": at}},
-                    return_document=ReturnDocument.AFTER,
-                )
+        return to_record(
+            self._collection.find_one_and_update(
+                {"_id": ObjectId(endpoint["id"]), "secrets": endpoint["secrets"]},
+                {"$set": {"secrets": list(fresh), "updatedAt": at}},
+                return_document=ReturnDocument.AFTER,
             )
+        )
 
     def remove(self, endpoint_id: str) -> bool:
         """Forgets the endpoint; False where there is none."""
         if not ObjectId.is_valid(endpoint_id):
             return False
-        with reachable():
-            return (
-                self._collection.delete_one({"_id": ObjectId(endpoint_id), **self._seen}).deleted_count == 1
-            )
-
-
-def _endpoint(document: Document | None) -> Endpoint | None:
-    if document is not None:
-        document["id"] = str(document.pop("_id"))
-    return document  # type: ignore[return-value]
+        return self._collection.delete_one({"_id": ObjectId(endpoint_id), **self._seen}).deleted_count == 1

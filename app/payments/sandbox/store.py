@@ -6,10 +6,12 @@ from datetime import datetime
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from app.mongo.database import Document, reachable
+from app.mongo.database import Document
+from app.mongo.outages import reports_outages
 from app.payments.model import Charge, ProviderPayment, Repayment
 
 
+@reports_outages
 class SandboxBooks:
     """One document per order, keyed by the order's id; every change is atomic and happens once."""
 
@@ -63,21 +65,18 @@ class SandboxBooks:
 
     def find(self, order_id: str) -> ProviderPayment | None:
         """One payment."""
-        with reachable():
-            document = self._collection.find_one({"_id": order_id})
+        document = self._collection.find_one({"_id": order_id})
         return _payment(document) if document else None
 
     def since(self, moment: datetime) -> Iterator[ProviderPayment]:
         """All payments opened since the moment, oldest first."""
-        with reachable():
-            for document in self._collection.find({"at": {"$gte": moment}}, batch_size=1_000).sort("at"):
-                yield _payment(document)
+        for document in self._collection.find({"at": {"$gte": moment}}, batch_size=1_000).sort("at"):
+            yield _payment(document)
 
     def _write(self, charges: Sequence[Charge], writes: Iterable[UpdateOne]) -> dict[str, Document]:
-        with reachable():
-            self._collection.bulk_write(list(writes))
-            found = self._collection.find({"_id": {"$in": [charge.order_id for charge in charges]}})
-            return {document["_id"]: document for document in found}
+        self._collection.bulk_write(list(writes))
+        found = self._collection.find({"_id": {"$in": [charge.order_id for charge in charges]}})
+        return {document["_id"]: document for document in found}
 
 
 def _opened(charge: Charge, status: str, at: datetime) -> Document:
