@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -248,6 +249,21 @@ def test_every_event_is_told_with_what_it_moves() -> None:
         for kind, (axis, value, *_) in EVENTS.items()
     }
     assert once(listed) == expected
+
+
+def test_the_diagram_of_the_states_has_every_move() -> None:
+    """Of every axis, and no other move."""
+    diagram = ARCHITECTURE.partition("flowchart LR")[2].partition("```")[0]
+    labels = dict(re.findall(r"(\w+)\[(\w+)\]", diagram))
+    charts = dict(re.findall(r"(?s)subgraph (\w+).*?\n(.*?)\n  end", diagram))
+    assert charts.keys() == TRANSITIONS.keys()
+    for axis, chart in charts.items():
+        moves = set()
+        for line in chart.splitlines():
+            states = [re.findall(r"(\w+)(?:\[\w+\])?", part) for part in line.split("-->")]
+            for beginnings, ends in itertools.pairwise(states):
+                moves |= {(labels[one], labels[other]) for one in beginnings for other in ends}
+        assert moves == {(one, other) for one, ends in TRANSITIONS[axis].items() for other in ends}
 
 
 def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
