@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
-    """The web application over a shop; by default the one that the environment's settings describe."""
+    """The web application over the services; by default those that the environment's settings describe."""
     # The workers import `app`, too, and are not to carry the web framework.
     from app.application import application  # noqa: PLC0415
     from app.commands import register_commands  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What is said of a server that is waited for: at once, now and then, and when it is there."""
+"""The log lines about a missing server: at once, at each reminder, and when it answers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from app.waiting import Waiting, without_credentials
         ("redis://:a@b@cache/0", "redis://cache/0"),
     ],
 )
-def test_an_address_is_said_without_user_password_and_options(url: str, said: str) -> None:
+def test_an_address_is_logged_without_user_password_and_options(url: str, said: str) -> None:
     assert without_credentials(url) == said
 
 
-def test_a_missing_server_is_said_once_until_the_reminder_and_when_it_is_there(
+def test_a_missing_server_is_logged_once_until_the_reminder_and_when_it_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0

@@ -1,4 +1,4 @@
-"""Who calls, and the shop that serves them."""
+"""The caller of the request, and the services that handle it."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def services() -> "Services":
-    """The shop that handles the request, as the caller may see it."""
+    """The services that handle the request, limited to what the caller may see."""
     return cast("Services", g.services)
 
 

@@ -33,7 +33,7 @@ def differences(records: OrderRecords, context: AuditContext) -> Iterator[Differ
         yield from _unfounded(records, {}, 0)
         return
     yield from _log(order)
-    yield from _duties(order, context)
+    yield from _due_work(order, context)
     if context.is_at_rest(order):
         types = {event["sequence"]: event["type"] for event in order["events"]}
         yield from _unfounded(records, types, order["version"])
@@ -68,7 +68,7 @@ def _log(order: Order) -> Iterator[Difference]:
             yield Difference("personal_differs", ids, "data of the log's digest", "other data", version)
 
 
-def _duties(order: Order, context: AuditContext) -> Iterator[Difference]:
+def _due_work(order: Order, context: AuditContext) -> Iterator[Difference]:
     ids, version = {"orderId": order["id"]}, order["version"]
     margin = DEADLINES * context.step_deadline
     owed, due_by = steps.due(order), order.get("dueBy")

@@ -18,7 +18,7 @@ from app.orders.sweeping import purge_deleted_orders
 from app.reconciliation import run as reconciling
 from app.refunds.service import ask_refund, retry_refund
 from tests.support.reconciled import differences, reconciled
-from tests.support.recovered import NEVER, recovered_shop
+from tests.support.recovered import NEVER, recovered_services
 
 if TYPE_CHECKING:
     from flask.testing import FlaskCliRunner
@@ -42,8 +42,8 @@ def runner(services: Services) -> FlaskCliRunner:
 
 @pytest.fixture
 def recovered(services: Services, database: OrderDatabase) -> Services:
-    """The shop once the provider works again."""
-    return recovered_shop(services, database)
+    """The services once the provider works again."""
+    return recovered_services(services, database)
 
 
 @pytest.fixture

@@ -203,7 +203,7 @@ def test_what_the_original_service_kept_is_erased_too(
 
 @pytest.fixture
 def command(services: Services) -> FlaskCliRunner:
-    """The commands over this shop, as a script runs them: with no terminal."""
+    """The commands over these services, without a terminal, as in a script."""
     app = Flask("app")
     app.extensions["services"] = services
     register_commands(app)

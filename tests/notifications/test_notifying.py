@@ -69,7 +69,7 @@ def telegraph() -> Telegraph:
 
 @pytest.fixture
 def services(services: Services, telegraph: Telegraph) -> Services:
-    """A shop that tells by telegraph."""
+    """Services with one more channel, a telegraph."""
     return with_parts(services, channels=(telegraph,))
 
 

@@ -1,4 +1,4 @@
-"""How the service is doing is told from the database as it is, at a price that does not grow with it."""
+"""The gauges show the state of the database, at a cost that does not grow with it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ QUESTIONS: dict[str, Callable[[Asked], object]] = {
 
 @pytest.fixture(scope="module")
 def explained(mongo_server: MongoServer) -> Iterator[Explained]:
-    """A few thousand orders in all states, of which some owe something and some are deleted."""
+    """A few thousand orders in all states; some owe a step and some are deleted."""
     filled = Explained(mongo_server.uri(f"gauges_{ObjectId()}"))
     fill(filled.database)
     yield filled
@@ -92,7 +92,7 @@ def test_orders_are_counted_once_a_minute_and_for_a_fiftieth_of_the_time_at_most
     assert gauges.count_orders(services)
 
 
-def test_the_state_tells_of_what_waits_and_for_how_long(
+def test_the_gauges_show_waiting_work_and_its_age(
     services: Services, clock: StoppedClock, place: Place, database: OrderDatabase
 ) -> None:
     place()
@@ -114,7 +114,7 @@ def test_the_state_tells_of_what_waits_and_for_how_long(
     assert gauges.Gauges(services).state()["deliveries_waiting"] == {("mail",): 1, ("webhook",): 0}
 
 
-def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
+def test_the_gauges_show_the_differences_of_the_last_reconciliation_by_kind(
     services: Services, clock: StoppedClock, place: Place, finish: Finish, database: OrderDatabase
 ) -> None:
     order = place()
@@ -130,7 +130,7 @@ def test_the_state_tells_what_the_last_reconciliation_found_of_every_kind(
     assert state["reconciliation_ended_timestamp_seconds"] == {(): services.clock().timestamp()}
 
 
-def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(services: Services) -> None:
+def test_the_gauges_are_read_once_in_a_few_seconds_for_any_number_of_requests(services: Services) -> None:
     asked: list[str] = []
     probes: dict[str, Any] = {"database": lambda: asked.append("database") or "unreachable"}
     watched = gauges.Gauges(with_parts(services, probes=probes))
@@ -139,7 +139,7 @@ def test_the_state_is_asked_for_once_in_a_few_seconds_however_many_want_to_know(
 
 
 @pytest.mark.slow
-def test_without_the_database_the_state_still_tells_that_it_is_away(settings: Settings) -> None:
+def test_without_the_database_the_gauges_still_show_that_it_is_down(settings: Settings) -> None:
     away = connect("mongodb://127.0.0.1:1/orders?serverSelectionTimeoutMS=100")
     state = gauges.Gauges(services_over(away, settings)).state()
     assert state["part_ready"][("database",)] == 0

@@ -39,7 +39,7 @@ except BulkWriteError as error:
 """
 
 
-def test_an_exception_is_told_by_its_kind_and_place_and_never_in_its_words() -> None:
+def test_an_exception_is_logged_with_type_and_traceback_and_without_its_message() -> None:
     run = subprocess.run([sys.executable, "-c", QUOTING], capture_output=True, check=True)
     assert b"zoe" not in run.stderr
     lines = [json.loads(line) for line in run.stderr.splitlines()]

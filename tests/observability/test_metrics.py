@@ -1,4 +1,4 @@
-"""The tables of metrics are as Prometheus would have them, as the document says, and shared by processes."""
+"""The tables of metrics follow the rules of Prometheus, match the document, and processes share them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DOCUMENT = (ROOT / "docs/observability.md").read_text()
-# Two processes that count, a third that ends with nothing, and one that tells of all of them.
+# Run twice to count in two processes; SHOWING prints the counts of both.
 COUNTING = """
 from app.observability.metrics import Metrics
 metrics = Metrics()
@@ -26,25 +26,25 @@ metrics.count("deliveries_total", "mail", "sent", by=2)
 metrics.time("task_duration_seconds", "a.task", seconds=0.3)
 metrics.show("relay_lag_seconds", 7)
 """
-TELLING = """
+SHOWING = """
 from app.observability.metrics import Metrics
 print(Metrics().text({"steps_overdue": {(): 3}}).decode())
 """
 
 
 def row(name: str, metric: Metric) -> str:
-    """How the document tells of a metric."""
+    """The row of a metric in the document."""
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     return f"| `{name}` | {metric.kind} | {labels} | {metric.of} | {metric.means} |"
 
 
-def test_every_metric_is_in_the_document_as_it_is() -> None:
-    told = re.findall(r"(?m)^\| `\w+` \| (?:counter|gauge|histogram) \|.*$", DOCUMENT)
-    assert told == [row(*one) for one in (*COUNTED.items(), *STATE.items())]
+def test_the_document_describes_every_metric() -> None:
+    rows = re.findall(r"(?m)^\| `\w+` \| (?:counter|gauge|histogram) \|.*$", DOCUMENT)
+    assert rows == [row(*one) for one in (*COUNTED.items(), *STATE.items())]
 
 
 @pytest.mark.parametrize(("name", "metric"), [*COUNTED.items(), *STATE.items()])
-def test_a_name_says_the_kind_and_the_unit(name: str, metric: Metric) -> None:
+def test_the_name_of_a_metric_shows_its_kind_and_unit(name: str, metric: Metric) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
     assert name.endswith("_total") == (metric.kind == "counter")
     assert name.endswith("_seconds") or metric.kind != "histogram"
@@ -54,7 +54,7 @@ def test_a_name_says_the_kind_and_the_unit(name: str, metric: Metric) -> None:
     assert metric.means.endswith(".")
 
 
-def test_what_a_process_has_counted_stands_after_its_end(tmp_path: Path) -> None:
+def test_the_counts_of_a_process_remain_after_its_end(tmp_path: Path) -> None:
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "new" / "folder")}
 
     def run(program: str) -> str:
@@ -63,7 +63,7 @@ def test_what_a_process_has_counted_stands_after_its_end(tmp_path: Path) -> None
 
     run(COUNTING)
     run(COUNTING)
-    families = {family.name: family for family in text_string_to_metric_families(run(TELLING))}
+    families = {family.name: family for family in text_string_to_metric_families(run(SHOWING))}
     assert [(s.labels, s.value) for s in families["deliveries"].samples] == [
         ({"channel": "mail", "outcome": "sent"}, 4)
     ]
@@ -73,5 +73,5 @@ def test_what_a_process_has_counted_stands_after_its_end(tmp_path: Path) -> None
     assert [s.value for s in families["steps_overdue"].samples] == [3]
 
 
-def test_a_process_tells_of_nothing_that_it_has_not_counted() -> None:
+def test_a_process_shows_only_metrics_that_it_has_counted() -> None:
     assert Metrics().text({}) == b""

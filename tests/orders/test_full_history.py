@@ -27,7 +27,7 @@ from app.reconciliation import run as reconciling
 from app.refunds.service import ask_refund, failed_refunds, retry_refund
 from tests.support.doubles import with_parts
 from tests.support.reconciled import differences, reconciled
-from tests.support.recovered import NEVER, recovered_shop
+from tests.support.recovered import NEVER, recovered_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +46,8 @@ APPLES: list[Any] = [{"productId": "apple", "quantity": 1, "restock": True}]
 
 @pytest.fixture
 def recovered(services: Services, database: OrderDatabase) -> Services:
-    """The shop once the provider works again."""
-    return recovered_shop(services, database)
+    """The services once the provider works again."""
+    return recovered_services(services, database)
 
 
 @pytest.fixture

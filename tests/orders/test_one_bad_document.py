@@ -42,7 +42,7 @@ NO_PAYMENT = DAMAGES[0]
 
 @pytest.fixture
 def services(services: Services) -> Services:
-    """A shop that may name a receiver on this machine."""
+    """Services that allow a receiver on this machine."""
     return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
 
 

@@ -42,7 +42,7 @@ del UNFOLDABLE["an event whose data are no order"]
 
 @pytest.fixture
 def services(services: Services) -> Services:
-    """A shop that may tell a receiver on this machine."""
+    """Services that may send webhooks to this machine."""
     return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
 
 

@@ -29,7 +29,7 @@ WORKERS = 6
 
 @pytest.fixture
 def busy(services: Services) -> Services:
-    """The shop with a clock that goes."""
+    """The services with a running clock."""
     return with_parts(services, clock=now)
 
 

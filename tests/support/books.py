@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Books:
-    """The database behind a shop, read only."""
+    """The database behind the services, read only."""
 
     def __init__(self, services: Services, database: OrderDatabase) -> None:
         self._services = services

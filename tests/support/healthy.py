@@ -1,4 +1,4 @@
-"""A shop's books in good order: many orders in all the states that orders rest or wait in."""
+"""Consistent books: many orders in all states in which orders rest or wait."""
 
 from __future__ import annotations
 

@@ -25,6 +25,6 @@ class _Recovered(SandboxProvider):
         return super().refund([one._replace(charge=one.charge._replace(method=None)) for one in repayments])
 
 
-def recovered_shop(services: Services, database: OrderDatabase) -> Services:
-    """The shop once the provider takes every refund."""
+def recovered_services(services: Services, database: OrderDatabase) -> Services:
+    """The services once the provider takes every refund."""
     return with_parts(services, payments=_Recovered(SandboxBooks(database), services.clock))

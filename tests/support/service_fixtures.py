@@ -1,4 +1,4 @@
-"""A shop over a real mongod, with a clock that stands still until a test moves it."""
+"""The services over a real mongod, with a clock that stands still until a test moves it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SetStock(Protocol):
 
 
 class Finish(Protocol):
-    """Performs whatever these orders owe, by the shop given, until they owe nothing more."""
+    """Performs all steps that these orders owe, with the given services."""
 
     def __call__(self, services: Services, *order_ids: str) -> None: ...
 
@@ -99,7 +99,7 @@ def logged() -> Iterator[list[Any]]:
 
 @pytest.fixture
 def services(database: OrderDatabase, settings: Settings, clock: StoppedClock, logged: list[Any]) -> Services:
-    """A shop whose clock stands still and whose slow payments are quick."""
+    """Services with a stopped clock and quick payments."""
     return with_parts(
         services_over(database, settings),
         clock=clock,
@@ -160,7 +160,7 @@ def place(services: Services) -> Place:
 
 @pytest.fixture
 def finish(books: Books) -> Finish:
-    """As in `finish(shop, order["id"])`."""
+    """As in `finish(services, order["id"])`."""
 
     def work(services: Services, *order_ids: str) -> None:
         for _ in range(8):
@@ -251,5 +251,5 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def endpoint(services: Services, receiver: Receiver) -> Endpoint:
-    """The receiver, told of everything; for a shop that may reach it."""
+    """An endpoint for all events at the receiver; for services that may reach it."""
     return add_endpoint(services.webhooks, receiver.url(), ["*"])

@@ -75,7 +75,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 @pytest.fixture
 def app_services(app: Flask) -> Services:
-    """The application's shop."""
+    """The application's services."""
     return app.extensions["services"]
 
 

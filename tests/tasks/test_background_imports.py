@@ -1,4 +1,4 @@
-"""Importing the background processes' modules does nothing; running them needs settings, and says so."""
+"""Importing a background process's module has no effect; running one without settings ends with one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_SETTINGS = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """The command's end in the project's folder, with no setting in its environment."""
+    """The result of the command in the project's folder, without any setting in its environment."""
     return subprocess.run(
         command, cwd=ROOT, env=NO_SETTINGS, capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""A lease on a real broker: one holder at a time, and nobody keeps it who is gone."""
+"""A lease on a real broker: one holder at a time, and a dead holder loses it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The broker seen directly."""
+    """A direct client of the broker."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
 
 @pytest.fixture
 def lease(redis_url: str) -> Callable[[], Any]:
-    """Makes one more party that wants the lease."""
+    """Makes one more competitor for the lease."""
     return lambda: Lease(redis_url, "work")
 
 
@@ -46,22 +46,22 @@ def run_out(client: redis.Redis, holder: Any) -> None:
     eventually(lambda: time.monotonic() > holder._good_until)
 
 
-def test_of_many_who_want_it_at_once_one_gets_it(lease: Any) -> None:
+def test_of_many_competitors_at_once_one_gets_the_lease(lease: Any) -> None:
     assert sum(at_once(*(lease().hold for _ in range(16)))) == 1
 
 
-def test_its_holder_renews_it_and_the_others_stand_by(lease: Any, client: redis.Redis) -> None:
+def test_the_holder_renews_the_lease_and_the_others_stand_by(lease: Any, client: redis.Redis) -> None:
     first, second = lease(), lease()
     assert first.hold()
     assert not second.hold()
     deadline = time.monotonic() + 2 * SECONDS
     while time.monotonic() < deadline:
         assert not second.hold()
-    # Though its holder did nothing for it, as a busy one does not.
+    # The thread renewed it, although the busy holder never called `hold`.
     assert first.hold()
 
 
-def test_a_holder_that_hangs_loses_it(lease: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_hangs_loses_the_lease(lease: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.lease.PATIENCE", 0.5)
     first, second = lease(), lease()
     assert first.hold()
@@ -69,14 +69,14 @@ def test_a_holder_that_hangs_loses_it(lease: Any, monkeypatch: pytest.MonkeyPatc
     assert not first.hold()
 
 
-def test_it_names_its_holder(lease: Any) -> None:
+def test_the_lease_names_its_holder(lease: Any) -> None:
     first, second = lease(), lease()
     assert second.holder() is None
     assert first.hold()
     assert second.holder() == f"{socket.gethostname()}:{os.getpid()}"
 
 
-def test_when_released_the_next_has_it_at_once(lease: Any) -> None:
+def test_after_a_release_the_next_process_gets_the_lease_at_once(lease: Any) -> None:
     first, second = lease(), lease()
     first.hold()
     first.release()
@@ -84,7 +84,7 @@ def test_when_released_the_next_has_it_at_once(lease: Any) -> None:
     assert not first.hold()
 
 
-def test_releasing_what_another_holds_takes_nothing_from_it(lease: Any, client: redis.Redis) -> None:
+def test_releasing_the_lease_of_another_process_has_no_effect(lease: Any, client: redis.Redis) -> None:
     first, second = lease(), lease()
     first.hold()
     run_out(client, first)
@@ -95,7 +95,7 @@ def test_releasing_what_another_holds_takes_nothing_from_it(lease: Any, client: 
     assert not first.hold()
 
 
-def test_who_let_it_run_out_has_lost_it_to_whoever_came_first(lease: Any, client: redis.Redis) -> None:
+def test_an_expired_lease_goes_to_the_first_process_that_asks(lease: Any, client: redis.Redis) -> None:
     first, second = lease(), lease()
     first.hold()
     run_out(client, first)
@@ -105,7 +105,7 @@ def test_who_let_it_run_out_has_lost_it_to_whoever_came_first(lease: Any, client
     assert first.hold()
 
 
-def test_after_the_broker_lost_everything_one_of_them_has_it_again(lease: Any, client: redis.Redis) -> None:
+def test_after_the_broker_lost_its_data_one_process_gets_the_lease(lease: Any, client: redis.Redis) -> None:
     first, second = lease(), lease()
     first.hold()
     client.flushdb()
@@ -114,7 +114,7 @@ def test_after_the_broker_lost_everything_one_of_them_has_it_again(lease: Any, c
     assert sum((first.hold(), second.hold())) == 1
 
 
-def test_without_the_broker_nobody_has_it_and_nothing_is_raised(
+def test_without_the_broker_no_process_holds_the_lease_and_no_error_is_raised(
     private_broker: Callable[[], Broker],
 ) -> None:
     broker = private_broker()
@@ -142,7 +142,7 @@ def test_of_two_beats_one_ticks_and_the_other_takes_over_when_it_is_closed(
         return made
 
     def tick_through(made: Any) -> set[str]:
-        """What it sends within as many ticks as it has entries."""
+        """The tasks that it sends within as many ticks as it has entries."""
         assert all(0 <= made.tick() <= 1 for _ in made.schedule)
         return {name for name, _ in queues.take("maintenance")}
 

@@ -1,4 +1,4 @@
-"""The relay between a real change stream and a real broker: everything owed is published, come what may."""
+"""The relay between a real change stream and a real broker: interruptions lose nothing that is owed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAMAGED = {
 
 
 class Heard:
-    """What was published so far, by the names of the tasks."""
+    """The messages published so far, by the names of the tasks."""
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
@@ -83,7 +83,7 @@ def test_a_busy_queue_is_given_many_orders_in_few_messages(
     assert len(messages) < 20
 
 
-def test_a_relay_takes_up_where_the_last_one_ended(
+def test_a_relay_continues_where_the_last_one_ended(
     services: Services, place: Place, relaying: Any, heard: Heard
 ) -> None:
     stop = relaying(services)
@@ -122,13 +122,13 @@ def test_after_a_lost_resume_token_the_relay_publishes_everything_owed_and_follo
     assert warned == ["warning"]
 
 
-def test_what_the_oplog_has_forgotten_is_read_from_the_index_of_what_is_owed(
+def test_changes_missing_from_the_oplog_are_read_from_the_index_of_due_work(
     services: Services, place: Place, relaying: Any, heard: Heard, database: OrderDatabase
 ) -> None:
     real, lost = database["orders"], OperationFailure("Resume of change stream was not possible", 286)
 
     class Forgetful:
-        """Cannot resume until it is asked for the present."""
+        """Cannot resume from the stored token."""
 
         def watch(self, *args: Any, **options: Any) -> Any:
             if options.get("resume_after") == {"old": True}:
@@ -186,7 +186,7 @@ def test_a_relay_that_loses_its_lease_ends(services: Services, relay_module: Any
     assert not thread.is_alive()
 
 
-def test_an_outage_of_the_database_is_told_and_nothing_is_remembered(
+def test_an_outage_of_the_database_is_raised_and_no_token_is_stored(
     services: Services, place: Place, relay_module: Any, queues: Queues
 ) -> None:
     def outage() -> None:
@@ -198,7 +198,7 @@ def test_an_outage_of_the_database_is_told_and_nothing_is_remembered(
     assert services.changes.resume_token() is None
 
 
-def test_a_follower_that_nobody_takes_from_ends_all_the_same(services: Services, place: Place) -> None:
+def test_a_follower_without_a_reader_still_ends(services: Services, place: Place) -> None:
     before = threading.active_count()
     present = services.changes.present_resume_token()
     with services.changes.follow(present) as follower:
@@ -213,7 +213,7 @@ def test_a_follower_that_nobody_takes_from_ends_all_the_same(services: Services,
     assert taken == ids
 
 
-def test_a_stream_that_ends_with_its_collection_says_so(mongo_server: MongoServer) -> None:
+def test_a_stream_that_ends_with_its_collection_raises(mongo_server: MongoServer) -> None:
     """A restore drops the collection first."""
     database = connect(mongo_server.uri("dropped"))
     schema.apply(database)

@@ -40,7 +40,7 @@ def sender_threads() -> Iterator[Callable[[Callable[[str], Any]], Any]]:
 
 
 class Work:
-    """Things to do by endpoint, and how many are under way."""
+    """Deliveries by endpoint, and the number under way."""
 
     def __init__(self, *, goes_well: bool = True, **numbers: int) -> None:
         self.left = numbers
@@ -63,7 +63,7 @@ class Work:
             return self.goes_well
 
     def release(self, number: int) -> None:
-        """Lets so many come to their end."""
+        """Lets this number of attempts finish."""
         self.gate.release(number)
 
 
@@ -167,7 +167,7 @@ def test_closing_waits_a_limited_time_for_attempts_and_starts_no_more(
 def test_a_dead_and_a_slow_receiver_delay_no_third(
     services: Services, database: OrderDatabase, sender_threads: Any
 ) -> None:
-    """With thousands waiting for each of them, and by a clock that stands still: all is due at once."""
+    """Thousands wait for each of them, and the clock stands still, so all are due at once."""
     services = with_parts(services, webhooks=WebhookSender(allow_private=True))
     with Receiver() as slow, Receiver() as dead, Receiver() as swift:
         slow.reply = Reply(instead=slow.stall)
@@ -202,7 +202,7 @@ def test_a_thousand_to_a_swift_receiver_are_there_within_seconds(
 
 
 def _waiting(services: Services, database: OrderDatabase, receiver: Receiver, number: int) -> str:
-    """The id of a new endpoint with so many deliveries due."""
+    """The id of a new endpoint with this number of deliveries due."""
     endpoint: Endpoint = webhooks.add_endpoint(services.webhooks, receiver.url(), ["*"])
     made: Any = webhooks.send_test_event(services.webhooks, endpoint["id"])
     del made["id"]

@@ -1,4 +1,4 @@
-"""The tasks are as thin as they look: named by the tables, routed by their names, called with plain JSON."""
+"""The tasks are thin: named by the tables, routed by their names, called with plain JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERVICES = SimpleNamespace(orders="the orders", notifications="the notifications
 
 @pytest.fixture
 def published(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
-    """What is published instead of going to the broker: names and arguments, checked for their signatures."""
+    """The messages that would go to the broker: names and arguments, checked against the signatures."""
     sent: list[tuple[str, tuple[Any, ...]]] = []
 
     def send_task(name: str, args: tuple[Any, ...] = (), **_: Any) -> None:
@@ -39,7 +39,7 @@ def published(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
 
 
 def own(celery: Celery) -> set[str]:
-    """The names of the tasks that are ours."""
+    """The names of our own tasks."""
     return {name for name in celery.tasks if not name.startswith("celery.")}
 
 
@@ -66,7 +66,7 @@ def test_the_schedule_names_tasks_that_exist_and_need_no_arguments(
         assert isinstance(entry["schedule"], timedelta)
 
 
-def test_every_task_goes_by_the_queue_in_its_name_and_every_queue_is_one_of_four(celery: Celery) -> None:
+def test_every_task_uses_the_queue_in_its_name_and_every_queue_is_one_of_four(celery: Celery) -> None:
     assert sorted(QUEUES) == ["maintenance", "notifications", "payments", "stock"]
     assert {queue.name for queue in celery.conf.task_queues} == set(QUEUES)
     for name in own(celery):
@@ -75,7 +75,7 @@ def test_every_task_goes_by_the_queue_in_its_name_and_every_queue_is_one_of_four
         assert route["queue"].name in QUEUES
 
 
-def test_a_task_is_acknowledged_when_it_is_taken_and_its_result_is_kept_by_nobody(celery: Celery) -> None:
+def test_a_task_is_acknowledged_when_it_is_taken_and_its_result_is_not_kept(celery: Celery) -> None:
     for name in own(celery):
         task = celery.tasks[name]
         assert not task.acks_late
@@ -106,7 +106,7 @@ def test_the_task_of_a_step_performs_that_step_and_no_other(
     assert performed == [("the orders", step, ["a", "b"])]
 
 
-def test_announcing_sends_for_the_delivery_of_what_it_recorded_by_notification_and_by_endpoint(
+def test_announcing_publishes_deliveries_by_notification_and_by_endpoint(
     celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.steps.services", lambda: SERVICES)

@@ -30,7 +30,7 @@ DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 @pytest.fixture
 def services(services: Services) -> Services:
-    """A shop whose webhooks may go to this machine."""
+    """Services that may send webhooks to this machine."""
     return with_parts(services, webhooks=WebhookSender(allow_private=True))
 
 

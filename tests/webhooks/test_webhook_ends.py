@@ -31,7 +31,7 @@ SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 @pytest.fixture
 def services(services: Services) -> Services:
-    """A shop that may tell a receiver on this machine."""
+    """Services that may send webhooks to this machine."""
     return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
 
 
