@@ -1,4 +1,4 @@
-"""What is written down for container engines fits the service: checked as far as goes without an engine."""
+"""The files for container engines fit the service, as far as a test without an engine can check."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 class Pod(NamedTuple):
-    """A workload's name and kind, its pod, and the one container in it that does the work."""
+    """The name and kind of a workload, its pod, and its working container."""
 
     name: str
     kind: str
@@ -72,7 +72,7 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def process_variables() -> set[str]:
-    """Those that the processes read beside the settings."""
+    """The variables that the processes read in addition to the settings."""
     read = re.findall(r"\$\{(\w+):-", (ROOT / "Procfile").read_text())
     return {*read, *re.findall(r"environ(?:\.get\(|\[)['\"](\w+)", (DEPLOY / "gunicorn.conf.py").read_text())}
 
@@ -81,7 +81,7 @@ KNOWN = {name.upper() for name in TABLE} | process_variables()
 
 
 def variables(example: str) -> dict[str, str]:
-    """What an example of an environment sets."""
+    """The variables that an example of an environment sets."""
     lines = (DEPLOY / example).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))  # type: ignore[misc]
 
@@ -93,7 +93,7 @@ def test_the_compose_file_has_the_form_of_one() -> None:
 
 @every_service
 def test_every_service_of_compose_is_confined(name: str) -> None:
-    """It can write to no part of its image, gain no right, and take no more than its share."""
+    """It cannot write to its image, cannot gain rights, and has limited resources."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -117,7 +117,7 @@ def test_locks_of_a_dead_worker_last_as_short_in_compose_as_on_one_machine(name:
 
 @pytest.mark.parametrize(("name", "process"), PROCESSES.items())
 def test_compose_runs_the_commands_of_the_procfile(name: str, process: str) -> None:
-    """A dollar that is not compose's is written twice."""
+    """A dollar sign for the shell is doubled in a compose file."""
     shell, option, command = SERVICES[name]["command"]
     assert (shell, option) == ("/bin/sh", "-c")
     assert command.replace("$$", "$") == f"exec {procfile()[process]}"
@@ -125,13 +125,13 @@ def test_compose_runs_the_commands_of_the_procfile(name: str, process: str) -> N
 
 @pytest.mark.parametrize("command", procfile().values(), ids=procfile())
 def test_no_path_of_a_command_is_split_at_a_space(command: str) -> None:
-    """The shell splits whatever is not between quotes."""
+    """The shell splits text outside of quotes."""
     assert not re.search(r'\$(?![^" ]*")', command)
 
 
 @every_service
 def test_compose_starts_in_an_order_that_can_be_waited_for(name: str) -> None:
-    """Nobody waits for the health of one that has no check, or for the end of one that goes on."""
+    """No service waits for the health of one without a check, or for the end of one that keeps running."""
     for other, how in SERVICES[name].get("depends_on", {}).items():
         health = SERVICES[other].get("healthcheck", {"disable": True})
         if how["condition"] == "service_healthy":
@@ -141,7 +141,7 @@ def test_compose_starts_in_an_order_that_can_be_waited_for(name: str) -> None:
 
 
 def test_the_proxy_of_compose_finds_web_and_is_found() -> None:
-    """And is the one proxy that web believes."""
+    """It is also the only proxy that web trusts."""
     nginx, web = SERVICES["nginx"], SERVICES["web"]
     assert nginx["volumes"] == ["./nginx.conf:/etc/nginx/nginx.conf:ro"]
     configuration = (DEPLOY / "nginx.conf").read_text()
@@ -151,8 +151,8 @@ def test_the_proxy_of_compose_finds_web_and_is_found() -> None:
     assert web["environment"]["TRUSTED_PROXIES"] == "1"
 
 
-def test_compose_hands_on_no_variable_that_nobody_reads() -> None:
-    """And has an example of every one that it asks for."""
+def test_compose_passes_on_no_variable_without_a_reader() -> None:
+    """The examples set every variable that compose requires."""
     text = (DEPLOY / "compose.yaml").read_text()
     asked = set(re.findall(r"(?<!\$)\$\{(\w+)", text))
     assert asked == set(variables("compose.env.example"))
@@ -163,7 +163,7 @@ def test_compose_hands_on_no_variable_that_nobody_reads() -> None:
 
 
 def test_the_example_of_the_settings_is_refused_until_its_blanks_are_filled_in() -> None:
-    """For what is missing, and nothing else."""
+    """The errors name the missing settings, and no others."""
     example = variables("service.env.example")
     filled = {
         "JWT_ISSUER": "https://i.example",
@@ -186,7 +186,7 @@ def test_no_secret_is_in_an_example() -> None:
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_every_manifest_has_the_form_of_its_kind(name: str) -> None:
-    """By the schemas of that version of Kubernetes, no field beside them."""
+    """By the schemas of that version of Kubernetes, without unknown fields."""
     kubernetes_validate.validate(MANIFESTS[name], KUBERNETES, strict=True)
 
 
@@ -206,7 +206,7 @@ def test_kubernetes_runs_the_commands_of_the_procfile(pod: Pod) -> None:
 
 @every_pod
 def test_every_pod_is_confined(pod: Pod) -> None:
-    """As the strictest of the pod security standards asks, and with a root that cannot be written to."""
+    """By the strictest pod security standard, and with a read-only root."""
     assert pod.spec["automountServiceAccountToken"] is False
     assert pod.spec["securityContext"]["runAsNonRoot"] is True
     assert pod.spec["securityContext"]["runAsUser"] == int(re.findall(r"USER (\d+)", DOCKERFILE)[0])
@@ -221,8 +221,8 @@ def test_every_pod_is_confined(pod: Pod) -> None:
         assert "memory" in container["resources"]["limits"]
 
 
-def test_pods_are_given_no_variable_that_nobody_reads() -> None:
-    """Nor one of theirs in two places."""
+def test_pods_get_no_variable_without_a_reader() -> None:
+    """And no variable is set twice."""
     plain, secret = of_kind("ConfigMap")["order-service"]["data"], of_kind("Secret")["order-service"]
     assert plain.keys() | secret["stringData"].keys() <= KNOWN
     assert not plain.keys() & secret["stringData"].keys()
@@ -251,13 +251,13 @@ def test_every_process_shows_its_metrics_to_prometheus() -> None:
 
 
 def test_liveness_does_not_depend_on_a_server() -> None:
-    """A database that is down is no reason to restart what waits for it."""
+    """A database that is down is no reason to restart the processes that wait for it."""
     web = next(pod for pod in PODS if pod.name == "web").container
     assert web["livenessProbe"]["httpGet"]["path"] == "/healthz"
 
 
-def test_what_ends_has_the_time_for_it() -> None:
-    """Web longer than gunicorn gives its requests, after the seconds before it is told to end."""
+def test_every_process_has_the_time_to_end() -> None:
+    """Web gets longer than gunicorn gives its requests, plus the seconds before SIGTERM."""
     graceful = int(re.findall(r'"GRACEFUL_TIMEOUT"\) or (\d+)', (DEPLOY / "gunicorn.conf.py").read_text())[0])
     web = next(pod for pod in PODS if pod.name == "web")
     before = web.container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -274,7 +274,7 @@ def test_selectors_find_their_pods(kind: str) -> None:
 
 
 def test_every_process_can_lose_a_node() -> None:
-    """Each has two pods or more, of which a drain leaves one, and which are not all in one place."""
+    """Each has two pods or more on different nodes, and a drain leaves one."""
     scaled = of_kind("HorizontalPodAutoscaler")
     for name, manifest in of_kind("Deployment").items():
         spec = manifest["spec"]
@@ -288,7 +288,7 @@ def test_every_process_can_lose_a_node() -> None:
         }
 
 
-def test_nothing_is_scaled_that_works_alone() -> None:
+def test_processes_that_work_alone_are_not_scaled() -> None:
     assert not of_kind("HorizontalPodAutoscaler").keys() & set(LEASED)
 
 
@@ -302,7 +302,7 @@ def test_ports_that_policies_name_exist() -> None:
 
 
 def test_the_dockerfile_is_as_its_linter_wants_it() -> None:
-    """All of its rules, none left out."""
+    """All of its rules apply."""
     linter = Path(sys.executable).with_name("hadolint")
     command = [str(linter), "--no-color", "--format", "json", str(ROOT / "Dockerfile")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -321,7 +321,7 @@ def test_the_image_is_small_confined_and_of_one_version() -> None:
 
 
 def test_all_that_is_copied_into_the_image_is_let_into_its_build() -> None:
-    """And nothing else is let in: what the build does not see cannot be in the image."""
+    """The build sees nothing else, so nothing else can be in the image."""
     copied = re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", DOCKERFILE)
     let_in = re.findall(r"(?m)^!(.+)$", (ROOT / ".dockerignore").read_text())
     assert sorted(" ".join(copied).split()) == sorted(let_in)

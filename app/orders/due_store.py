@@ -95,7 +95,7 @@ class DueWork:
         present = {"_id": ObjectId(order["id"]), "version": order["version"]}
         return self._collection.update_one(present, {"$set": again}).matched_count == 1
 
-    def settle(self, orders: Iterable[Order]) -> None:
+    def clear(self, orders: Iterable[Order]) -> None:
         """Records that these orders, in the version that was loaded, owe nothing more."""
         self._write(
             update_each,

@@ -46,7 +46,7 @@ def send_overdue(
         for name, order_ids in owed.items():
             sent[name] += len(order_ids)
             services.metrics.count("steps_sent_again_total", name, by=len(order_ids))
-        services.due_work.settle(order for order, names in due if not names)
+        services.due_work.clear(order for order, names in due if not names)
         services.due_work.allow_until(
             {order["id"]: order["dueBy"] for order, names in due if names and going[order["id"]] == names},
             services.due_by(),

@@ -34,7 +34,7 @@ READER = ("--sub", "user-1", "--scope", "orders:read")
 
 @pytest.fixture
 def newcomer() -> Iterator[Newcomer]:
-    """Who starts the service: not in pytest's own folder, which is for one user alone."""
+    """A user who starts the service. The folder is not pytest's own, which only one user can read."""
     with tempfile.TemporaryDirectory(prefix="a newcomer ") as place:
         yield Newcomer(Path(place))
 
@@ -110,7 +110,7 @@ def shell(newcomer: Newcomer, command: str) -> subprocess.CompletedProcess[str]:
 def test_the_settings_that_are_written_down_are_those_of_the_running_service(
     newcomer: Newcomer, start: Callable[..., Process]
 ) -> None:
-    """All of them, whatever is in them, for a shell to read and for nobody else."""
+    """All settings, with any characters in them, readable by a shell and by no other user."""
     given = {
         "MAIL_FROM": "The \"Shop\" & 'Sons' <shop@example.org>",
         "STOCK_POLICY": "strict",
@@ -123,11 +123,11 @@ def test_the_settings_that_are_written_down_are_those_of_the_running_service(
 
     names = (*given, "PORT", "API_PREFIX", "WEBHOOK_ALLOW_PRIVATE", "BEAT_SCHEDULE", "GRACEFUL_TIMEOUT")
     shown = shell(newcomer, "env -0").stdout.split("\0")
-    told = dict(line.split("=", 1) for line in shown if line.partition("=")[0] in names)
+    written = dict(line.split("=", 1) for line in shown if line.partition("=")[0] in names)
     schedule = newcomer.folder / ".local" / "beat-schedule"
     own = {"WEBHOOK_ALLOW_PRIVATE": "true", "BEAT_SCHEDULE": str(schedule), "GRACEFUL_TIMEOUT": "3"}
-    assert told == {**given, **own, "API_PREFIX": "/api", "PORT": told["PORT"]}
-    assert httpx.get(f"http://127.0.0.1:{told['PORT']}/api/healthz", trust_env=False).status_code == 200
+    assert written == {**given, **own, "API_PREFIX": "/api", "PORT": written["PORT"]}
+    assert httpx.get(f"http://127.0.0.1:{written['PORT']}/api/healthz", trust_env=False).status_code == 200
 
     status = shell(newcomer, "flask --app wsgi db status")
     assert (status.returncode, status.stderr) == (0, "")

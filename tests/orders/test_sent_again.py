@@ -192,7 +192,7 @@ def test_an_order_that_owes_nothing_is_forgotten_by_the_sweep(
     assert "dueBy" not in books.document(order_id)
 
 
-def test_settling_an_order_that_moved_on_meanwhile_forgets_nothing(
+def test_clearing_the_due_work_of_an_order_that_changed_meanwhile_loses_nothing(
     services: Services, clock: StoppedClock, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place()["id"]
