@@ -1,9 +1,10 @@
-"""Which migrations a database has been through, and the lease under which one process at a time runs them.
+"""Runs the migrations of a database, and knows which of them it has. A lease lets only one process migrate at
+a time.
 
-The migrations themselves stand in the package `migrations`; only running them imports their modules. The last
-one stands in no module: it applies the schema that `app.schema` declares. Its name is the version of
-that schema, so a changed declaration is pending by itself. A database keeps the names of all versions that it
-has had, so processes of the release before stay ready while the next one comes.
+The migrations are in the package `migrations`, whose modules are imported only to run them. The last
+migration has no module: it applies the schema of `app.schema`. Its name is the version of that schema, so a
+changed schema is a pending migration. A database keeps the names of all its schema versions. So processes of
+the previous release stay ready during an upgrade.
 """
 
 import threading
@@ -27,9 +28,9 @@ from app.mongo.database import Document
 from app.mongo.outages import reports_outages
 from migrations import NAMES
 
-# Called with how much is done and how much there is to do.
+# A function that is called with the finished and the total amount of work.
 Progress = Callable[[int, int], None]
-# Opens a progress display under a migration's name.
+# A function that opens a progress display with a migration's name.
 Display = Callable[[str], AbstractContextManager[Progress]]
 
 STEPS = (*NAMES, schema.version())
@@ -40,7 +41,7 @@ _POLL = 0.2
 
 
 class Applied(NamedTuple):
-    """A migration that the database has been through, and what it had to tell the operator."""
+    """A finished migration, with its notes to the operator."""
 
     name: str
     at: datetime
@@ -49,12 +50,12 @@ class Applied(NamedTuple):
 
 
 class LeaseLost(OrderServiceError):
-    """This process was held up for so long that another may be migrating now; it must stop."""
+    """This process was stopped for so long that another may be migrating now. It must not continue."""
 
 
 @reports_outages
 def applied(database: Database[Document]) -> list[Applied]:
-    """The migrations run so far, oldest first."""
+    """The finished migrations, oldest first."""
     records = database[_COLLECTION].find({"_id": {"$ne": _LEASE}}).sort([("at", 1), ("_id", 1)])
     return [Applied(found["_id"], found["at"], found["seconds"], found["notes"]) for found in records]
 
@@ -75,10 +76,10 @@ def upgrade(
     on_wait: Callable[[], None] = lambda: None,
     lease: float = 30.0,
 ) -> Iterator[Applied]:
-    """Runs what is pending, oldest first, and yields each migration once it is recorded.
+    """Runs the pending migrations, oldest first, and yields each one once it is recorded.
 
-    Waits while another process migrates (`on_wait` is called once) and then finds nothing to do. A process
-    that dies holds the others up for `lease` seconds at most. Raises LeaseLost, DatabaseUnavailable.
+    While another process migrates, it calls `on_wait` once and waits. Then usually nothing is pending. If a
+    process dies, the others wait for at most `lease` seconds. Raises LeaseLost, DatabaseUnavailable.
     """
     with _held(database, lease, on_wait) as insist:
         for name in pending(database):
@@ -109,7 +110,8 @@ def _run(name: str, database: Database[Document], settings: Settings, progress: 
 def _held(
     database: Database[Document], seconds: float, on_wait: Callable[[], None]
 ) -> Iterator[Callable[[], None]]:
-    """Holds the lease, renewed in the background; yields what raises LeaseLost once it is gone."""
+    """Holds the lease and renews it in the background. Yields a function that raises LeaseLost if the lease
+    is lost."""
     holder, asked = uuid.uuid4().hex, time.monotonic()
     if not _take(database, holder, seconds):
         on_wait()
@@ -129,7 +131,7 @@ def _held(
 
     def insist() -> None:
         if time.monotonic() > good_until[0]:
-            raise LeaseLost("The migration was held up for too long; run it again.")
+            raise LeaseLost("The migration was stopped for too long. Run it again.")
 
     heart = threading.Thread(target=renew, name="migration-lease", daemon=True)
     heart.start()
@@ -142,7 +144,7 @@ def _held(
 
 
 def _take(database: Database[Document], holder: str, seconds: float) -> bool:
-    """Takes the lease if it is free, run out or ours already, by the server's clock."""
+    """Takes the lease if it is free, has ended, or belongs to this holder, by the server's clock."""
     ours = {"$or": [{"$lte": ["$until", "$$NOW"]}, {"$eq": ["$holder", holder]}]}
     free = {"$or": [{"$eq": [{"$type": "$holder"}, "missing"]}, ours]}
     until = {"$add": ["$$NOW", round(seconds * 1000)]}

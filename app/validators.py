@@ -1,4 +1,4 @@
-"""What MongoDB itself refuses to store: the rules of the domain as JSON schema, whoever writes."""
+"""The validators of the collections: MongoDB refuses documents that break the rules of the domain."""
 
 from app.mongo.validation import (
     BYTES,
@@ -56,7 +56,7 @@ def _missing(field: str) -> Schema:
     return {"$eq": [{"$type": field}, "missing"]}
 
 
-# What is given back or is still to be, by the refunds.
+# The total of the succeeded and the pending refunds.
 _REFUNDS_ASKED: Schema = {
     "$sum": {
         "$map": {
@@ -66,8 +66,8 @@ _REFUNDS_ASKED: Schema = {
     }
 }
 
-# As many events as versions, the last of them the present one; nobody gives back what was not taken; an order
-# is listed until it is deleted.
+# The log has as many events as the version says, and ends with it. Refunds never exceed the captured money,
+# and that never exceeds the total. An order is visible until it is deleted.
 _BOOKS_BALANCE: Schema = {
     "$and": [
         {"$eq": [{"$size": "$events"}, "$version"]},
@@ -110,7 +110,7 @@ _NOTIFICATION = exactly(
     detail=TEXT,
 )
 _MAIL_COUNT = exactly({"_id": TEXT}, ids=list_of(TEXT), until=TIME, key=BYTES)
-# A relay of the release before writes no `userId`.
+# A relay of the previous release writes no `userId`.
 _FED = exactly({"_id": ORDINAL, "orderId": KEY, "sequence": ORDINAL, "type": one_of(*EVENTS)}, userId=TEXT)
 _WEBHOOK_ENDPOINT = exactly(
     {

@@ -1,8 +1,8 @@
-"""The one way in which what is known of a customer, beside the id, leaves the database for good.
+"""Erases a customer's personal data, everything except the user id, from the database for good.
 
-It stands in the orders, beside their logs. What an idempotency key was used with is kept as a digest of the
-whole body, which with little else unknown could be guessed at, so that digest goes too. And what the original
-service stored of an order that could not be taken over is kept as it was, whatever that may be.
+The personal data are in the orders, beside their logs. The digest of a body with an idempotency key is
+erased, too, because the personal data could be guessed from it. The database also has rejected orders of the
+original service, which can contain anything, so all of their fields are erased.
 """
 
 from datetime import datetime
@@ -15,9 +15,9 @@ from app.mongo.database import Document
 from app.mongo.outages import reports_outages
 from app.orders.query_store import LIVE
 
-# The digest of no body. Its key stays used, and every body that comes with it counts as another.
+# A digest that no body has. So the key stays used, and every further body with it counts as a different one.
 NO_BODY = "0" * 64
-# Each goes by an index of its own. An order is moved from the first to the second, and never back.
+# Each condition uses its own index. An order can move from the first to the second, and never back.
 _PLACES: tuple[Document, ...] = (LIVE, {"deletedAt": {"$exists": True}})
 
 _HOLDING: Document = {"personal": {"$exists": True}}
@@ -25,18 +25,18 @@ _HOLDING: Document = {"personal": {"$exists": True}}
 
 @reports_outages
 class PersonalData:
-    """Finds and erases what is known of a customer; all of it safe to repeat and to cut off."""
+    """Finds and erases a customer's personal data. Each method is safe to repeat and to interrupt."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._orders = database["orders"]
         self._rejects = database["legacy_rejects"]
 
     def erase_from_orders(self, user_id: str, at: datetime, batch: int) -> int:
-        """Erases from every order of the customer stored by now, deleted or not; says from how many."""
+        """Erases the data from all stored orders of the customer, even deleted ones. Returns their number."""
         return sum(self._erase(place, user_id, at, batch) for place in _PLACES)
 
     def erase_from_rejects(self, user_id: str, at: datetime) -> int:
-        """Erases all but the customer's id from the original orders that were not taken over."""
+        """Erases everything except the customer's id from the rejected orders of the original service."""
         ids: list[str | ObjectId] = [user_id, *([ObjectId(user_id)] if ObjectId.is_valid(user_id) else [])]
         result = self._rejects.update_many(
             {"document.userId": {"$in": ids}, "erasedAt": {"$exists": False}},
@@ -49,7 +49,7 @@ class PersonalData:
         holding = self._orders.find({**place, "userId": user_id, **_HOLDING}, {"_id": 1})
         while ids := [order["_id"] for order in islice(holding, batch)]:
             known: Document = {"_id": {"$in": ids}, **_HOLDING}
-            # The digest first: an order counts as erased once its personal data are gone.
+            # The digest is erased first, because an order counts as erased once its personal data are gone.
             self._orders.update_many(
                 {**known, "idempotency": {"$exists": True}}, {"$set": {"idempotency.digest": NO_BODY}}
             )

@@ -1,4 +1,5 @@
-"""What cursors of the feed are sealed with: one key for all processes, made once and kept in the database."""
+"""The key that encrypts the feed's cursors. It is created once and stored in the database for all
+processes."""
 
 from secrets import token_bytes
 from typing import Any, NamedTuple
@@ -15,19 +16,19 @@ _KEY_BYTES = 32
 
 
 class Sealing(NamedTuple):
-    """The key, and the last position there was when it was made: cursors in the clear are older than it."""
+    """The key, and the feed's last position when the key was created. Plain cursors are never beyond that."""
 
     key: bytes
     open_until: int
 
     def __repr__(self) -> str:
-        """Without the key."""
+        """A text that does not contain the key."""
         return f"Sealing(open_until={self.open_until})"
 
 
 @reports_outages
 class FeedCursors:
-    """Keeps the sealing, and remembers it in this process."""
+    """Reads the key once, and caches it in this process."""
 
     _sealing: Sealing | None = None
 
@@ -36,7 +37,7 @@ class FeedCursors:
         self._rows = database["feed"]
 
     def sealing(self) -> Sealing:
-        """The one sealing that there is; made here if nobody has made it yet."""
+        """The key of this database. The first process that needs it creates it."""
         if self._sealing is None:
             made = self._collection.find_one({"_id": _ID}) or self._made()
             self._sealing = Sealing(made["key"], made["openUntil"])
@@ -50,5 +51,5 @@ class FeedCursors:
                 {"_id": _ID}, {"$setOnInsert": fresh}, upsert=True, return_document=ReturnDocument.AFTER
             )
         except DuplicateKeyError:
-            # Another process was faster.
+            # Another process has just created it.
             return self._collection.find_one({"_id": _ID}) or fresh

@@ -1,11 +1,12 @@
-"""The order in which the outside learns of all events: one small row per event, by position, no content.
+"""The sequence of all events in the feed: one small row per event, with its position and no content.
 
-Positions count from 1 without gaps, and each is written only when the one before it is there: a writer counts
-on from the last one that a majority has, in one ordered insert, and begins anew where another was faster. So
-the log of the server itself has position n before n + 1, and no majority read shows the one without the
-other, whatever dies when: nothing can ever come in behind a reader. For the same reason the rows of one order
-stand in the order of their sequences, without gaps, as long as every writer adds them so, from the first that
-may be missing on: what two writers both have, the second finds there.
+Positions count from 1 without gaps. A writer continues after the last position that a majority has, with one
+ordered insert. If another writer was faster, it starts again. So the server's own log has position n before n
++ 1, and a majority read never shows n + 1 without n, whatever crashes. Therefore no row can appear behind a
+reader.
+
+The rows of one order are in the order of their sequences, without gaps. That holds because each writer starts
+at the first event that can be missing and skips the rows that are there.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -27,12 +28,12 @@ from app.orders.model import Order
 log = structlog.get_logger(__name__)
 
 _INVALID_DOCUMENT = 121
-# The owner of the rows of an order that is gone; no user has this id.
+# The owner in the rows of an order that no longer exists. No user has this id.
 _NOBODY = ""
 _BATCH = 1_000
 _UNOWNED: Document = {"userId": None}
 
-# By which index a page is read, by whether it is one user's and of some types alone.
+# The index for a page, by whether the page is limited to one user, and to some types.
 _INDEXES = {
     (False, False): "_id_",
     (False, True): "type_1__id_1",
@@ -50,7 +51,7 @@ class Entry(NamedTuple):
 
 
 class FeedPage(NamedTuple):
-    """Entries in the order of the feed, each with its position, and whether there is more behind them."""
+    """Entries in the order of the feed, each with its position, and whether more entries follow."""
 
     entries: list[tuple[int, Entry]]
     has_more: bool
@@ -67,15 +68,15 @@ class Feed:
         self._orders = OrderDocuments(database)
 
     def of(self, owner: str) -> "Feed":
-        """The same feed for one user, to whom the events of others are as if they were not there."""
+        """The same store, limited to the events of one user."""
         own = copy(self)
         own._owner = owner
         return own
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Adds those of the entries that are not there yet, in this order; safe to repeat and to cut off.
+        """Adds the missing entries in the given order. It is safe to repeat and to interrupt.
 
-        Those of one order must follow each other by sequence, the first one no later than the first missing.
+        The entries of one order must be consecutive, and must not start after its first missing entry.
         """
         owners = self._owners({entry.order_id for entry in entries})
         while entries:
@@ -88,15 +89,15 @@ class Feed:
                 entries = self._rest(entries, error)
 
     def page(self, after: int, limit: int, types: Collection[str] | None) -> FeedPage:
-        """Up to `limit` entries behind a position, of these types alone where there are any.
+        """Up to `limit` entries after a position, of the given types or of all types.
 
-        Reads no more rows than it shows, and one.
+        Reads at most one row more than it returns.
         """
         condition: Document = {"_id": {"$gt": after}}
         if types:
             condition["type"] = {"$in": sorted(types)}
         if self._owner is not None:
-            # A relay of the release before writes rows without an owner during an upgrade.
+            # During an upgrade, a relay of the previous release writes rows without an owner.
             self.note_owners(after)
             condition["userId"] = self._owner
         index = _INDEXES[self._owner is not None, bool(types)]
@@ -104,7 +105,7 @@ class Feed:
         return FeedPage([(row["_id"], _entry(row)) for row in rows[:limit]], len(rows) > limit)
 
     def note_owners(self, after: int = 0) -> None:
-        """Notes the owner on the rows behind the position that lack it; safe to repeat and to cut off."""
+        """Adds the missing owners to the rows after the position. It is safe to repeat and to interrupt."""
         while rows := self._unowned_behind(after):
             keys = {row["orderId"] for row in rows}
             owners = self._owners([str(key) for key in keys])
@@ -116,17 +117,18 @@ class Feed:
             after = rows[-1]["_id"]
 
     def unfed(self, after: str | None, limit: int) -> tuple[list[Entry], str | None]:
-        """What is missing of the next orders by id, and where the ones behind them begin; None at the end."""
+        """The missing entries of the next orders by id, and the start of the next page; None after the last
+        page."""
         condition = {"_id": {"$gt": ObjectId(after)}} if after else {}
         orders = self._orders.find(condition, {"events.type": 1}, sort=[("_id", 1)], limit=limit)
         entries = [entry for order in orders for entry in _entries(order)]
         return self._missing(entries), orders[-1]["id"] if len(orders) == limit else None
 
     def purge(self, order_ids: Iterable[str]) -> None:
-        """Removes the rows of these orders.
+        """Removes the rows of these orders, but never the last row of the feed.
 
-        The last row of all stays in any case: the next position is counted on from it, and one that was
-        given already must not be given again, behind those who have read so far.
+        The next position continues from the last row. A position must not be used twice, since a reader that
+        has passed it would miss the second event.
         """
         self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
 
@@ -143,11 +145,11 @@ class Feed:
         return list(rows.limit(_BATCH).hint(_INDEXES[True, False]))
 
     def _rest(self, entries: Sequence[Entry], error: BulkWriteError) -> Sequence[Entry]:
-        """What is still to be added of the entries after one of them was refused. Raises any other fault."""
+        """The entries that are left to add after one was refused. Raises any other error."""
         faults = error.details["writeErrors"]
         code = faults[0]["code"] if faults else None
         if code == _INVALID_DOCUMENT:
-            # An event of no known type, in a damaged log. No other event waits for it.
+            # An event of an unknown type, from a damaged log. The other events do not wait for it.
             refused = entries[faults[0]["index"]]
             log.error("event cannot be fed", order_id=refused.order_id, sequence=refused.sequence)
             return entries[faults[0]["index"] + 1 :]
@@ -190,7 +192,7 @@ def _entry(row: Document) -> Entry:
 
 
 def _entries(order: Order) -> Iterator[Entry]:
-    """The events of an order, up to the first that cannot be read."""
+    """The events of an order, up to the first unreadable one."""
     try:
         for sequence, event in enumerate(order["events"], 1):
             yield Entry(order["id"], sequence, event["type"])

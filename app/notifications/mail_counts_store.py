@@ -1,7 +1,7 @@
-"""How many mails went to an address, or for a caller, within the current hour.
+"""Counts the mails to an address, or for a caller, within the current hour.
 
-It holds no address and no user: both are hashed with a key of this database. The counts of an hour are
-removed soon after it.
+It stores no addresses and no user ids: both are hashed with a key of this database. Counts are removed soon
+after their hour.
 """
 
 import hashlib
@@ -25,15 +25,16 @@ _KEY = "key"
 
 @reports_outages
 class MailCounts:
-    """An hour of a name begins with its first mail. A mail counts once, however often it is tried."""
+    """Counts mails by name. A name's hour begins with its first mail. Retries of a mail do not count
+    again."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._durable = database["mail_counts"]
-        # A count that a failover loses lets some more mails out, and waits for no journal.
+        # Counts do not wait for the journal. If a failover loses one, only a few more mails are sent.
         self._collection = self._durable.with_options(write_concern=WriteConcern(1, j=False))
 
     def admit(self, name: str, mail_id: str, most: int, now: datetime) -> bool:
-        """Counts the mail; False where the hour has `most` others already."""
+        """Counts the mail. False if the hour already has `most` other mails."""
         hour_runs = {"$gt": ["$until", now]}
         counted: Document = {"$cond": [hour_runs, "$ids", []]}
         new = {"$literal": mail_id}
@@ -51,12 +52,12 @@ class MailCounts:
                     return_document=ReturnDocument.AFTER,
                 )
             except DuplicateKeyError:
-                # Another process counts the first mail of this name.
+                # Another process has just counted the first mail of this name.
                 continue
             return found is not None and mail_id in found["ids"]
 
     def forget(self, before: datetime) -> None:
-        """Removes the counts of the hours that ended before that time."""
+        """Removes the counts of hours that ended before this time."""
         self._durable.delete_many({"until": {"$lt": before}})
 
     def _hashed(self, name: str) -> str:
@@ -64,7 +65,7 @@ class MailCounts:
 
     @cached_property
     def _key(self) -> bytes:
-        """The key of this database, made by the process that needs it first."""
+        """The key of this database. The first process that needs it creates it."""
         made: Any = {"$setOnInsert": {"key": secrets.token_bytes(32)}}
         while True:
             try:

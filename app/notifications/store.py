@@ -1,4 +1,4 @@
-"""What has been announced: one record per order, event and channel, under a unique key."""
+"""The recorded notifications: one record per order, event and channel, under a unique key."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from app.notifications.model import Notification
 
 
 class Recorded(NamedTuple):
-    """The notifications that are recorded from now on, and those that the database refused."""
+    """The newly recorded notifications, and those that the database refused."""
 
     made: list[Notification]
     refused: list[Notification]
@@ -21,16 +21,19 @@ class Recorded(NamedTuple):
 
 @reports_outages
 class Notifications:
-    """A record has a `status`: `pending` (with `dueBy`, the time of the next attempt), `sent`, `failed` or
-    `withheld`."""
+    """Stores notifications and their progress.
+
+    A record's `status` is `pending` (with `dueBy`, the time of the next attempt), `sent`, `failed` or
+    `withheld`.
+    """
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["notifications"]
 
     def record(self, notifications: Sequence[Notification], sent: Iterable[str]) -> Recorded:
-        """Records those that are not recorded yet, and says which they are, and which the database refused.
+        """Records the notifications that are not recorded yet. Returns the new ones and the refused ones.
 
-        Those of the channels named in `sent` count as sent by their record, the others are due at once.
+        Notifications of the channels in `sent` are recorded as sent. The others are due at once.
         """
         instant = frozenset(sent)
         documents = [_document(notification, instant) for notification in notifications]
@@ -41,7 +44,7 @@ class Notifications:
         )
 
     def claim(self, ids: Iterable[str], now: datetime, until: datetime) -> list[Notification]:
-        """Takes those of the notifications that are due for delivery, alone until the given time."""
+        """Claims those of the notifications that are due, until the given time."""
         claimed = []
         for notification_id in ids:
             document = self._collection.find_one_and_update(
@@ -53,7 +56,7 @@ class Notifications:
         return claimed
 
     def renew(self, ids: Collection[str], held: datetime, until: datetime) -> bool:
-        """Moves the end of claims from `held`; False where one of them is another's by now."""
+        """Moves the end of claims from `held` to `until`. False if another worker has one of them now."""
         renewed = self._collection.update_many(
             {"_id": {"$in": list(ids)}, "dueBy": held}, {"$set": {"dueBy": until}}
         )
@@ -73,14 +76,14 @@ class Notifications:
         )
 
     def overdue(self, now: datetime, limit: int) -> list[str]:
-        """The ids of notifications whose next attempt is due, longest first."""
+        """The ids of notifications with a due attempt, the longest due first."""
         found = self._collection.find({"dueBy": {"$lte": now}}, {"_id": 1}).sort("dueBy").limit(limit)
         return [document["_id"] for document in found]
 
     def purge(self, order_ids: Iterable[str]) -> None:
         """Removes all records of these orders."""
         for order_id in order_ids:
-            # Ids begin with the order's; ";" is the character after ":".
+            # Ids begin with the order's id and ":". The character after ":" is ";".
             self._collection.delete_many({"_id": {"$gte": f"{order_id}:", "$lt": f"{order_id};"}})
 
 

@@ -1,11 +1,11 @@
-"""An order as a document and back: the one place where the two forms meet.
+"""Converts orders to documents and back. No other module knows both forms.
 
-MongoDB gives names that begin with `$` a meaning: the driver reads `{"$ref": …, "$id": …}` back as a
-reference. So a map whose names a client chooses is stored as it is only if no name begins with `$`. Otherwise
-it is stored as a list of `{name, value}` pairs.
+Names that begin with `$` have a meaning in MongoDB: the driver reads `{"$ref": …, "$id": …}` back as a
+reference. So a map with names from clients is stored as it is only if no name begins with `$`. Otherwise it
+is stored as a list of `{name, value}` pairs.
 
-Orders are read many at once. If one of them cannot be decoded, they are read again, raw, and decoded one by
-one, so that it spoils no batch.
+Orders are read in batches. If one order of a batch cannot be decoded, the batch is read again as raw
+documents, and each is decoded on its own. So a damaged order does not affect the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STRICT: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
-# Reads the plain fields of any document, so that the id of a damaged one is known.
+# Reads the simple fields of any document, so that the id of a damaged order is known.
 _LENIENT: CodecOptions[RawBSONDocument] = CodecOptions(
     document_class=RawBSONDocument,
     tz_aware=True,
@@ -44,27 +44,27 @@ _LENIENT: CodecOptions[RawBSONDocument] = CodecOptions(
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
-# What is kept of an order that cannot be decoded: whose it is, and where it stands in the list of due work.
+# The fields that are kept of an order that cannot be decoded: its owner, and its deadline in the due work.
 _KEPT = ("userId", "dueBy")
 
 
 @reports_outages
 class OrderDocuments:
-    """Reads orders."""
+    """Reads orders from their collection."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
 
     def find(self, condition: Document, projection: Document | None = None, **how: Any) -> list[Order]:
-        """The orders that the condition asks for; `how` as in `read`.
+        """The orders that match the condition; `how` is as in `read`.
 
-        One that cannot be decoded comes as its id, its owner and its due time alone. So it fails as any order
-        without its parts does, and for itself only.
+        An order that cannot be decoded has only its id, its owner and its deadline. So it fails later like
+        any order with missing fields, and only itself.
         """
         return [decoded(document) for document in self.read(condition, projection, **how)]
 
     def find_one(self, condition: Document, projection: Document | None = None) -> Order | None:
-        """The order that the condition asks for. Raises OrderUnreadable."""
+        """The order that matches the condition. Raises OrderUnreadable."""
         found = self.read(condition, projection, limit=1)
         return order_of(found[0]) if found else None
 
@@ -77,7 +77,7 @@ class OrderDocuments:
         limit: int = 0,
         session: Transaction | None = None,
     ) -> list[Document | RawBSONDocument]:
-        """The documents as they are, for `order_of`."""
+        """The matching documents, for `order_of`."""
 
         def read(orders: Collection[Any]) -> list[Any]:
             found = orders.find(condition, projection, session=session)
@@ -90,7 +90,7 @@ class OrderDocuments:
 
 
 def raw_orders(database: Database[Document]) -> Collection[RawBSONDocument]:
-    """The collection of orders, whose documents are not decoded."""
+    """The collection of orders, with documents that are not decoded."""
     orders: Any = database.get_collection("orders", codec_options=_LENIENT)
     return orders
 
@@ -106,7 +106,7 @@ def document_of(order: Order) -> Document:
 
 
 def order_of(found: Document | RawBSONDocument) -> Order:
-    """The order in a document. Raises OrderUnreadable, and logs why, where it cannot be decoded."""
+    """The order in a document. If it cannot be decoded, logs the reason and raises OrderUnreadable."""
     document: Any = found
     try:
         if isinstance(found, RawBSONDocument):
@@ -123,7 +123,7 @@ def order_of(found: Document | RawBSONDocument) -> Order:
 
 
 def decoded(found: Document | RawBSONDocument) -> Order:
-    """The order in a document, or what `OrderDocuments.find` makes of one that cannot be decoded."""
+    """The order in a document. If it cannot be decoded, the result is as in `OrderDocuments.find`."""
     try:
         return order_of(found)
     except OrderUnreadable as unreadable:
@@ -134,7 +134,7 @@ def decoded(found: Document | RawBSONDocument) -> Order:
 def _metadata(stored: Any) -> dict[str, str]:
     if isinstance(stored, list):
         return {pair["name"]: pair["value"] for pair in stored}
-    # The release before stores every map as it comes, and its web processes go on during an upgrade.
+    # The previous release stores every map as it is, and its web processes keep running during an upgrade.
     if isinstance(stored, DBRef):
         return {name: value for name, value in stored.as_doc().items() if value is not None}
     return stored

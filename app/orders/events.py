@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 
 class EventType(NamedTuple):
-    """`axis` and `value` say what the event moves, and where to; without a value the axis keeps its own. The
-    event's data is merged into the axis. `carries` names the members of its data.
+    """The meaning of one type of event.
 
-    `public` says whether clients hear of it. To make an existing event public, give the time from which on it
-    is: then what was public in a log stays what it was.
+    The event sets the axis `axis` to `value`; if that is None, the axis keeps its value. The event's data are
+    merged into the axis. `carries` lists the fields of the data.
+
+    `public` says whether the event is announced to clients. To make an existing type public, set it to the
+    time from which on that holds. So older events of this type stay as they were.
     """
 
     axis: str

@@ -1,4 +1,4 @@
-"""What a list of orders can be asked by, and what that is in MongoDB's words."""
+"""The query for a list of orders, and its translation into MongoDB conditions."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -20,8 +20,8 @@ _FAILED: Document = {
         }
     }
 }
-# A cancelled order has given back all its money. Any other has given back as much as failed, by retries or by
-# other refunds.
+# A cancelled order owes no money once all captured money is refunded. Any other order owes none once it has
+# refunded as much as its failed refunds, by retries or by other refunds.
 OWES_NO_MONEY: Document = {
     "$expr": {
         "$gte": [
@@ -39,7 +39,8 @@ OWES_NO_MONEY: Document = {
 
 
 class OrderQuery(NamedTuple):
-    """What a page of orders is asked by; the filters combine with and. `after` is the last id seen."""
+    """The query for a page of orders. An order has to match all filters. `after` is the last id of the
+    previous page."""
 
     limit: int = 25
     descending: bool = True
@@ -54,7 +55,7 @@ class OrderQuery(NamedTuple):
 
 
 def conditions(query: OrderQuery) -> Document:
-    """The same in MongoDB's words; the times become bounds of the ids, which sort by time."""
+    """The query as MongoDB conditions. Times become bounds on the ids, because ids sort by time."""
     bounds: Document = {}
     if query.created_from:
         bounds["$gte"] = ObjectId(id_at(query.created_from))
@@ -65,7 +66,7 @@ def conditions(query: OrderQuery) -> Document:
         if query.descending:
             bounds["$lt"] = min(passed, bounds.get("$lt", passed))
         else:
-            # Beyond the last one seen is stricter than from created_from on.
+            # The last id of the previous page is never before created_from, so it replaces that bound.
             bounds.pop("$gte", None)
             bounds["$gt"] = passed
     exact = {

@@ -1,8 +1,7 @@
-"""The collection of orders: each document is one order with its log, changed by compare-and-set alone.
+"""The collection of orders: each document is one order with its log, and changes only by compare-and-set.
 
-Beside the order a document keeps what its journey needs, none of it part of the order or of its log:
-`visible` (true until deleted; every list index is partial on it), `idempotency`, `refundKeys`, and what
-`due_store` keeps there.
+A document also has fields that are not part of the order or its log: `visible` (true until the order is
+deleted; every list index is partial on it), `idempotency`, `refundKeys`, and the fields of `due_store`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,14 +31,16 @@ from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 
 _WITHOUT_LOG = {"events": 0, "idempotency": 0, "refundKeys": 0}
 WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0, "refundKeys": 0}
-# How many orders of a page are read at once: they may be large, and the page may end before its limit. The
+# How many orders of a page are read at once. Orders can be large, and a page can end before its limit. The
 # default page takes two reads.
 _AT_ONCE = 13
 
 
 class Idempotency(NamedTuple):
-    """The key under which a caller posted an order, the digest of the body it came with, and the version
-    that the first answer shows; None while nobody has been answered."""
+    """The idempotency key of a POST with its caller, and the digest of the body.
+
+    `answered` is the version in the first answer, or None before that answer.
+    """
 
     caller: str
     key: str
@@ -48,7 +49,7 @@ class Idempotency(NamedTuple):
 
 
 class RefundKey(NamedTuple):
-    """The key under which a caller asked for a refund, and the digest of the body that it came with."""
+    """The idempotency key of a refund request with its caller, and the digest of the body."""
 
     caller: str
     key: str
@@ -57,15 +58,15 @@ class RefundKey(NamedTuple):
 
 
 class KeyTaken(Exception):
-    """An order with this idempotency key exists already."""
+    """An order with this idempotency key already exists."""
 
 
 @reports_outages
 class Orders:
-    """Loads and appends to orders.
+    """Loads orders and appends to them.
 
-    What reads one order raises OrderUnreadable if its document cannot be decoded. What reads many hands such
-    an order on as `OrderDocuments.find` says.
+    Methods that read one order raise OrderUnreadable if its document cannot be decoded. Methods that read
+    many return such an order as `OrderDocuments.find` does.
     """
 
     _owner: str | None = None
@@ -77,20 +78,20 @@ class Orders:
         self._reads = Gather(self._read)
 
     def of(self, owner: str) -> "Orders":
-        """The same orders for one user, to whom those of others are as if they were not there."""
+        """The same store, limited to the orders of one user."""
         own = copy(self)
         own._owner = owner
         return own
 
     def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
-        """Stores a new order, durably, in one write. Raises KeyTaken, NotAllowed for another's."""
+        """Stores a new order in one durable write. Raises KeyTaken, NotAllowed for another user's order."""
         if not self._is_ours(order):
             raise NotAllowed("orders:admin")
         document = document_of(order)
         document |= {"visible": True, "dueBy": due_by, "attempts": 0, "announced": 0}
         if idempotency:
-            told = idempotency._asdict().items()
-            document["idempotency"] = {field: value for field, value in told if value is not None}
+            fields = idempotency._asdict().items()
+            document["idempotency"] = {field: value for field, value in fields if value is not None}
         try:
             self._inserts.insert(document)
         except DuplicateKeyError as error:
@@ -99,7 +100,7 @@ class Orders:
             raise
 
     def get(self, order_id: str) -> Order | None:
-        """The order without its log; None where there is none, or it is deleted."""
+        """The order without its log; None if it does not exist or is deleted."""
         if not ObjectId.is_valid(order_id):
             return None
         try:
@@ -111,25 +112,23 @@ class Orders:
         return order if order and self._is_ours(order) else None
 
     def with_tail(self, order_id: str, *, deleted: bool = False) -> Order | None:
-        """The order with the last event of its log, which is what a change needs.
-
-        `deleted` finds a deleted order, too.
-        """
+        """The order with the last event of its log, which a change needs. `deleted` also finds deleted
+        orders."""
         return self._find(order_id, WITH_TAIL, {} if deleted else LIVE)
 
     def with_log(self, order_id: str) -> Order | None:
-        """The order with its whole log."""
+        """The order with its whole log; None if it does not exist or is deleted."""
         return self._find(order_id, {}, LIVE)
 
     def under_key(self, caller: str, key: str) -> tuple[Order, Idempotency] | None:
-        """The order posted under the key, with its log, and how it was posted."""
+        """The order that was posted with the key, with its log, and the stored data of its key."""
         order: Any = self._documents.find_one({"idempotency.caller": caller, "idempotency.key": key})
         if order is None:
             return None
         return order, Idempotency(**{"answered": None, **order["idempotency"]})
 
     def fix_answer(self, order_id: str, version: int) -> int:
-        """The version that the first answer showed: this one, unless another was fixed before."""
+        """Fixes the version in the first answer, unless it is fixed already. Returns the fixed version."""
         document = self._collection.find_one_and_update(
             {"_id": ObjectId(order_id), "idempotency.answered": {"$exists": False}},
             {"$set": {"idempotency.answered": version}},
@@ -141,10 +140,8 @@ class Orders:
         return fixed["idempotency"]["answered"] if fixed else version
 
     def page(self, query: OrderQuery) -> Iterator[Order]:
-        """Up to `limit + 1` orders without their logs, read some at a time, as they are taken.
-
-        The one too many says that there is more.
-        """
+        """Up to `limit + 1` orders without their logs, read lazily. The extra order shows that another page
+        follows."""
         if self._owner is not None:
             if query.user_id not in (None, self._owner):
                 return
@@ -159,19 +156,20 @@ class Orders:
             yield from map(decoded, self._page(raw_orders(self._collection.database), query, left))
 
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
-        """These orders with the tails of their logs, the deleted ones too, since they may owe something."""
+        """These orders with the last events of their logs. Includes deleted orders, which can have due
+        steps."""
         condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
         return self._documents.find(condition, WITH_TAIL, session=transaction)
 
     def load_with_logs(self, order_ids: Iterable[str]) -> list[Order]:
-        """These orders with their whole logs, the deleted ones too."""
+        """These orders with their whole logs, including deleted orders."""
         condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
         return self._documents.find(condition)
 
     def refund_under_key(self, order_id: str, caller: str, key: str) -> RefundKey | None:
-        """How a refund of the order was asked for under the key.
+        """The refund request of the order with this key, if there was one.
 
-        Read after the order, it holds for the version of the order read before: a change of that fails.
+        Read the order first. If another call uses the key after that, the compare-and-set of the order fails.
         """
         asked = {"refundKeys": {"$elemMatch": {"caller": caller, "key": key}}}
         document = self._collection.find_one({"_id": ObjectId(order_id)}, asked)
@@ -181,7 +179,8 @@ class Orders:
     def append(
         self, before: Order, after: Order, due_by: datetime, refund_key: RefundKey | None = None
     ) -> bool:
-        """Writes a change if the order is still at the version before; False if another was faster."""
+        """Writes a change if the order still has the version of `before`. False if another process was
+        faster."""
         condition, update = _compare_and_set(before, after, due_by)
         if refund_key:
             update["$push"]["refundKeys"] = refund_key._asdict()
@@ -195,15 +194,15 @@ class Orders:
     ) -> list[str]:
         """Writes many changes (before, after) in one round trip.
 
-        Returns the ids of the orders that are not written: another process changed them first, or holds them
-        in a transaction. Raises what the database says of an order that it refuses; the others are written.
+        Returns the ids of orders that were not written: another process changed them first, or has them
+        locked in a transaction. If the database refuses an order, raises its error after writing the others.
         """
         if not changes:
             return []
         writes = [UpdateOne(*_compare_and_set(before, after, due_by)) for before, after in changes]
         if self._all_updated(writes, transaction):
             return []
-        # A hash covers the order's id, so no other order has it.
+        # The hash covers the order's id, so it is unique.
         hashes = [after["events"][-1]["hash"] for _, after in changes]
         written = self._collection.find(
             {
@@ -217,7 +216,7 @@ class Orders:
         return [after["id"] for _, after in changes if after["id"] not in won]
 
     def pending_since_before(self, moment: datetime, limit: int, after: str | None = None) -> list[Order]:
-        """The orders behind that id still pending though made before the moment, oldest first."""
+        """The pending orders from before the moment and with ids after `after`, oldest first."""
         made: Document = {"$lt": ObjectId(id_at(moment))}
         if after is not None:
             made["$gt"] = ObjectId(after)
@@ -225,7 +224,8 @@ class Orders:
         return self._documents.find(condition, WITH_TAIL, sort=[("_id", ASCENDING)], limit=limit)
 
     def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
-        """The ids of orders deleted before the moment that owe neither step nor money, but for some ids."""
+        """The ids of orders that were deleted before the moment and owe no step and no money, except those in
+        `but`."""
         condition: Document = {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}, **OWES_NO_MONEY}
         if kept := object_ids(but):
             condition["_id"] = {"$nin": kept}
@@ -233,7 +233,7 @@ class Orders:
         return [str(document["_id"]) for document in found.sort("deletedAt").limit(limit)]
 
     def purge(self, order_ids: Sequence[str]) -> None:
-        """Removes the documents for good."""
+        """Removes the documents of these deleted orders for good."""
         self._collection.delete_many({"_id": {"$in": object_ids(order_ids)}, "deletedAt": {"$exists": True}})
 
     def _all_updated(self, writes: Sequence[UpdateOne], transaction: Transaction | None) -> bool:

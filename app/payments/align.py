@@ -166,8 +166,8 @@ def _taken_and_given_back(order: Order, found: ProviderPayment) -> list[Change]:
 def _refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:
     """Records what the provider refunded beyond the order's own refunds, including pending ones."""
     payment = order["payment"]
-    ours = payment["refundedAmount"] + reserved(order.get("refunds", ()))
-    amount = min(found.refunded - ours, refundable(order))
+    recorded = payment["refundedAmount"] + reserved(order.get("refunds", ()))
+    amount = min(found.refunded - recorded, refundable(order))
     return _given_back(order, amount, payment["capturedAmount"]) if amount > 0 else []
 
 

@@ -1,4 +1,4 @@
-"""What payment providers have told us: one record per event, under the provider's own id for it."""
+"""The received events of the payment provider: one record per event, under the provider's id for it."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,24 +13,27 @@ from app.payments.event import ReceivedEvent
 
 @reports_outages
 class PaymentEvents:
-    """A record has a `status`: `pending` (with `dueBy`, the time of the next attempt), `done`, `ignored`, or
-    `orphaned` where no order came to light that it could be about."""
+    """Stores events and their progress.
+
+    A record's `status` is `pending` (with `dueBy`, the time of the next attempt), `done`, `ignored`, or
+    `orphaned` if its order was never found.
+    """
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["payment_events"]
 
     def record(self, event: ReceivedEvent) -> bool:
-        """Stores an event, durably, due at once; False where it has been stored before."""
+        """Stores an event durably and makes it due at once. False if it was stored before."""
         document = to_document(event) | {"status": "pending", "dueBy": event["receivedAt"]}
         return insert_if_new(self._collection, document)
 
     def due(self, now: datetime, limit: int) -> list[str]:
-        """The ids of events to be worked on by now, longest first."""
+        """The ids of due events, the longest due first."""
         found = self._collection.find({"dueBy": {"$lte": now}}, {"_id": 1}).sort("dueBy").limit(limit)
         return [document["_id"] for document in found]
 
     def claim(self, event_id: str, now: datetime, until: datetime) -> ReceivedEvent | None:
-        """Takes an event that is due, alone until the given time; `attempts` are those before."""
+        """Claims a due event until the given time. Its `attempts` are the earlier attempts."""
         document = self._collection.find_one_and_update(
             {"_id": event_id, "dueBy": {"$lte": now}}, {"$set": {"dueBy": until}, "$inc": {"attempts": 1}}
         )
@@ -38,7 +41,7 @@ class PaymentEvents:
         return event
 
     def close(self, event_id: str, status: str, at: datetime, detail: str) -> None:
-        """Ends an event that has not ended before."""
+        """Ends a pending event."""
         self._change(event_id, {"status": status, "endedAt": at, "detail": detail}, {"$unset": {"dueBy": ""}})
 
     def postpone(self, event_id: str, until: datetime, detail: str) -> None:

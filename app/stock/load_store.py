@@ -1,4 +1,4 @@
-"""Loads of stock that are too large for one transaction, kept until the last of their parts is in force."""
+"""Stock loads that are too large for one transaction. A load is stored until its last part is applied."""
 
 import json
 import zlib
@@ -20,13 +20,13 @@ class LoadTooLarge(OrderServiceError):
 
 @reports_outages
 class StockLoads:
-    """One document per load: the write of it decides that all of the load comes into force."""
+    """Stores one document per load. Once it is written, the whole load will be applied."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["stock_loads"]
 
     def begin(self, parts: Iterable[dict[str, int]], at: datetime) -> str:
-        """Records a load, each part a set of levels by product. Raises LoadTooLarge."""
+        """Records a load. Each part has levels by product. Raises LoadTooLarge."""
         packed = [zlib.compress(json.dumps(part).encode()) for part in parts]
         document: Document = {"_id": ObjectId(), "at": at, "parts": packed}
         try:
@@ -36,11 +36,14 @@ class StockLoads:
         return str(document["_id"])
 
     def unfinished(self) -> list[str]:
-        """The ids of the loads that are not wholly in force, oldest first."""
+        """The ids of unfinished loads, oldest first."""
         return [str(document["_id"]) for document in self._collection.find({}, {"_id": 1}).sort("_id")]
 
     def take(self, load_id: str, transaction: Transaction) -> dict[str, int] | None:
-        """Takes the next part off a load, for the same transaction to put into force; None after the last."""
+        """Removes the next part from a load and returns it; None after the last part.
+
+        The same transaction has to apply it.
+        """
         found = self._collection.find_one_and_update(
             {"_id": ObjectId(load_id), "parts.0": {"$exists": True}},
             {"$pop": {"parts": -1}},

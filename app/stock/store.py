@@ -1,4 +1,4 @@
-"""The stock levels and the ledger of their movements, changed together in one transaction or not at all."""
+"""The stock levels and the ledger of their movements. Both change together, in one transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -17,43 +17,43 @@ from app.stock.model import Level, Movement
 
 
 class LevelTooLow(Exception):
-    """A level would fall below zero, or the product is not tracked; the transaction must not go on."""
+    """A level would fall below zero, or the product is not tracked. The transaction must end."""
 
 
 class AlreadyMoved(Exception):
-    """The ledger has a movement of this order, product and kind; the transaction must not go on."""
+    """The ledger already has a movement of this order, product and kind. The transaction must end."""
 
 
 @reports_outages
 class Stock:
-    """Reads levels and movements; every write belongs to a transaction of the caller's."""
+    """Reads and writes levels and movements. Every write needs the caller's transaction."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._levels = database["stock"]
         self._movements = database["stock_movements"]
 
     def level(self, product_id: str, transaction: Transaction | None = None) -> Level | None:
-        """The level of a product; None where it is not tracked."""
+        """The level of a product; None if the product is not tracked."""
         document = self._levels.find_one({"_id": product_id}, session=transaction)
         return _level(document) if document else None
 
     def levels(self, after: str | None, limit: int) -> list[Level]:
-        """Up to `limit + 1` levels by product id."""
+        """Up to `limit + 1` levels, sorted by product id."""
         condition = {"_id": {"$gt": after}} if after is not None else {}
         return [_level(found) for found in self._levels.find(condition).sort("_id").limit(limit + 1)]
 
     def on_hand(self, product_ids: Iterable[str], transaction: Transaction) -> dict[str, int]:
-        """What is on hand of those of the products that are tracked."""
+        """The quantity on hand of each product that is tracked."""
         found = self._levels.find({"_id": {"$in": sorted(product_ids)}}, {"onHand": 1}, session=transaction)
         return {document["_id"]: document["onHand"] for document in found}
 
     def levels_of(self, product_ids: Iterable[str], transaction: Transaction) -> list[Level]:
-        """The levels of those of the products that are tracked, by product id."""
+        """The levels of the products that are tracked, sorted by product id."""
         found = self._levels.find({"_id": {"$in": sorted(product_ids)}}, session=transaction).sort("_id")
         return [_level(document) for document in found]
 
     def create(self, levels: Sequence[Level], transaction: Transaction) -> None:
-        """Begins to track products."""
+        """Starts to track products."""
         if levels:
             self._levels.insert_many([_fresh(level) for level in levels], session=transaction)
 
@@ -64,7 +64,7 @@ class Stock:
         at: datetime,
         transaction: Transaction,
     ) -> None:
-        """Moves the levels by the deltas and writes the rows. Raises LevelTooLow, AlreadyMoved."""
+        """Changes the levels by the deltas and writes the movements. Raises LevelTooLow, AlreadyMoved."""
         if not deltas:
             return
         writes = [
@@ -88,11 +88,11 @@ class Stock:
             raise AlreadyMoved from error
 
     def locked(self, product_ids: Iterable[str]) -> set[str]:
-        """Which of the products another transaction holds now."""
+        """The products that another transaction has locked now."""
         return locked(self._levels, product_ids, {"$inc": {"version": 1}})
 
     def held_by(self, order_ids: Sequence[str], transaction: Transaction) -> dict[str, dict[str, int]]:
-        """What these orders hold of each product: taken, and not yet put back."""
+        """The quantity of each product that these orders have taken and not put back."""
         held: dict[str, dict[str, int]] = {}
         for row in self._movements.find({"orderId": {"$in": list(order_ids)}}, session=transaction):
             lines = held.setdefault(row["orderId"], {})

@@ -1,6 +1,7 @@
-"""What endpoints were told, are being told and are to be told: one record per event and endpoint.
+"""The deliveries of webhooks: one record per event and endpoint.
 
-No bodies: they are made of the order when they are sent, so that what is erased there is erased here.
+Records have no payload. The payload is made from the order at each attempt, so that erased data are erased
+here, too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,17 +23,18 @@ _MOST_ATTEMPTS_KEPT = 30
 
 @reports_outages
 class WebhookDeliveries:
-    """A record is `pending` (with `dueBy`, the time of the next attempt), `delivered` or `failed`."""
+    """Stores deliveries. A record is `pending` (with `dueBy`, the next attempt), `delivered` or `failed`."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["webhook_deliveries"]
 
     def record(self, deliveries: Sequence[Delivery]) -> None:
-        """Records those that are not recorded yet."""
+        """Records the deliveries that are not recorded yet."""
         insert_new(self._collection, [to_document(delivery) for delivery in deliveries])
 
     def due_endpoint(self, now: datetime, after: str | None) -> str | None:
-        """The first endpoint behind that id that has a delivery due, however many others have."""
+        """The first endpoint after this id with a due delivery. It is quick, however many deliveries are
+        due."""
         condition: Document = {"dueBy": {"$lte": now}}
         if after is not None:
             condition["endpointId"] = {"$gt": after}
@@ -42,7 +44,7 @@ class WebhookDeliveries:
         return found["endpointId"] if found else None
 
     def claim(self, endpoint_id: str, now: datetime, until: datetime) -> Delivery | None:
-        """Takes the endpoint's delivery that is due longest, alone until the given time."""
+        """Claims the endpoint's delivery that is due longest, until the given time."""
         return to_record(
             self._collection.find_one_and_update(
                 {"endpointId": endpoint_id, "dueBy": {"$lte": now}},
@@ -53,17 +55,17 @@ class WebhookDeliveries:
         )
 
     def close(self, claimed: Delivery, attempt: Attempt, status: Status, reason: str | None = None) -> None:
-        """Ends a delivery that is claimed still, with the attempt that ended it."""
+        """Ends a delivery after an attempt, if the claim still holds."""
         ended = {"status": status, "endedAt": attempt["at"], **({"reason": reason} if reason else {})}
         self._note(claimed, attempt, {"$set": ended, "$unset": {"claim": "", "dueBy": ""}})
 
     def postpone(self, claimed: Delivery, attempt: Attempt, until: datetime) -> None:
-        """Sets the time of the next attempt of a delivery that is claimed still."""
+        """Sets the time of the next attempt, if the claim still holds."""
         again = {"dueBy": until, "failures": claimed["failures"] + 1}
         self._note(claimed, attempt, {"$set": again, "$unset": {"claim": ""}})
 
     def give_up(self, endpoint_id: str, now: datetime, reason: str) -> None:
-        """Fails all pending deliveries of an endpoint, but those that somebody is trying just now."""
+        """Fails all pending deliveries of an endpoint, except those with an attempt in progress."""
         free = [{"claim": {"$exists": False}}, {"dueBy": {"$lte": now}}]
         failed = {"status": "failed", "endedAt": now, "reason": reason}
         self._collection.update_many(
@@ -72,9 +74,9 @@ class WebhookDeliveries:
         )
 
     def send_again(self, endpoint_id: str, delivery_id: str, now: datetime) -> Delivery | None:
-        """Makes a delivery due now, its failures forgotten, unless somebody is trying it already.
+        """Makes a delivery due now and resets its failures, unless an attempt is in progress.
 
-        The delivery as it is then; None where there is none.
+        Returns the delivery afterwards; None if it does not exist.
         """
         due = {"status": "pending", "dueBy": now, "failures": 0}
         self._collection.update_one(
@@ -84,7 +86,7 @@ class WebhookDeliveries:
         return self.get(endpoint_id, delivery_id)
 
     def get(self, endpoint_id: str, delivery_id: str) -> Delivery | None:
-        """The delivery; None where the endpoint has none of that id."""
+        """The delivery; None if the endpoint has no delivery with this id."""
         return to_record(self._collection.find_one({"_id": delivery_id, "endpointId": endpoint_id}))
 
     def page(
@@ -102,20 +104,20 @@ class WebhookDeliveries:
         self._collection.delete_one({"_id": delivery_id, "endpointId": endpoint_id})
 
     def remove_ended(self, before: datetime, limit: int) -> int:
-        """Removes up to so many deliveries that ended before that time; says how many it looked at."""
+        """Removes up to `limit` deliveries that ended before this time. Returns how many it found."""
         ended = {"endedAt": {"$lt": before}}
         found = self._collection.find(ended, {"_id": 1}).sort("endedAt").limit(limit)
         ids = [document["_id"] for document in found]
-        # Not what is replayed in between.
+        # A delivery that is replayed in between is kept.
         self._collection.delete_many({"_id": {"$in": ids}, **ended})
         return len(ids)
 
     def forget(self, endpoint_id: str) -> None:
-        """Removes all records of an endpoint."""
+        """Removes all deliveries of an endpoint."""
         self._collection.delete_many({"endpointId": endpoint_id})
 
     def purge(self, order_ids: Iterable[str]) -> None:
-        """Removes all records of these orders."""
+        """Removes all deliveries of these orders."""
         self._collection.delete_many({"orderId": {"$in": list(order_ids)}})
 
     def _note(self, claimed: Delivery, attempt: Attempt, update: Document) -> None:

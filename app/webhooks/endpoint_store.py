@@ -1,4 +1,4 @@
-"""The endpoints that webhooks go to."""
+"""The endpoints of webhooks."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from app.webhooks.model import IDS, MOST_TESTS, TEST_WINDOW, Endpoint, Secret, S
 
 @reports_outages
 class WebhookEndpoints:
-    """Few documents, each changed by single atomic updates."""
+    """Stores a small number of endpoints. Each change is one atomic update."""
 
     _seen: Document
 
@@ -29,30 +29,30 @@ class WebhookEndpoints:
         self._newest = self._collection.with_options(read_concern=ReadConcern("local"))
 
     def of(self, owner: str) -> "WebhookEndpoints":
-        """The same endpoints as a caller sees them that may see ids alone: its own, without those in full."""
+        """The same store, limited to the caller's own endpoints that get only ids."""
         narrowed = copy(self)
         narrowed._seen = {"owner": owner, "payload": IDS}
         return narrowed
 
     def add(self, endpoint: Endpoint, most: int) -> bool:
-        """Stores a new endpoint; False where there are `most` already.
+        """Stores a new endpoint. False if `most` endpoints exist already.
 
-        Every endpoint holds a slot of its own, by a unique index. So the bound holds for any number of calls
-        at once.
+        Each endpoint has its own slot, by a unique index. So the limit holds for any number of concurrent
+        calls.
         """
         document = to_document(endpoint, ObjectId)
         while True:
-            # The newest data of the primary: the slot that the index refuses shows here.
+            # This reads the newest data of the primary, so it includes a slot that the index refuses.
             there = list(self._newest.find({}, {"_id": 0, "slot": 1}))
             free = set(range(1, most + 1)) - {found.get("slot") for found in there}
             if len(there) >= most or not free:
                 return False
-            # At random, because all concurrent calls would try the first free slot.
+            # The slot is random, because concurrent calls would all try the first free one.
             if insert_if_new(self._collection, {**document, "slot": secrets.choice(sorted(free))}):
                 return True
 
     def get(self, endpoint_id: str) -> Endpoint | None:
-        """The endpoint; None where there is none."""
+        """The endpoint; None if it does not exist."""
         if not ObjectId.is_valid(endpoint_id):
             return None
         return to_record(self._collection.find_one({"_id": ObjectId(endpoint_id), **self._seen}))
@@ -65,12 +65,13 @@ class WebhookEndpoints:
         return [to_record(document) for document in found]
 
     def enabled(self) -> list[Endpoint]:
-        """Those that webhooks go to now."""
+        """The enabled endpoints."""
         found = self._collection.find({"enabled": True})
         return [to_record(document) for document in found]
 
     def change(self, endpoint_id: str, fields: Mapping[str, Any], at: datetime) -> Endpoint | None:
-        """The endpoint with these fields; None where there is none. Enabling it takes the reason away."""
+        """Sets the fields and returns the endpoint; None if it does not exist. Enabling removes
+        `disabledReason`."""
         if not ObjectId.is_valid(endpoint_id):
             return None
         update: Document = {"$set": {**fields, "updatedAt": at}}
@@ -83,7 +84,7 @@ class WebhookEndpoints:
         )
 
     def disable_at(self, url: str, endpoint: Endpoint, reason: str, at: datetime) -> bool:
-        """Disables the endpoint unless it has another URL by now; whether it did."""
+        """Disables the endpoint, unless its URL has changed. Returns whether it did."""
         fields = {"enabled": False, "disabledReason": reason, "updatedAt": at}
         changed = self._collection.update_one(
             {"_id": ObjectId(endpoint["id"]), "url": url, "enabled": True}, {"$set": fields}
@@ -91,9 +92,9 @@ class WebhookEndpoints:
         return changed.matched_count == 1
 
     def note_test(self, endpoint: Endpoint, test: SentTest) -> Endpoint | None:
-        """Counts a test event; the endpoint as it was before.
+        """Counts a test event, and returns the endpoint as it was before.
 
-        None where it got MOST_TESTS within TEST_WINDOW, or is not there.
+        None if the endpoint had MOST_TESTS within TEST_WINDOW, or does not exist.
         """
         oldest = f"tests.{MOST_TESTS - 1}"
         may = [{oldest: {"$exists": False}}, {f"{oldest}.at": {"$lte": test["at"] - TEST_WINDOW}}]
@@ -105,7 +106,7 @@ class WebhookEndpoints:
         )
 
     def replace_secrets(self, endpoint: Endpoint, fresh: Sequence[Secret], at: datetime) -> Endpoint | None:
-        """The endpoint with these secrets; None if its secrets are not those given any more."""
+        """Replaces the secrets and returns the endpoint; None if its secrets have changed meanwhile."""
         return to_record(
             self._collection.find_one_and_update(
                 {"_id": ObjectId(endpoint["id"]), "secrets": endpoint["secrets"]},
@@ -115,7 +116,7 @@ class WebhookEndpoints:
         )
 
     def remove(self, endpoint_id: str) -> bool:
-        """Forgets the endpoint; False where there is none."""
+        """Removes the endpoint. False if it does not exist."""
         if not ObjectId.is_valid(endpoint_id):
             return False
         return self._collection.delete_one({"_id": ObjectId(endpoint_id), **self._seen}).deleted_count == 1

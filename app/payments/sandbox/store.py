@@ -1,4 +1,4 @@
-"""The books of the sandbox payment provider, kept apart from the orders as the outside world they play."""
+"""The payments of the sandbox provider. They are separate from the orders, like those of a real provider."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -13,13 +13,13 @@ from app.payments.model import Charge, ProviderPayment, Repayment
 
 @reports_outages
 class SandboxBooks:
-    """One document per order, keyed by the order's id; every change is atomic and happens once."""
+    """One document per order, with the order's id. Every change is atomic and happens once."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._collection = database["sandbox_payments"]
 
     def open(self, charges: Sequence[tuple[Charge, str]], at: datetime) -> dict[str, Document]:
-        """Opens a payment for each charge in the given status, unless there is one; counts the calls."""
+        """Opens a payment for each charge in the given status, unless it has one. Counts the calls."""
         return self._write(
             [charge for charge, _ in charges],
             (
@@ -33,7 +33,7 @@ class SandboxBooks:
         )
 
     def capture(self, charges: Sequence[Charge]) -> dict[str, Document]:
-        """Captures those that are authorized."""
+        """Captures the authorized payments."""
         return self._write(
             charges,
             (
@@ -46,7 +46,8 @@ class SandboxBooks:
         )
 
     def void(self, charges: Sequence[Charge], at: datetime) -> dict[str, Document]:
-        """Voids those that are authorized, and closes those never opened so that they cannot be any more."""
+        """Voids the authorized payments. Stores unopened payments as voided, so that they cannot be opened
+        later."""
         unopened = (
             UpdateOne({"_id": charge.order_id}, {"$setOnInsert": _opened(charge, "voided", at)}, upsert=True)
             for charge in charges
@@ -60,11 +61,11 @@ class SandboxBooks:
         )
 
     def refund(self, repayments: Sequence[Repayment]) -> dict[str, Document]:
-        """Gives back each repayment once, as far as captured money is left for it."""
+        """Makes each repayment once, if enough captured money is left."""
         return self._write([repayment.charge for repayment in repayments], map(_repaid, repayments))
 
     def find(self, order_id: str) -> ProviderPayment | None:
-        """One payment."""
+        """The payment of an order; None if it has none."""
         document = self._collection.find_one({"_id": order_id})
         return _payment(document) if document else None
 
