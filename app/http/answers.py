@@ -1,4 +1,4 @@
-"""JSON out, and the entity tag that every version of a thing has."""
+"""JSON responses, and the entity tags of versions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Answer(Response):
-    """A response whose headers are complete as they are, so that werkzeug need not go over them again."""
+    """A response with complete headers, which saves werkzeug's own pass over them."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
-        """The headers as they are sent."""
+        """The headers, unchanged."""
         return self.headers
 
 
@@ -29,7 +29,7 @@ def answer(
     *,
     media_type: str = "application/json",
 ) -> Response:
-    """An answer with a JSON body."""
+    """A response with a JSON body."""
     return Answer(orjson.dumps(body), status, headers, content_type=media_type)
 
 
@@ -39,7 +39,7 @@ def entity_tag(version: int) -> str:
 
 
 def empty(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer without a body."""
+    """A response without a body."""
     response = Response(status=status, headers=headers)
     del response.headers["Content-Type"]
     return response

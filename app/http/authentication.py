@@ -1,5 +1,4 @@
-"""What every request gets: an id that ties all together, a log line, a count, an answer it can read, and
-entry only where it may go."""
+"""Wraps every request: its id, authentication, the log line and the metrics."""
 
 import re
 import secrets
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from app.services import Services
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# Asked for every few seconds by machines, so not worth a line each.
+# Machines call these every few seconds, so they are not logged.
 METRICS = "service.get_metrics"
 _UNLOGGED = frozenset(("service.get_health", "service.get_readiness", METRICS))
 
@@ -31,7 +30,7 @@ log = structlog.get_logger()
 
 
 def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
-    """Hooks into every request of the application; `who_calls` is None where everyone may call everything."""
+    """Registers the hooks. `who_calls` verifies a token; None lets everyone call everything."""
     services: Services = app.extensions["services"]
     metrics_port = str(services.settings.metrics_port or "")
 
@@ -42,7 +41,7 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
         structlog.contextvars.bind_contextvars(request_id=g.request_id, **_trace())
 
     def admit() -> None:
-        """Lets through to a route who may call it, and shows him no orders but those that he may see."""
+        """Checks the caller's scope, and limits `g.services` to the orders that the caller may see."""
         if request.endpoint is None:
             return
         if not _is_shown(request.endpoint, metrics_port):
@@ -82,7 +81,7 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
 
 
 def _is_shown(endpoint: str, metrics_port: str) -> bool:
-    """Whether an endpoint is there on this port; without a port of their own, no proxy gets the metrics."""
+    """Whether the endpoint exists on this port. Without a metrics port, proxies do not get metrics."""
     if not metrics_port:
         return endpoint != METRICS or FORWARDED_FOR not in request.environ
     return (request.environ["SERVER_PORT"] == metrics_port) == (endpoint == METRICS)
@@ -98,7 +97,7 @@ def _trace() -> dict[str, str]:
 
 
 def _token() -> str:
-    """The bearer token that the call came with (RFC 6750). Raises NotSignedIn."""
+    """The bearer token of the request (RFC 6750). Raises NotSignedIn."""
     scheme, _, given = request.environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
     if scheme.lower() != "bearer":
         raise NotSignedIn
@@ -106,7 +105,7 @@ def _token() -> str:
 
 
 def require_json_accepted() -> None:
-    """Raises Problem where the client takes no JSON, before anything is done for it."""
+    """Raises Problem if the client does not accept JSON. It runs before the view."""
     accept = request.environ.get("HTTP_ACCEPT", "")
     if accept not in ("", "*/*", "application/json") and not request.accept_mimetypes["application/json"]:
         raise Problem("not_acceptable", "The Accept header must allow application/json.")

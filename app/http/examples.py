@@ -1,4 +1,4 @@
-"""Examples for the API's description; a test holds them to their schemas."""
+"""The examples in the OpenAPI document. A test validates them against their schemas."""
 
 from typing import Any
 

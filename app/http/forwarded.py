@@ -1,4 +1,4 @@
-"""What proxies say of the client, taken where it has its proper form: an address, a scheme, a path."""
+"""Reads the forwarding headers of trusted proxies: the client's address, scheme and path prefix."""
 
 import re
 from ipaddress import ip_address
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){0,8}/?", re.ASCII)
-# Some proxies add the client's port.
+# Some proxies append the client's port.
 _WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}", re.ASCII)
 
 
 def believing(app: "WSGIApplication", proxies: int) -> "WSGIApplication":
-    """The application behind so many proxies. What is malformed counts as not sent.
+    """The application behind `proxies` trusted proxies. A malformed value counts as missing.
 
-    The host comes as it is: by it alone nobody is to reach the port of the metrics.
+    The forwarded host is ignored, so that no header can select the port of the metrics.
     """
     fixed = ProxyFix(app, x_for=1, x_proto=1, x_host=0, x_prefix=1)
     rules: tuple[tuple[str, int, Callable[[str], str]], ...] = (

@@ -1,8 +1,8 @@
-"""Keeps what clients name from leading into the network that the service runs in, and from taking for ever.
+"""Protects the service's own network from URLs that clients give, and limits the time of an exchange.
 
-A name is resolved once per connection, every address that it has is checked, and the connection goes to one
-of those very addresses; so a name that changes its mind in between gains nothing. The deadline is one for the
-whole exchange, however slowly its single bytes come.
+A name is resolved once per connection, all its addresses are checked, and the connection goes to one of those
+very addresses; so a name that changes its mind in between gains nothing. One deadline covers the whole
+exchange, however slowly single bytes arrive.
 """
 
 import socket
@@ -16,13 +16,13 @@ import httpcore
 
 Resolve = Callable[[str, int], list[str]]
 
-# Of IPv6 only this is global unicast; what maps or translates IPv4 lies outside of it, or is listed below.
+# The global unicast range of IPv6. Ranges that map or translate IPv4 are outside it or listed below.
 _GLOBAL_UNICAST = ip_network("2000::/3")
 _SPECIAL = tuple(
     map(
         ip_network,
         (
-            # What `is_global` of some versions of Python lets pass: what carriers and clouds share, protocol
+            # Ranges that `is_global` of some Python versions accepts: shared address space, protocol
             # assignments with Teredo, 6to4 and its relays, documentation.
             "100.64.0.0/10",
             "192.0.0.0/24",
@@ -30,7 +30,7 @@ _SPECIAL = tuple(
             "2001::/23",
             "2002::/16",
             "3fff::/20",
-            # Where Azure answers its own machines, though the registries call it public.
+            # Azure's internal services, although the registries list the address as public.
             "168.63.129.16/32",
         ),
     )
@@ -38,7 +38,7 @@ _SPECIAL = tuple(
 
 
 class PrivateAddress(Exception):
-    """The name has an address that is not a public one."""
+    """The name has an address that is not public."""
 
 
 class Unresolvable(Exception):
@@ -52,9 +52,9 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Whether the address is one of the public internet, and of a single host.
+    """Whether the address belongs to a single host on the public internet.
 
-    The addresses on which a cloud gives its own machines credentials are not public.
+    The addresses of cloud metadata services are not public.
     """
     address = ip_address(text)
     if not isinstance(address, IPv4Address):
@@ -67,13 +67,13 @@ def is_public(text: str) -> bool:
 
 
 class Deadline:
-    """The moment by which all must be over."""
+    """The time at which an exchange must have ended."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds; raises httpcore.TimeoutException when there are none."""
+        """The seconds that are left. Raises httpcore.TimeoutException if none are."""
         seconds = self._end - time.monotonic()
         if seconds <= 0:
             raise httpcore.TimeoutException
@@ -97,7 +97,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """A connection to the first address that takes one. Raises PrivateAddress, Unresolvable."""
+        """A connection to the first address that accepts it. Raises PrivateAddress, Unresolvable."""
         addresses = self._addresses(host, port)
         for number, address in enumerate(addresses, start=1):
             share = self._deadline.left() / (len(addresses) - number + 1)
@@ -121,18 +121,18 @@ class GuardedBackend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose every wait ends with the deadline."""
+    """A connection on which no wait exceeds the deadline."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._inner = inner
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Up to so many bytes."""
+        """Reads up to `max_bytes` bytes."""
         return self._inner.read(max_bytes, self._deadline.left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """All of the bytes."""
+        """Writes all bytes."""
         connected: socket.socket = self._inner.get_extra_info("socket")
         rest = memoryview(buffer)
         try:
@@ -145,16 +145,16 @@ class _Stream(httpcore.NetworkStream):
             raise httpcore.WriteError from error
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._inner.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """The same connection, encrypted."""
+        """The same connection with TLS."""
         stream = self._inner.start_tls(ssl_context, server_hostname, self._deadline.left())
         return _Stream(stream, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
-        """What is known of the connection."""
+        """A property of the connection, as httpcore defines it."""
         return self._inner.get_extra_info(info)

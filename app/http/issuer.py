@@ -1,7 +1,7 @@
-"""The public keys of who issues the tokens, from his JWK set: fetched when needed, kept when he is away.
+"""The public keys of the token issuer, from its JWK set. They stay valid while the issuer is unreachable.
 
-Whoever calls can name a key that does not exist. That makes the set be fetched anew, though only once in a
-while and once at a time, and keeps nobody waiting whose key is known.
+Any caller can name a key that does not exist, which triggers a fetch. Fetches are limited in frequency, run
+one at a time, and do not delay callers with known keys.
 """
 
 import ssl
@@ -18,7 +18,7 @@ from app.errors import IssuerUnavailable
 from app.http.guard import Deadline, GuardedBackend, Unresolvable, resolve
 from app.keys import Key, of_jwk
 
-# After so long the set is fetched anew, so that a key that was withdrawn is one no more.
+# The set is fetched again after this time, so that withdrawn keys stop working.
 _LIFETIME = 300.0
 _PAUSE = 5.0
 _SECONDS = 5.0
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class IssuerKeys:
-    """The keys of a JWK set by `kid`. `pause` is the least time from one fetch to the next."""
+    """The keys of a JWK set by `kid`. `pause` is the minimum time between two fetches, in seconds."""
 
     def __init__(self, url: str, *, pause: float = _PAUSE, now: Callable[[], float] = time.monotonic) -> None:
         self._url = url
@@ -41,7 +41,7 @@ class IssuerKeys:
         self._flight: threading.Thread | None = None
 
     def find(self, kid: str | None) -> Key | None:
-        """The key of that name; of none, the only one. Raises IssuerUnavailable while there are no keys."""
+        """The key with this id; without an id, the only key. Raises IssuerUnavailable without any keys."""
         key = self._known(kid)
         if key and self._now() < self._stale_at:
             return key
@@ -65,7 +65,7 @@ class IssuerKeys:
         return keys.get(kid)
 
     def _fetching(self) -> threading.Thread | None:
-        """The fetch that is under way, begun now where it is time for one; None where it is not."""
+        """The running fetch, or a new one if one is allowed now; else None."""
         with self._lock:
             if self._flight and self._flight.is_alive():
                 return self._flight
@@ -87,7 +87,7 @@ class IssuerKeys:
             Unresolvable,
             ValueError,
         ) as error:
-            log.warning("issuer's keys not to be had", fault=type(error).__name__, keys=len(self._keys))
+            log.warning("issuer's keys not fetched", fault=type(error).__name__, keys=len(self._keys))
             return
         self._keys, self._stale_at = keys, self._now() + _LIFETIME
         log.info("issuer's keys fetched", keys=len(keys))
@@ -96,7 +96,7 @@ class IssuerKeys:
         url = httpcore.URL(self._url)
         backend = GuardedBackend(Deadline(_SECONDS), resolve, allow_private=True)
         secure = self._trusted if url.scheme == b"https" else None
-        # The address is the operator's own, so no redirect is needed, and none is followed.
+        # The operator configures the URL, so redirects are unnecessary. They are not followed.
         with (
             httpcore.HTTPConnection(url.origin, ssl_context=secure, network_backend=backend) as connection,
             connection.stream("GET", url, headers=_headers(url)) as response,
@@ -105,9 +105,9 @@ class IssuerKeys:
             for chunk in response.iter_stream():
                 read += chunk
                 if len(read) > _MOST_READ:
-                    raise ValueError("too long an answer")
+                    raise ValueError("the answer is too long")
             if response.status != _OK:
-                raise ValueError("an answer that is no success")
+                raise ValueError("the answer is not a success")
             return bytes(read)
 
 
@@ -122,20 +122,20 @@ def _headers(url: httpcore.URL) -> list[tuple[bytes, bytes]]:
 
 
 def _keys_in(text: bytes) -> dict[str | None, Key]:
-    """The keys of a JWK set that verify signatures; those of other kinds are passed over (RFC 7517, 5).
+    """The keys of a JWK set that verify signatures. Other keys are skipped (RFC 7517, section 5).
 
-    Raises ValueError where there is none.
+    Raises ValueError if none is left.
     """
     jwks = orjson.loads(text)
     listed = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(listed, list):
-        raise ValueError("no JWK set")
+        raise ValueError("not a JWK set")
     found: dict[str | None, Key] = {}
     for jwk in listed:
         try:
             found[jwk.get("kid")] = of_jwk(jwk)
         except (ValueError, TypeError, AttributeError) as error:
-            log.info("key passed over", fault=str(error))
+            log.info("key skipped", fault=str(error))
     if not found:
         raise ValueError("no keys")
     return found

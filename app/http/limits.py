@@ -1,4 +1,4 @@
-"""Nobody makes more requests than the settings allow, be it one caller or one address.
+"""Applies the rate limits of callers and client addresses.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from app.http.rates import Quota
 
 CALLER, ADDRESS = "caller", "address"
-# Whoever has an IPv6 address at all has this much of it, and can call from any.
+# A client with IPv6 usually has a whole /64 network and can use any address in it.
 _NETWORK_BITS = 64
 
 Count = Callable[[Mapping[str, str]], "Sequence[Quota]"]
 
 
 def init_app(app: Flask, count: Count) -> None:
-    """Hooks into every request but those for health, metrics and the description."""
+    """Registers the hooks for every request except health, metrics and documentation."""
 
     def admit() -> Response | None:
         if (request.endpoint or "").startswith("service."):
@@ -33,9 +33,9 @@ def init_app(app: Flask, count: Count) -> None:
         g.quotas = count(_whom())
         return _refusal()
 
-    def tell(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         if response.status_code in (401, 403) and "quotas" not in g:
-            # Who was refused for his token never came to be admitted.
+            # Requests with a rejected token do not get to `admit`.
             g.quotas = count(_whom())
             response = _refusal() or response
         if quotas := g.get("quotas"):
@@ -48,11 +48,11 @@ def init_app(app: Flask, count: Count) -> None:
         return response
 
     app.before_request(admit)
-    app.after_request(tell)
+    app.after_request(add_headers)
 
 
 def _whom() -> dict[str, str]:
-    """Whom the request is counted to, for each limit."""
+    """The key that the request counts for, for each limit."""
     address = network_of(request.remote_addr or "")
     view = current_app.view_functions.get(request.endpoint or "")
     declared: Declared | None = getattr(view, "declared", None)
@@ -62,7 +62,7 @@ def _whom() -> dict[str, str]:
 
 
 def counted_as() -> str:
-    """The caller as one that is limited: by the subject of the token, or by the address without one."""
+    """The caller's key: the subject of the token, or the address without a token."""
     caller = g.get("caller", ANYONE)
     return f"of/{network_of(request.remote_addr or '')}" if caller is ANYONE else f"sub/{caller.subject}"
 
@@ -78,7 +78,7 @@ def _refusal() -> Response | None:
 
 @lru_cache(4096)
 def network_of(address: str) -> str:
-    """What a client has for itself: an IPv4 address, or the network that an IPv6 address is of."""
+    """The network of a client: its IPv4 address, or the /64 network of its IPv6 address."""
     try:
         ip = ip_address(address)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Pages: a cursor that holds to one listing and one set of filters, and the link to the next page.
+"""Pages of listings: cursors that belong to one listing and its filters, and links to the next page.
 
-A cursor is the id of the last thing shown and a checksum over it, the path and the filters; so it is refused
-when it was altered, or comes with other filters. The checksum has no secret: who computes one of his own gets
-no more than a page that begins elsewhere.
+A cursor is the id of the last item and a checksum over the id, the path and the filters. So a cursor is
+refused if it was altered or comes with other filters. The checksum has no secret: a forged cursor only makes
+a page start elsewhere.
 """
 
 import base64
@@ -20,9 +20,9 @@ from app.http.problems import Problem
 
 LIKE_AN_ORDER = r"[0-9a-f]{24}"
 LIKE_A_PRODUCT = r"[^\x00]{1,128}"
-# Of cursors of the feed that the release before gave.
+# The ids in feed cursors of the previous release.
 LIKE_A_POSITION = r"[0-9]{1,18}"
-# Bytes of one answer, however many items it is asked for; one item is always in it.
+# The maximum bytes of a page, whatever the limit. A page has at least one item.
 LARGEST_PAGE = 1024 * 1024
 
 _SUM_LENGTH = 9
@@ -30,9 +30,9 @@ _NO_FILTERS = ("after", "cursor", "limit")
 
 
 def after(cursor: str | None, form: str) -> str | None:
-    """The id that the page begins behind; ids have this form (a regular expression).
+    """The id after which the page starts; `form` is a regular expression for valid ids.
 
-    Raises Problem for a cursor that is not one of this listing.
+    Raises Problem if the cursor does not belong to this listing.
     """
     if cursor is None:
         return None
@@ -50,7 +50,7 @@ Key = TypeVar("Key")
 
 
 def fitting(items: Iterable[tuple[Key, bytes]], limit: int) -> tuple[list[tuple[Key, bytes]], bool]:
-    """The first items (each with its text), up to the limit and the largest page; whether there are more."""
+    """The first items (each with its text) that fit into a page, and whether there are more."""
     page: list[tuple[Key, bytes]] = []
     size = 0
     for item in items:
@@ -62,8 +62,8 @@ def fitting(items: Iterable[tuple[Key, bytes]], limit: int) -> tuple[list[tuple[
 
 
 def listing(name: str, items: Sequence[object], last: str | None, **beside: object) -> Response:
-    """The answer that shows a page under a name, and what goes beside it; `last` is its last id while there
-    is more behind it."""
+    """The response with a page under `name`, and the fields `beside` it. `last` is the last id of the page;
+    None on the last page."""
     if last is None:
         return answer({**beside, name: items})
     cursor = cursor_behind(last)
@@ -74,19 +74,19 @@ def listing(name: str, items: Sequence[object], last: str | None, **beside: obje
 
 
 def cursor_behind(last: str) -> str:
-    """The cursor of what comes after the thing with this id, in this listing with these filters."""
+    """The cursor for the page after this id, in this listing with these filters."""
     checksum = hashlib.blake2s(covered(last), digest_size=_SUM_LENGTH).digest()
     return base64.urlsafe_b64encode(checksum + last.encode()).decode().rstrip("=")
 
 
 def covered(last: str = "") -> bytes:
-    """What a cursor holds to: the path and the filters of the request, beside the id."""
+    """The input of a cursor's checksum: the path, the id and the filters."""
     filters = sorted(pair for pair in request.args.items(multi=True) if pair[0] not in _NO_FILTERS)
     return urlencode([("", request.path), ("", last), *filters]).encode()
 
 
 def bad_cursor() -> Problem:
-    """The refusal of a cursor."""
+    """The problem for an invalid cursor."""
     return Problem(
         "bad_cursor", "The cursor must come from this listing with the same filters. Start again without one."
     )

@@ -1,4 +1,4 @@
-"""How a request's body and query reach their schemas, and how what these refuse reaches the client."""
+"""Parses the bodies and queries of requests with their schemas, and converts errors into faults."""
 
 from typing import Any, NoReturn
 
@@ -14,18 +14,18 @@ from app.http.json_body import read_json
 
 
 class Parser(FlaskParser):
-    """Reads strictly: no unknown field or parameter, and no parameter twice that has one value."""
+    """A strict parser: it refuses unknown fields and repeated parameters."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {"json": RAISE, "query": RAISE}  # noqa: RUF012 - webargs' own declaration
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        """The body; it stays in `g.body` as it came, for the digest of an idempotency key."""
+        """The body. It is also kept in `g.body`, for the digest of an idempotency key."""
         is_empty = not req.content_length and "HTTP_TRANSFER_ENCODING" not in req.environ
         g.body = {} if is_empty and getattr(schema, "may_be_empty", False) else read_json(req)
         return g.body
 
     def load_querystring(self, req: Request, schema: Schema) -> dict[str, str | list[str]]:
-        """The parameters; those that the schema has as lists are lists."""
+        """The query parameters. Those that are lists in the schema are lists."""
         many = {name for name, field in schema.fields.items() if isinstance(field, fields.List)}
         return {
             name: values if name in many else values[0] if len(values) == 1 else Repeated(values)
@@ -33,12 +33,12 @@ class Parser(FlaskParser):
         }
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:
-        """Turns marshmallow's complaints into faults with their pointers."""
-        (messages,) = error.messages_dict.values()  # by location, of which there is one
+        """Raises InvalidInput with marshmallow's errors as faults."""
+        (messages,) = error.messages_dict.values()  # by location; there is only one
         raise InvalidInput(*pointers.faults(messages)) from error
 
 
 class Blueprint(SmorestBlueprint):
-    """A blueprint whose `arguments` are read strictly."""
+    """A blueprint whose `arguments` are parsed strictly."""
 
     ARGUMENTS_PARSER = Parser()

@@ -1,8 +1,8 @@
-"""Counts requests against the rate limits, in Redis by `limits`; without Redis, nothing is limited.
+"""Counts requests against the rate limits, in Redis with `limits`. While Redis is down, nothing is limited.
 
-limits' own strategies take a round trip to Redis for each request and limit, and more for the headers. Here a
-process counts by itself, tells Redis ten times a second what came, and hears what came elsewhere; so a limit
-may be overshot by what other processes let pass in a tenth of a second.
+The strategies of `limits` need a round trip to Redis for every request and limit, and more for the headers.
+Here every process counts locally and exchanges its counts with Redis ten times a second. So a limit can be
+exceeded by the requests that other processes admit within a tenth of a second.
 """
 
 import math
@@ -19,18 +19,18 @@ from limits.storage import storage_from_string
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-TELL_EVERY_SECONDS = 0.1
+EXCHANGE_EVERY_SECONDS = 0.1
 PATIENCE_SECONDS = 0.25
-# How long nobody asks a Redis that did not answer, so that its outage delays one request in thousands.
+# The time without calls after Redis failed to answer, so that an outage delays one request in thousands.
 REST_SECONDS = 5.0
-# Of how many callers a process keeps in mind what it heard; one that it forgets passes until it asks again.
+# The number of callers whose counts a process keeps. A forgotten caller passes until the next exchange.
 MOST_KNOWN = 100_000
 
 log = structlog.get_logger(__name__)
 
 
 class Quota(NamedTuple):
-    """How one stands against a limit: `left` is below zero where he is over it, `reset` in seconds."""
+    """The state of a limit for one caller: `left` is below zero beyond the limit, `reset` is in seconds."""
 
     name: str
     limit: int
@@ -40,27 +40,27 @@ class Quota(NamedTuple):
 
 
 class Rates:
-    """The limits by their names, each in the notation of `limits`, such as `100/minute`."""
+    """The rate limits by name, each in the notation of `limits`, such as `100/minute`."""
 
     def __init__(self, url: str, limits: Mapping[str, str]) -> None:
         options: Any = {
             "socket_connect_timeout": PATIENCE_SECONDS,
             "socket_timeout": PATIENCE_SECONDS,
-            # Once more, since the connection may be of before a restart.
+            # One retry, because the connection may predate a restart of Redis.
             "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         }
         storage: Any = storage_from_string(url, **options)
         self._redis: redis.Redis = storage.get_connection()
         self._windows = [_Window(name, parse(text)) for name, text in limits.items()]
         self._counting = threading.Lock()
-        self._telling = threading.Lock()
-        self._told_at = -math.inf
+        self._exchanging = threading.Lock()
+        self._exchanged_at = -math.inf
         self._resting_until = -math.inf
 
     def count(self, whom: Mapping[str, str]) -> list[Quota]:
-        """Counts a request under these limits, for each of them the one whom it is counted to.
+        """Counts a request; `whom` maps the name of each limit to the key that it counts for.
 
-        Gives how he stands now, or nothing while Redis cannot be asked.
+        Returns the current quotas, or nothing while Redis is down.
         """
         now, clock = time.time(), time.monotonic()
         windows = [window for window in self._windows if window.name in whom]
@@ -68,19 +68,21 @@ class Rates:
             return []
         with self._counting:
             counts = [window.add(whom[window.name], now) for window in windows]
-            tells = clock - self._told_at >= TELL_EVERY_SECONDS and self._telling.acquire(blocking=False)
-            news = [window.take_off() for window in self._windows] if tells else []
-        if tells:
+            is_due = clock - self._exchanged_at >= EXCHANGE_EVERY_SECONDS and self._exchanging.acquire(
+                blocking=False
+            )
+            news = [window.take_off() for window in self._windows] if is_due else []
+        if is_due:
             try:
-                self._tell(news)
+                self._exchange(news)
             finally:
-                self._telling.release()
+                self._exchanging.release()
             if clock < self._resting_until:
                 return []
             counts = [window.known.get(whom[window.name], 1) for window in windows]
         return [window.quota(count, now) for window, count in zip(windows, counts, strict=True)]
 
-    def _tell(self, news: list[tuple[int, Counter[str]]]) -> None:
+    def _exchange(self, news: list[tuple[int, Counter[str]]]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for window, (number, added) in zip(self._windows, news, strict=True):
             for who, times in added.items():
@@ -96,13 +98,13 @@ class Rates:
         with self._counting:
             for window, (number, added) in zip(self._windows, news, strict=True):
                 window.land(number, dict(zip(added, totals, strict=False)))
-        self._told_at = time.monotonic()
+        self._exchanged_at = time.monotonic()
 
 
 class _Window:
-    """What a process knows of the present window of one limit; windows begin by the clock.
+    """The counts of a process in the current window of one limit. Windows start at fixed times.
 
-    The count of one is what Redis told of him, what is on the way there, and what came since.
+    A caller's count is the total from Redis, the counts being sent to Redis, and the counts since then.
     """
 
     def __init__(self, name: str, limit: RateLimitItem) -> None:
@@ -118,7 +120,7 @@ class _Window:
         self._fresh: Counter[str] = Counter()
 
     def add(self, who: str, now: float) -> int:
-        """Counts one more, and gives the count."""
+        """Adds one request and returns the count."""
         number = int(now // self.seconds)
         if number != self._number:
             self._begin(number)
@@ -126,12 +128,12 @@ class _Window:
         return self.known.get(who, 0) + self._flying[who] + self._fresh[who]
 
     def take_off(self) -> tuple[int, Counter[str]]:
-        """The window's number, and what is to be told of it."""
+        """The window's number and the counts to send, which are in flight from now on."""
         self._flying, self._fresh = self._fresh, Counter()
         return self._number, self._flying
 
     def land(self, number: int, totals: Mapping[str, int]) -> None:
-        """Takes in what Redis says of what was told."""
+        """Stores the totals from Redis for the counts that were sent."""
         if number == self._number:
             if len(self.known) > MOST_KNOWN:
                 self.known.clear()
@@ -139,6 +141,6 @@ class _Window:
             self._flying = Counter()
 
     def quota(self, count: int, now: float) -> Quota:
-        """What a count leaves."""
+        """The quota at this count."""
         reset = math.ceil(self.seconds - now % self.seconds)
         return Quota(self.name, self.limit.amount, self.seconds, self.limit.amount - count, reset)

@@ -19,22 +19,22 @@ def services() -> "Services":
 
 
 def caller() -> str:
-    """The one who calls, as the order's log names him."""
+    """The caller's name in the logs of orders."""
     return _who().subject
 
 
 def origin() -> "Origin":
-    """What is to be known of the request wherever the order goes that it makes."""
-    told: Origin = {"requestId": g.request_id}
+    """The ids of the request and its trace, which accompany the order that it creates."""
+    ids: Origin = {"requestId": g.request_id}
     if g.trace.traceparent:
-        told["traceparent"] = g.trace.traceparent
-    return told
+        ids["traceparent"] = g.trace.traceparent
+    return ids
 
 
 def require_own_email(email: str | None) -> None:
-    """Raises InvalidInput where a customer names an address that the token does not vouch for.
+    """Raises InvalidInput if a customer gives an address that is not the verified one of the token.
 
-    `orders:admin` may name any: a shop's backend orders for others.
+    `orders:admin` may give any address, since a shop's backend orders for its customers.
     """
     who = _who()
     if email is None or not services().settings.email_from_token or who.owner("orders:write") is None:
@@ -46,7 +46,7 @@ def require_own_email(email: str | None) -> None:
 
 
 def require(scope: str) -> None:
-    """Raises NotAllowed where the caller lacks a scope, be it the route's own or a further one."""
+    """Raises NotAllowed if the caller lacks the scope."""
     if not may(scope):
         raise NotAllowed(scope)
 

@@ -1,16 +1,16 @@
-"""What a route declares of itself in one place: the scope it needs, its problems, the headers it knows."""
+"""Declares the scope, problems and request headers of a route."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-# A route that everyone may call, however callers are told apart.
+# The scope of a route that needs no token.
 OPEN = None
 
 
 class Declared(NamedTuple):
-    """`problems` are codes of `app.http.problems`, beside those that come with every body and every query."""
+    """The declaration. `problems` are codes, without those that every body and every query can cause."""
 
     scope: str | None
     problems: tuple[str, ...]
@@ -18,7 +18,7 @@ class Declared(NamedTuple):
 
 
 def declares(scope: str | None, *problems: str, headers: tuple[str, ...] = ()) -> Callable[[View], View]:
-    """Marks a view with its declaration."""
+    """Attaches the declaration to a view."""
 
     def mark(view: View) -> View:
         view.declared = Declared(scope, problems, headers)  # type: ignore[attr-defined]

@@ -1,16 +1,16 @@
-"""Keeps a browser from doing with an answer what it is not for: guessing its type, framing, storing it."""
+"""Response headers that stop browsers from guessing content types, framing pages and storing answers."""
 
 from flask import Flask, Response
 
-# Transport security is for the proxy to promise, which has the certificate.
+# Strict-Transport-Security is up to the proxy, which has the certificate.
 _ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
-# What has a tag may be kept by the one whose it is, and asked for anew each time by If-None-Match.
+# An answer with an ETag may be kept by its client, which revalidates it with If-None-Match.
 _TAGGED, _UNTAGGED = "private, no-cache", "no-store"
 
 
 def init_app(app: Flask) -> None:
-    """Hooks into every answer."""
+    """Adds the headers to every response."""
 
     def harden(response: Response) -> Response:
         headers = response.headers
@@ -25,7 +25,7 @@ def init_app(app: Flask) -> None:
 
 
 def page_policy(nonce: str) -> str:
-    """The Content-Security-Policy of a page whose own scripts have this nonce; all else is from here, too."""
+    """The Content-Security-Policy of a page whose inline scripts have this nonce."""
     return (
         f"default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; connect-src 'self'; "

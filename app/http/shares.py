@@ -1,6 +1,6 @@
-"""No caller takes more than a share of what a web process has little of: waiting requests and unread answers.
+"""Limits the waiting requests and unread answers of each caller in a web process.
 
-Each process counts for itself.
+Every process counts separately.
 """
 
 from collections import Counter
@@ -14,13 +14,13 @@ from app.http.problems import problem
 
 ALL_WAITS = 200
 UNREAD_BYTES = 4 * 1024 * 1024
-# The kernel takes what is smaller off the process at once, whether or not the client reads it.
+# The kernel buffers smaller answers at once, whether or not the client reads them.
 _SMALL_BYTES = 64 * 1024
 _RETRY_AFTER = {"Retry-After": "5"}
 
 
 class Shares:
-    """How much of something each caller has; one caller may have `each`, all of them `together`."""
+    """Amounts by caller: at most `each` for one caller and `together` for all callers."""
 
     def __init__(self, each: int, together: float = float("inf")) -> None:
         self._each = each
@@ -28,24 +28,24 @@ class Shares:
         self._taken: Counter[str] = Counter()
 
     def has_room(self, caller: str, amount: int = 1) -> bool:
-        """Whether the caller may have so much more. A caller that has nothing may exceed its share once."""
+        """Whether the caller may take `amount` more. A caller that has nothing may exceed its share once."""
         taken = self._taken.get(caller, 0)
         fits = taken + amount <= self._each or (not taken and self._each > 0)
         return fits and self._taken.total() + amount <= self._together
 
     def take(self, caller: str, amount: int = 1) -> None:
-        """Counts so much more for the caller."""
+        """Adds `amount` to the caller's share."""
         self._taken[caller] += amount
 
     def give_back(self, caller: str, amount: int = 1) -> None:
-        """Counts so much less for the caller."""
+        """Subtracts `amount` from the caller's share."""
         self._taken[caller] -= amount
         if self._taken[caller] <= 0:
             del self._taken[caller]
 
 
 def init_app(app: Flask) -> None:
-    """Refuses large answers to callers that have too many unread ones already."""
+    """Refuses large answers to callers with too many unread answers."""
     unread = Shares(UNREAD_BYTES)
     app.extensions["waits"] = Shares(app.extensions["services"].settings.waits_per_caller, ALL_WAITS)
 
@@ -54,7 +54,7 @@ def init_app(app: Flask) -> None:
         if size <= _SMALL_BYTES or response.direct_passthrough or request.method == "HEAD":
             return response
         caller = counted_as()
-        # The answer to a change is never withheld, since the change is made.
+        # The answer to a change is always sent, because the change has been made.
         if request.method == "GET" and not unread.has_room(caller, size):
             detail = f"The caller has more than {UNREAD_BYTES} bytes of unread responses. Read them first."
             return problem("too_many_requests", detail, headers=_RETRY_AFTER)
@@ -67,7 +67,7 @@ def init_app(app: Flask) -> None:
 
 @contextmanager
 def waiting(seconds: float | None) -> Iterator[float | None]:
-    """The seconds for which this request may wait within; None where its caller has too many waiting."""
+    """The seconds that this request may wait; None if its caller has too many waiting requests."""
     waits: Shares = current_app.extensions["waits"]
     caller = counted_as()
     if seconds is None or not waits.has_room(caller):

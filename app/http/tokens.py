@@ -1,4 +1,7 @@
-"""Tells callers by their bearer tokens (JWT, RFC 7519), each verified with the one algorithm of its key."""
+"""Verifies bearer tokens (JWT, RFC 7519). Every key has one algorithm.
+
+So no token can choose how it is verified.
+"""
 
 import time
 from base64 import urlsafe_b64decode
@@ -18,7 +21,7 @@ MOST_BYTES = 8 * 1024
 INVALID = "The token is not valid."
 EXPIRED = "The token has expired."
 
-# A signature costs about as much as a tenth of a request, and callers come again with the same token.
+# Verifying a signature takes about a tenth of the time of a request, and callers repeat their tokens.
 _KEPT = 4096
 _KEPT_SECONDS = 60
 
@@ -26,7 +29,7 @@ FindKey = Callable[[str | None], Key | None]
 
 
 class Tokens:
-    """Verifies the tokens that an issuer made for an audience; `find_key` knows his keys by their ids."""
+    """Verifies the tokens of an issuer for an audience; `find_key` finds the issuer's keys by id."""
 
     def __init__(self, find_key: FindKey, issuer: str, audience: str, leeway: timedelta) -> None:
         self._find_key = find_key
@@ -36,18 +39,18 @@ class Tokens:
         self._kept = lru_cache(_KEPT)(self._verify)
 
     def caller(self, token: str) -> Caller:
-        """Who calls with the token. Raises NotSignedIn, IssuerUnavailable."""
+        """The caller that the token identifies. Raises NotSignedIn, IssuerUnavailable."""
         if len(token) > MOST_BYTES:
             raise NotSignedIn(INVALID)
         now = time.time()
-        # Verified anew each minute, so that a key that was withdrawn ends its tokens, too.
+        # Every token is verified again each minute, so that a withdrawn key invalidates its tokens.
         caller, expires = self._kept(token, now // _KEPT_SECONDS)
         if now >= expires + self._leeway:
             raise NotSignedIn(EXPIRED)
         return caller
 
     def _verify(self, token: str, _minute: float) -> tuple[Caller, int]:
-        """The caller, and when the token expires (in seconds since 1970)."""
+        """The caller and the token's expiry, in seconds since 1970."""
         try:
             key = self._find_key(_key_id(token))
             if key is None:
@@ -69,12 +72,12 @@ class Tokens:
 
 
 def _key_id(token: str) -> str | None:
-    """The key that the token says it was signed with. Raises ValueError."""
-    # The library reads the whole token for that, which takes as long as an RSA signature.
+    """The key id in the token's header. Raises ValueError."""
+    # PyJWT would decode the whole token for this, which takes as long as verifying an RSA signature.
     header = orjson.loads(urlsafe_b64decode(token.partition(".")[0] + "=="))
     kid = header.get("kid") if isinstance(header, dict) else None
     if not isinstance(kid, str | None):
-        raise ValueError("kid is no name")
+        raise ValueError("kid is not a string")
     return kid
 
 

@@ -38,7 +38,7 @@ def test_of_any_number_of_requests_at_once_exactly_as_many_as_allowed_pass(redis
 
 
 def test_processes_that_ask_each_time_count_as_one(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "TELL_EVERY_SECONDS", 0)
+    monkeypatch.setattr(rates, "EXCHANGE_EVERY_SECONDS", 0)
     here, there = (Rates(redis_url, {"caller": "100/day"}) for _ in range(2))
     assert [each.count(ANN)[0].left for each in (here, there, here)] == [99, 98, 97]
 
