@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 from flask import Request
 from gevent import Timeout
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import Fault
 from app.http import pointers
@@ -26,7 +25,7 @@ _CUT_SHORT = "The request body ended early, or its chunked encoding is invalid."
 def read_json(request: Request) -> Any:
     """The JSON value of the body.
 
-    Raises Problem if the body is not valid JSON, RequestEntityTooLarge beyond MAX_BYTES.
+    Raises Problem if the body is not valid JSON, or larger than MAX_BYTES.
     """
     return parse(read_bytes(request))
 
@@ -59,9 +58,10 @@ def parse(raw: bytes) -> Any:
             # A value that is too deep is not searched.
             flaws = () if _is_deep(raw, value) else tuple(_flaws(value))
     except json.JSONDecodeError as error:
-        raise Problem("malformed_json", f"{error.msg}: line {error.lineno}, column {error.colno}.") from error
+        detail = f"The body is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}."
+        raise Problem("malformed_json", detail) from error
     except UnicodeDecodeError as error:
-        raise Problem("malformed_json", f"Byte {error.start} is not UTF-8.") from error
+        raise Problem("malformed_json", f"The body must be UTF-8, but byte {error.start} is not.") from error
     except RecursionError as error:
         raise _too_deep() from error
     if _is_deep(raw, value):
@@ -83,7 +83,7 @@ def _raw(request: Request) -> bytes:
         # Without a length, reading to the end is safe only if the server marks the end of the stream.
         length = MAX_BYTES + 1 if request.environ.get("wsgi.input_terminated") else 0
     elif length > MAX_BYTES:
-        raise RequestEntityTooLarge
+        raise _too_large()
     try:
         # A client that sends very slowly must not hold memory for ever.
         with Timeout(services().settings.body_timeout.total_seconds(), _TooSlow):
@@ -96,7 +96,7 @@ def _raw(request: Request) -> bytes:
     if request.content_length is not None and len(raw) < length:
         raise Problem("bad_request", _CUT_SHORT)
     if len(raw) > MAX_BYTES:
-        raise RequestEntityTooLarge
+        raise _too_large()
     return raw
 
 
@@ -113,8 +113,12 @@ def _require_json(request: Request) -> None:
         raise Problem("unsupported_media_type", "The charset must be UTF-8.")
 
 
+def _too_large() -> Problem:
+    return Problem("content_too_large", f"The body must have at most {MAX_BYTES} bytes.")
+
+
 def _too_deep() -> Problem:
-    return Problem("malformed_json", f"The body is nested more than {MAX_DEPTH} levels deep.")
+    return Problem("malformed_json", f"The body must have at most {MAX_DEPTH} levels of nesting.")
 
 
 def _is_deep(raw: bytes, value: Any) -> bool:

@@ -20,7 +20,7 @@ def services() -> "Services":
 
 def caller() -> str:
     """The caller's name in the logs of orders."""
-    return _who().subject
+    return _caller().subject
 
 
 def origin() -> "Origin":
@@ -36,12 +36,12 @@ def require_own_email(email: str | None) -> None:
 
     `orders:admin` may give any address, since a shop's backend orders for its customers.
     """
-    who = _who()
-    if email is None or not services().settings.email_from_token or who.owner("orders:write") is None:
+    calling = _caller()
+    if email is None or not services().settings.email_from_token or calling.owner("orders:write") is None:
         return
-    if who.email is None:
+    if calling.email is None:
         raise InvalidInput(Fault("/email", "must be absent because your token has no verified email"))
-    if not same_address(email, who.email):
+    if not same_address(email, calling.email):
         raise InvalidInput(Fault("/email", "must be the email in your token"))
 
 
@@ -53,8 +53,8 @@ def require(scope: str) -> None:
 
 def may(scope: str) -> bool:
     """Whether the caller has the scope."""
-    return scope in _who().scopes
+    return scope in _caller().scopes
 
 
-def _who() -> Caller:
+def _caller() -> Caller:
     return cast("Caller", g.caller)
