@@ -30,7 +30,11 @@ class EventType(NamedTuple):
 
 EVENTS: dict[str, EventType] = {
     "order.created": EventType(
-        "order", "pending", "The order was placed.", "the order as it was placed", public=True
+        "order",
+        "pending",
+        "The order was placed.",
+        "the order as it was placed; `personalDigest` stands for its personal data",
+        public=True,
     ),
     "order.confirmed": EventType(
         "order", "confirmed", "The payment is captured and the stock decremented.", public=True
@@ -75,7 +79,12 @@ EVENTS: dict[str, EventType] = {
     "refund.requested": EventType(
         "refund", "pending", "A refund was asked for.", "`refundId`, `amount`, `reason`, `products`"
     ),
-    "refund.retried": EventType("refund", "pending", "A failed refund is tried again.", "`refundId`"),
+    "refund.retried": EventType(
+        "refund",
+        "pending",
+        "A failed refund is tried again.",
+        "`refundId`; `amount`, where less is given back than at first",
+    ),
     "refund.succeeded": EventType("refund", "succeeded", "The refund's money was given back.", "`refundId`"),
     "refund.failed": EventType(
         "refund",
@@ -85,7 +94,7 @@ EVENTS: dict[str, EventType] = {
         public=True,
     ),
     "refund.restocked": EventType(
-        "refund", None, "The goods of the refund are back in the stock.", "`refundId`"
+        "refund", None, "The goods of the refund are back in the stock.", "`refundId`, `restocked`"
     ),
 }
 
