@@ -21,8 +21,9 @@ from app.mongo.validation import (
 )
 from app.orders.events import EVENTS
 from app.orders.fields import ORDER
-from app.reconciliation.kinds import KINDS, SCOPES
-from app.reconciliation.kinds import STATUSES as RECONCILIATION_STATUSES
+from app.reconciliation.kinds import KINDS
+from app.reconciliation.report import SCOPES
+from app.reconciliation.report import STATUSES as RECONCILIATION_STATUSES
 from app.webhooks.model import PATTERNS, PAYLOADS, TEST
 
 _EVENT = exactly(

@@ -16,26 +16,19 @@ from app.orders.model import Order
 from app.orders.reading import reading
 from app.payments.model import Charge, ProviderPayment
 from app.payments.steps import charge
-from app.reconciliation import ReconciliationServices, audit_orders, audit_payments, audit_stock
-from app.reconciliation.kinds import KINDS, Difference, Report, ReportedDifference, Scope
-from app.reconciliation.records import AuditContext, OrderRecords
-from app.reconciliation.repair import REPAIRS
+from app.reconciliation import ReconciliationServices, payment_checks, stock_checks
+from app.reconciliation.kinds import KINDS
+from app.reconciliation.records import AuditContext, Case, Level, OrderRecords
+from app.reconciliation.report import Difference, Report, ReportedDifference, Scope
 from app.webhooks import model as webhooks
 
 log = structlog.get_logger()
 
 _ORDER_ID = re.compile("[0-9a-f]{24}")
 
-_AUDITS: dict[Scope, Callable[[OrderRecords, AuditContext], Iterator[Difference]]] = {
-    "payments": audit_payments.differences,
-    "stock": audit_stock.differences,
-    "orders": audit_orders.differences,
-}
-
-
 # The moment after which an order can be checked.
 _CHECKABLE_FROM: dict[Scope, Callable[[Order, AuditContext], datetime]] = {
-    "payments": audit_payments.checkable_from,
+    "payments": lambda order, context: context.money_rests_from(order),
     "stock": lambda order, context: context.rests_from(order),
     "orders": lambda order, context: context.rests_from(order),
 }
@@ -56,20 +49,7 @@ def check(
     purged = services.orders.purged.among(
         [records.order_id for records in all_records if records.order is None]
     )
-    # The loop below reports an order that cannot be read here.
-    without_movement = each_apart(all_records, audit_stock.without_movement, lambda *_: None)
-    context = AuditContext(
-        now=services.clock(),
-        step_deadline=services.settings.step_deadline,
-        order_expiry=services.settings.order_expiry,
-        kept_since=services.clock() - timedelta(days=services.settings.retention_days),
-        is_fed=services.changes.resume_token() is not None,
-        tracked_since=services.audit.first_movements(set().union(*without_movement))
-        if "stock" in scopes
-        else {},
-        endpoints=services.webhooks.endpoints.enabled() if "orders" in scopes else (),
-        deliveries_since=webhooks.kept_since(services.clock(), services.settings.delivery_retention_days),
-    )
+    context = _context(services, all_records, scopes)
     result = Checked([], [])
     for records in all_records:
         if records.order_id in purged:
@@ -78,7 +58,7 @@ def check(
             with reading(records.order_id):
                 if records.order and "orders" in scopes:
                     public.order(records.order)
-                differences = [found for scope in scopes for found in _AUDITS[scope](records, context)]
+                differences = list(_differences(Case(records, context), scopes))
                 if records.order:
                     moment = max(_CHECKABLE_FROM[scope](records.order, context) for scope in scopes)
                     if moment >= context.now:
@@ -106,9 +86,53 @@ def recheck(
             discarded.append(reported["id"])
             continue
         services.reports.confirm(reported["id"], standing)
-        if report["repair"] and KINDS[reported["kind"]].safe:
+        if report["repair"] and KINDS[reported["kind"]].repair:
             _repair(services, reported, all_records[reported["ids"]["orderId"]])
     services.reports.discard(discarded)
+
+
+def check_levels(levels: Mapping[str, int], sums: Mapping[str, int]) -> Iterator[Difference]:
+    """Compares levels with the sums of their movements, both read at the same moment."""
+    for product in levels.keys() | sums.keys():
+        level = Level(product, levels.get(product), sums.get(product, 0))
+        for name, kind in KINDS.items():
+            for finding in kind.check_level(level) if kind.check_level else ():
+                yield Difference(name, *finding)
+
+
+def check_orphans(payments: list[ProviderPayment]) -> Iterator[Difference]:
+    """The differences of payments that name no possible order."""
+    for finding in payment_checks.orphans(payments):
+        yield Difference("payment_orphaned", *finding)
+
+
+def _context(
+    services: ReconciliationServices, all_records: Sequence[OrderRecords], scopes: Sequence[Scope]
+) -> AuditContext:
+    first_movements: Mapping[str, datetime] = {}
+    if "stock" in scopes:
+        # The check of an order reports that it cannot be read here.
+        products = each_apart(all_records, stock_checks.without_movement, lambda *_: None)
+        first_movements = services.audit.first_movements(set().union(*products))
+    now, settings = services.clock(), services.settings
+    return AuditContext(
+        now=now,
+        step_deadline=settings.step_deadline,
+        order_expiry=settings.order_expiry,
+        kept_since=now - timedelta(days=settings.retention_days),
+        is_fed=services.changes.resume_token() is not None,
+        tracked_since=first_movements,
+        endpoints=services.webhooks.endpoints.enabled() if "orders" in scopes else (),
+        deliveries_since=webhooks.kept_since(now, settings.delivery_retention_days),
+    )
+
+
+def _differences(case: Case, scopes: Sequence[Scope]) -> Iterator[Difference]:
+    version = case.order["version"] if case.order else 0
+    for name, kind in KINDS.items():
+        if kind.check and kind.scope in scopes:
+            for finding in kind.check(case):
+                yield Difference(name, *finding, version)
 
 
 def _differences_now(
@@ -122,7 +146,7 @@ def _differences_now(
         ids = reported["ids"]
         if "orderId" not in ids:
             found = services.audit.level(ids["productId"])
-            yield from audit_stock.of_levels(found.levels, found.sums)
+            yield from check_levels(found.levels, found.sums)
         elif ids["orderId"] not in all_records:
             # A payment without a valid order id: no order can appear for it, so the candidate stays.
             yield Difference(reported["kind"], ids, reported["expected"], reported["found"])
@@ -162,7 +186,8 @@ def _payments_now(
 
 def _repair(services: ReconciliationServices, reported: ReportedDifference, records: OrderRecords) -> None:
     try:
-        if records.order and REPAIRS[reported["kind"]](services, reported, records.order):
+        repair = KINDS[reported["kind"]].repair
+        if repair and records.order and repair(services, reported, records.order):
             services.reports.note_repair(reported["id"])
     except (DatabaseUnavailable, ProviderUnavailable):
         raise

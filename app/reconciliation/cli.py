@@ -11,7 +11,8 @@ from app.clock import to_text
 from app.console import OperatorCommand, echo_columns, plain, progress_bar, services
 from app.errors import ProviderUnavailable
 from app.reconciliation import run as reconciling
-from app.reconciliation.kinds import KINDS, SCOPES, Report, ReportedDifference
+from app.reconciliation.kinds import KINDS
+from app.reconciliation.report import SCOPES, Report, ReportedDifference
 from app.setting_parsers import duration
 
 # Seconds of work, then of rest, so that the command hardly slows down the service.
@@ -96,7 +97,7 @@ def _print_report(report: Report) -> int:
 def _row(difference: ReportedDifference) -> tuple[str, ...]:
     kind = difference["kind"]
     ids = " ".join(f"{name}={plain(value)}" for name, value in difference["ids"].items())
-    proposed = "repaired" if difference["repaired"] else KINDS[kind].repair
+    proposed = "repaired" if difference["repaired"] else KINDS[kind].proposal
     return (
         kind,
         ids,

@@ -3,14 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from app.orders.model import Order
+from app.orders import steps
+from app.orders.log import first_bad_sequence
+from app.orders.model import Order, fold
 from app.payments.model import ProviderPayment
 from app.webhooks.model import Endpoint
 
 # A step is abandoned when it is this many deadlines late.
 DEADLINES = 4
+# No step waits longer for its retry.
+LONGEST_WAIT = timedelta(minutes=2)
 # An event may take this long to reach the feed.
 FEEDING = timedelta(minutes=1)
 # Each process sees a change of an endpoint within this time.
@@ -49,10 +54,6 @@ class OrderRecords:
     feed: list[Recorded] = field(default_factory=list)
 
 
-# No step waits longer for its retry.
-LONGEST_WAIT = timedelta(minutes=2)
-
-
 class AuditContext(NamedTuple):
     """The time and the limits of a check.
 
@@ -78,9 +79,81 @@ class AuditContext(NamedTuple):
         """The moment after which the order is at rest, unless it changes again."""
         return order["updatedAt"] + deadlines * self.step_deadline
 
+    def money_rests_from(self, order: Order) -> datetime:
+        """The moment after which the money of the order can be checked: all retries are over by then."""
+        moment = self.rests_from(order, DEADLINES)
+        if self.is_tried_again(order, DEADLINES):
+            return max(moment, order["dueBy"] + DEADLINES * self.step_deadline)
+        return moment
+
     def is_tried_again(self, order: Order, deadlines: int) -> bool:
         """Whether a step of the order failed, and its retry is near or not long overdue."""
         due_by = order.get("dueBy")
         if not order.get("attempts") or due_by is None:
             return False
         return self.now - deadlines * self.step_deadline < due_by < self.now + LONGEST_WAIT
+
+
+@dataclass(frozen=True)
+class Case:
+    """The records of one order id, and the context to check them in."""
+
+    records: OrderRecords
+    context: AuditContext
+
+    @property
+    def order(self) -> Order | None:
+        """The order, if it exists."""
+        return self.records.order
+
+    @cached_property
+    def at_rest(self) -> Order | None:
+        """The order, if it exists and has not just changed."""
+        return self.order if self.order and self.context.is_at_rest(self.order) else None
+
+    @cached_property
+    def money_at_rest(self) -> Order | None:
+        """The order, if it exists and the provider is not ahead of it."""
+        order, context = self.order, self.context
+        return order if order and context.money_rests_from(order) < context.now else None
+
+    @cached_property
+    def due_steps(self) -> list[str]:
+        """The names of the order's due steps."""
+        return steps.due(self.order) if self.order else []
+
+    @property
+    def long_ago(self) -> datetime:
+        """A deadline before this moment was missed for good."""
+        return self.context.now - DEADLINES * self.context.step_deadline
+
+    @cached_property
+    def bad_sequence(self) -> int | None:
+        """The first sequence at which the order's log is broken. None if the log is intact."""
+        order = self.order
+        return first_bad_sequence(order["id"], order["events"], order["version"]) if order else None
+
+    @cached_property
+    def folded(self) -> Order | Exception | None:
+        """The state after the order's events, or the fault in them. None without an order."""
+        try:
+            return fold(self.order["id"], self.order["events"]) if self.order else None
+        except Exception as error:
+            # Any fault in an event is a difference of this order, and must not stop the check of the others.
+            return error
+
+
+class Level(NamedTuple):
+    """The level of a product, None without one, and the sum of the product's movements."""
+
+    product_id: str
+    on_hand: int | None
+    moved: int
+
+
+class Finding(NamedTuple):
+    """A disagreement that a check found."""
+
+    ids: Mapping[str, Any]
+    expected: str
+    found: str

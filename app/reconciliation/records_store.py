@@ -15,8 +15,8 @@ from app.mongo.outages import reports_outages
 from app.orders.documents_store import OrderDocuments
 from app.orders.model import Order
 from app.payments.model import ProviderPayment
-from app.reconciliation.kinds import Scope
 from app.reconciliation.records import OrderRecords, Recorded, Row
+from app.reconciliation.report import Scope
 
 _STAGING = "reconciliation_payments_"
 _ORDER: Document = {"idempotency": 0, "refundKeys": 0}

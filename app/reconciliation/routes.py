@@ -15,7 +15,8 @@ from app.http.schemas import PageQuery
 from app.orders.routes import NEXT
 from app.reconciliation import run as reconciling
 from app.reconciliation import schemas as reconciliation_schemas
-from app.reconciliation.kinds import KINDS, Report, ReportedDifference
+from app.reconciliation.kinds import KINDS
+from app.reconciliation.report import Report, ReportedDifference
 
 SCOPE = "reconciliations:read"
 
@@ -78,7 +79,7 @@ def _difference(found: ReportedDifference) -> dict[str, Any]:
         "ids": found["ids"],
         "expected": found["expected"],
         "found": found["found"],
-        "repair": kind.repair,
+        "repair": kind.proposal,
         "safe": kind.safe,
         "repaired": found["repaired"],
         "at": to_text(found["at"]),

@@ -17,9 +17,9 @@ import structlog
 from app.clock import id_at, new_id
 from app.errors import NotFound, ProviderUnavailable
 from app.orders.service import Page, page_of
-from app.reconciliation import ReconciliationServices, audit_payments, audit_stock
-from app.reconciliation.candidates import check, recheck
-from app.reconciliation.kinds import SCOPES, Difference, Report, Scope
+from app.reconciliation import ReconciliationServices
+from app.reconciliation.candidates import check, check_levels, check_orphans, recheck
+from app.reconciliation.report import SCOPES, Difference, Report, Scope
 from app.reconciliation.store import Claimed, ClaimLost, Progress
 
 log = structlog.get_logger()
@@ -198,9 +198,7 @@ def _stage_payments(services: ReconciliationServices, report: Report) -> Iterato
     while batch := list(islice(listed, BATCH)):
         ours = [one for one in batch if _ORDER_ID.fullmatch(one.order_id)]
         strange = [one for one in batch if not _ORDER_ID.fullmatch(one.order_id)]
-        _add_candidates(
-            services, report, map(audit_payments.orphaned, filter(audit_payments.holds_money, strange))
-        )
+        _add_candidates(services, report, check_orphans(strange))
         services.audit.stage(report["id"], [one for one in ours if first < one.order_id <= last])
         times = [newest, *(one.at for one in batch)]
         in_order = in_order and times == sorted(times)
@@ -214,7 +212,7 @@ def _levels(services: ReconciliationServices, report: Report) -> Iterator[Done]:
     after = report.get("place") or ""
     while after is not None:
         found = services.audit.levels(after, PRODUCTS)
-        _add_candidates(services, report, audit_stock.of_levels(found.levels, found.sums))
+        _add_candidates(services, report, check_levels(found.levels, found.sums))
         after = found.last
         yield Done(after, {"products": len(found.levels)})
 

@@ -4,7 +4,8 @@
 from marshmallow import fields
 
 from app.http.schemas import Answer
-from app.reconciliation.kinds import KINDS, SCOPES, STATUSES
+from app.reconciliation.kinds import KINDS
+from app.reconciliation.report import SCOPES, STATUSES
 
 _MOMENT = {"examples": ["2024-10-04T10:00:00.000Z"]}
 _COUNTS = {"additionalProperties": {"type": "integer", "minimum": 0}}
@@ -15,7 +16,7 @@ DIFFERENCE = {
     "ids": {"orderId": "66ffbd20a1b2c3d4e5f60718", "reference": "sandbox_66ffbd20a1b2c3d4e5f60718"},
     "expected": "200.00 USD given back",
     "found": "captured, 200.00 USD, captured 200.00, refunded 0.00",
-    "repair": KINDS["captured_on_cancelled"].repair,
+    "repair": KINDS["captured_on_cancelled"].proposal,
     "safe": True,
     "repaired": False,
     "at": "2024-10-04T10:00:12.000Z",

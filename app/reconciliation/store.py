@@ -17,7 +17,7 @@ from pymongo.database import Database
 from app.mongo.database import Document
 from app.mongo.documents import insert_if_new, insert_new, to_document, to_record
 from app.mongo.outages import reports_outages
-from app.reconciliation.kinds import Difference, Report, ReportedDifference
+from app.reconciliation.report import Difference, Report, ReportedDifference
 
 _HIDDEN = ("claim", "claimedUntil")
 _UNDER_WAY = dict.fromkeys((*_HIDDEN, "place"), "")

@@ -12,7 +12,6 @@ from bson import ObjectId
 from app.clock import new_id
 from app.reconciliation import run as reconciling
 from app.reconciliation.kinds import KINDS
-from app.reconciliation.repair import REPAIRS
 from app.stock.service import set_levels
 from tests.support.doubles import with_parts
 from tests.support.faults import MoreOnTheBooks, Planter
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from app.services import Services
     from tests.support.doubles import StoppedClock
 
+REPAIRED = {name for name, kind in KINDS.items() if kind.repair}
 MINUTE = timedelta(minutes=1)
 TABLE = Path(__file__).parents[2] / "docs/reconciliation.md"
 
@@ -59,7 +59,7 @@ def test_each_fault_among_two_thousand_orders_is_found_and_repaired_where_that_i
     found = differences(services, report)
     assert {one["kind"]: whose(one) for one in found} == planted
     assert report["found"] == dict.fromkeys(KINDS, 1)
-    assert {one["kind"] for one in found if one["repaired"]} == REPAIRS.keys()
+    assert {one["kind"] for one in found if one["repaired"]} == REPAIRED
 
     # The levels last: what they should be depends on the movements.
     for one in sorted(found, key=lambda one: one["kind"].startswith("level")):
@@ -75,7 +75,7 @@ def test_each_fault_among_two_thousand_orders_is_found_and_repaired_where_that_i
 def test_without_being_asked_to_nothing_is_repaired(healthy: Healthy, services: Services) -> None:
     """A second reconciliation finds the same."""
     healthy.fill(hundreds=1)
-    planted = Planter(healthy, services.payments.provider).plant(REPAIRS)  # type: ignore[arg-type]
+    planted = Planter(healthy, services.payments.provider).plant(REPAIRED)  # type: ignore[arg-type]
     healthy.clock.advance(2 * MINUTE)
     for _ in range(2):
         report = reconciled(services)
@@ -94,16 +94,12 @@ def test_a_scope_looks_for_its_own_kinds_alone(healthy: Healthy, services: Servi
     assert report["scopes"] == [scope]
 
 
-def test_what_is_repaired_is_what_is_safe() -> None:
-    assert REPAIRS.keys() == {kind for kind, what in KINDS.items() if what.safe}
-
-
 def test_the_kinds_are_those_of_the_documentation() -> None:
     """In the same order, and in the same words."""
     rows = []
     for name, kind in KINDS.items():
         by = "`--repair`" if kind.safe else "a person"
-        rows.append(f"| `{name}` | {kind.scope} | {kind.means} | {kind.repair} | {by} |")
+        rows.append(f"| `{name}` | {kind.scope} | {kind.means} | {kind.proposal} | {by} |")
     table = TABLE.read_text().partition("| kind | ")[2].splitlines()[2:]
     assert table == rows
 

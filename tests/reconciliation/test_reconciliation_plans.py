@@ -9,8 +9,8 @@ from bson import ObjectId
 
 from app.clock import id_at, new_id
 from app.orders.purged_store import PurgedOrders
-from app.reconciliation.kinds import SCOPES
 from app.reconciliation.records_store import Audit
+from app.reconciliation.report import SCOPES
 from app.reconciliation.store import Reconciliations
 from tests.support.plans import END, MIDDLE, START, Explained, fill
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from app.reconciliation import run as reconciling
 
 if TYPE_CHECKING:
-    from app.reconciliation.kinds import Report, ReportedDifference
+    from app.reconciliation.report import Report, ReportedDifference
     from app.services import Services
 
 

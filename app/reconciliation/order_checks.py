@@ -1,0 +1,193 @@
+"""Checks that compare an order with its log, its due work, its notifications, its deliveries and the feed.
+
+Each check yields the findings of one kind. An order that has just changed is not compared with other
+documents.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from app import money
+from app.clock import to_text
+from app.orders.events import is_public
+from app.orders.fields import STATE, with_amounts
+from app.orders.log import Event
+from app.orders.model import Order, digest_of
+from app.reconciliation.records import ADOPTED_BY, CHANGING, FEEDING, Case, Finding, Recorded
+from app.webhooks.model import delivery_id, wants
+
+# Characters of a field's value that a report shows.
+_LONGEST = 500
+
+
+def log_broken(case: Case) -> Iterator[Finding]:
+    """A gap in the log, or a hash that does not chain."""
+    if case.order and case.bad_sequence is not None:
+        yield Finding(_ids(case.order), "an intact log", f"event {case.bad_sequence} is missing or changed")
+
+
+def document_differs(case: Case) -> Iterator[Finding]:
+    """A state that does not follow from the events of an intact log."""
+    order = case.order
+    folded = case.folded
+    if order is None or folded is None or case.bad_sequence is not None:
+        return
+    if isinstance(folded, Exception):
+        yield Finding(_ids(order), "events that can be folded", repr(folded))
+    elif wrong := [field for field in STATE if folded.get(field) != order.get(field)]:
+        expected, found = (
+            ", ".join(f"{field}: {_shown(field, one)}" for field in wrong) for one in (folded, order)
+        )
+        yield Finding(_ids(order), expected, found)
+
+
+def personal_differs(case: Case) -> Iterator[Finding]:
+    """Personal data that do not match the digest in a sound log."""
+    order = case.order
+    if order is None or "personal" not in order:
+        return
+    is_sound = case.bad_sequence is None and not isinstance(case.folded, Exception)
+    if is_sound and digest_of(order["personal"]) != order["events"][0]["data"].get("personalDigest"):
+        yield Finding(_ids(order), "data of the log's digest", "other data")
+
+
+def overdue(case: Case) -> Iterator[Finding]:
+    """A deadline that passed long ago."""
+    order = case.order
+    if order and (owed := case.due_steps) and (due_by := order.get("dueBy")) and due_by < case.long_ago:
+        yield Finding(_ids(order), f"{', '.join(owed)} done", f"due by {to_text(due_by)}")
+
+
+def forgotten(case: Case) -> Iterator[Finding]:
+    """Due work without a deadline."""
+    order = case.order
+    if order and (owed := case.due_steps) and order.get("dueBy") is None:
+        yield Finding(_ids(order), f"a deadline for {', '.join(owed)}", "no deadline")
+
+
+def expiry_overdue(case: Case) -> Iterator[Finding]:
+    """A pending order that should have expired long ago."""
+    order = case.order
+    if order and order["status"] == "pending":
+        created = order["createdAt"]
+        if created < case.long_ago - case.context.order_expiry:
+            yield Finding(_ids(order), "confirmed or cancelled", f"pending since {to_text(created)}")
+
+
+def announced_ahead(case: Case) -> Iterator[Finding]:
+    """A mark of announced events that is beyond the last event."""
+    order = case.order
+    if order and order.get("announced", 0) > order["version"]:
+        yield Finding(_ids(order), f"at most {order['version']}", str(order["announced"]))
+
+
+def announcement_missing(case: Case) -> Iterator[Finding]:
+    """The first announced event without a notification."""
+    order = _kept(case)
+    if order is None:
+        return
+    recorded = {row.sequence for row in case.records.notifications}
+    for event in _announced(order):
+        if event["sequence"] not in recorded and event["actor"] != ADOPTED_BY:
+            yield Finding(_ids(order, sequence=event["sequence"]), event["type"], "no notification")
+            return
+
+
+def notification_unfounded(case: Case) -> Iterator[Finding]:
+    """Notifications of events that the order does not have."""
+    return _unfounded(case, "notificationId", case.records.notifications)
+
+
+def delivery_missing(case: Case) -> Iterator[Finding]:
+    """Announced events without a delivery to an endpoint that asked for them."""
+    order = _kept(case)
+    if order is None:
+        return
+    recorded = {row.where for row in case.records.deliveries}
+    for event in _announced(order):
+        sequence, at = event["sequence"], event["at"]
+        if at < case.context.deliveries_since:
+            continue
+        for endpoint in case.context.endpoints:
+            # Before its last change the endpoint may have been disabled, or may have asked for other events.
+            is_asked_for = at > endpoint["updatedAt"] + CHANGING and wants(endpoint, event["type"], at)
+            if is_asked_for and delivery_id(order["id"], sequence, endpoint["id"], at) not in recorded:
+                ids = _ids(order, sequence=sequence, endpointId=endpoint["id"])
+                yield Finding(ids, event["type"], "no delivery")
+
+
+def delivery_unfounded(case: Case) -> Iterator[Finding]:
+    """Deliveries of events that the order does not have."""
+    return _unfounded(case, "deliveryId", case.records.deliveries)
+
+
+def feed_unfounded(case: Case) -> Iterator[Finding]:
+    """Rows of the feed for events that the order does not have."""
+    return _unfounded(case, "position", case.records.feed)
+
+
+def feed_behind(case: Case) -> Iterator[Finding]:
+    """The first event that the feed lacks, if it has none after it."""
+    return _first_missing(case, is_hole=False)
+
+
+def feed_hole(case: Case) -> Iterator[Finding]:
+    """The first event that the feed lacks, if it has later ones."""
+    return _first_missing(case, is_hole=True)
+
+
+def _ids(order: Order, **more: Any) -> dict[str, Any]:
+    return {"orderId": order["id"], **more}
+
+
+def _kept(case: Case) -> Order | None:
+    """The order, if it is at rest and its records are not being purged."""
+    order = case.at_rest
+    if order and order.get("deletedAt", case.context.now) >= case.context.kept_since:
+        return order
+    return None
+
+
+def _announced(order: Order) -> Iterator[Event]:
+    mark = order.get("announced", 0)
+    for event in order["events"]:
+        if event["sequence"] <= mark and is_public(event["type"], event["at"]):
+            yield event
+
+
+def _unfounded(case: Case, name: str, rows: Sequence[Recorded]) -> Iterator[Finding]:
+    """Rows whose event the order does not have; without an order, all rows."""
+    order = case.at_rest
+    if case.order and not order:
+        return
+    types = {event["sequence"]: event["type"] for event in order["events"]} if order else {}
+    for row in rows:
+        happened = types.get(row.sequence)
+        if happened != row.type:
+            ids = {"orderId": case.records.order_id, "sequence": row.sequence, name: row.where}
+            yield Finding(ids, happened or "no such event", row.type)
+
+
+def _first_missing(case: Case, *, is_hole: bool) -> Iterator[Finding]:
+    order = _kept(case)
+    if order is None or not case.context.is_fed:
+        return
+    fed = {row.sequence for row in case.records.feed}
+    before = case.context.now - FEEDING
+    for event in order["events"]:
+        sequence = event["sequence"]
+        if sequence not in fed and event["at"] < before:
+            if is_hole == (sequence < max(fed, default=0)):
+                yield Finding(_ids(order, sequence=sequence), event["type"], "not in the feed")
+            return
+
+
+def _shown(field: str, order: Order) -> str:
+    currency = order["currency"]
+
+    def amount(minor: int) -> str:
+        return money.to_text(minor, currency) if currency in money.DECIMALS else str(minor)
+
+    value = with_amounts({field: order.get(field)}, amount)[field]
+    return to_text(value) if isinstance(value, datetime) else str(value)[:_LONGEST]

@@ -1,0 +1,131 @@
+"""Checks that compare orders with their stock movements, and levels with the sums of all movements.
+
+Each check yields the findings of one kind. Stock moves in one transaction with its order, so an order at rest
+can be checked even if it has other due work.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+
+from app.orders.model import Order, quantities
+from app.reconciliation.records import AuditContext, Case, Finding, Level, OrderRecords, Row
+
+_NOTHING_TAKEN = ("pending", "insufficient", "released")
+# The clocks of two workers may differ by this much.
+_SKEW = timedelta(minutes=1)
+
+
+def level_negative(level: Level) -> Iterator[Finding]:
+    """A level below zero."""
+    if level.on_hand is not None and level.on_hand < 0:
+        yield Finding({"productId": level.product_id}, "at least 0", str(level.on_hand))
+
+
+def level_differs(level: Level) -> Iterator[Finding]:
+    """A level of at least 0, or none, that is not the sum of the product's movements."""
+    is_negative = level.on_hand is not None and level.on_hand < 0
+    if not is_negative and level.on_hand != level.moved:
+        found = "no level" if level.on_hand is None else str(level.on_hand)
+        yield Finding({"productId": level.product_id}, f"{level.moved}, the sum of its movements", found)
+
+
+def movement_orphaned(case: Case) -> Iterator[Finding]:
+    """Movements without an order."""
+    if case.order is None and case.records.movements:
+        yield Finding({"orderId": case.records.order_id}, "an order", _listed(case.records.movements))
+
+
+def movement_unexpected(case: Case) -> Iterator[Finding]:
+    """Movements of an order that took no stock."""
+    order, rows = case.at_rest, case.records.movements
+    if order and rows and order["stock"]["status"] in _NOTHING_TAKEN:
+        stock = f"none: the stock is {order['stock']['status']}"
+        yield Finding({"orderId": order["id"]}, stock, _listed(rows))
+
+
+def movement_doubled(case: Case) -> Iterator[Finding]:
+    """Products with the same movement twice."""
+    order = _with_stock(case)
+    for product, found in _doubled(case.records.movements).items() if order else ():
+        yield Finding({"orderId": case.records.order_id, "productId": product}, "one movement", found)
+
+
+def movement_missing(case: Case) -> Iterator[Finding]:
+    """Products that the order should hold and that have no movement, though they were tracked."""
+    order = _with_stock(case)
+    if order is None:
+        return
+    moved = {row.product_id for row in case.records.movements}
+    for product, wanted in _to_hold(order).items():
+        if wanted and product not in moved and _was_tracked(product, order, case.context):
+            ids = {"orderId": order["id"], "productId": product}
+            yield Finding(ids, f"holds {wanted}", "no movement")
+
+
+def movement_differs(case: Case) -> Iterator[Finding]:
+    """Products whose movements, none of them doubled, give another quantity than the order."""
+    order = _with_stock(case)
+    if order is None:
+        return
+    expected, doubled = _to_hold(order), _doubled(case.records.movements)
+    for product, has in _held(case.records.movements).items():
+        wanted = expected.get(product, 0)
+        if product not in doubled and wanted != has:
+            yield Finding({"orderId": order["id"], "productId": product}, f"holds {wanted}", f"holds {has}")
+
+
+def without_movement(records: OrderRecords) -> set[str]:
+    """The products that the order took without a movement: untracked ones, or a fault."""
+    order = records.order
+    if order is None or order["stock"]["status"] != "decremented":
+        return set()
+    return quantities(order).keys() - {row.product_id for row in records.movements}
+
+
+def _with_stock(case: Case) -> Order | None:
+    """The order, if it is at rest and has taken its stock."""
+    order = case.at_rest
+    return order if order and order["stock"]["status"] not in _NOTHING_TAKEN else None
+
+
+def _held(rows: list[Row]) -> Counter[str]:
+    held = Counter[str]()
+    for row in rows:
+        held[row.product_id] -= row.quantity
+    return held
+
+
+def _to_hold(order: Order) -> dict[str, int]:
+    """The quantity that the order holds of each tracked product: its lines less the restocked quantities of
+    its refunds, at least 0."""
+    if order["stock"]["status"] == "restocked":
+        return {}
+    back = Counter[str]()
+    for refund in order.get("refunds", ()):
+        if refund.get("restocked"):
+            for line in refund.get("products", ()):
+                back[line["productId"]] += line["quantity"] if line["restock"] else 0
+    return {product: max(0, taken - back[product]) for product, taken in quantities(order).items()}
+
+
+def _was_tracked(product: str, order: Order, context: AuditContext) -> bool:
+    """Whether the product was tracked when the order took its stock.
+
+    A product has its first movement when it is first tracked. Before that it had nothing on hand, so no order
+    could take it.
+    """
+    taken = next((event["at"] for event in order["events"] if event["type"] == "stock.decremented"), None)
+    first = context.tracked_since.get(product)
+    return taken is not None and first is not None and first < taken - _SKEW
+
+
+def _doubled(rows: list[Row]) -> dict[str, str]:
+    times = Counter(
+        (row.product_id, row.kind, row.refund_id if row.kind == "restock" else None) for row in rows
+    )
+    return {product: f"{n} of kind {kind}" for (product, kind, _), n in times.items() if n > 1}
+
+
+def _listed(rows: list[Row]) -> str:
+    return ", ".join(f"{row.kind} {row.quantity} of {row.product_id}" for row in rows[:5])
