@@ -77,7 +77,7 @@ EVENTS: dict[str, EventType] = {
     "stock.released": EventType("stock", "released", "The order ended before it took any stock."),
     "stock.restocked": EventType("stock", "restocked", "The goods are back in the stock."),
     "refund.requested": EventType(
-        "refund", "pending", "A refund was asked for.", "`refundId`, `amount`, `reason`, `products`"
+        "refund", "pending", "A refund was requested.", "`refundId`, `amount`, `reason`, `products`"
     ),
     "refund.retried": EventType(
         "refund",

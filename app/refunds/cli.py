@@ -40,6 +40,8 @@ def retry(ctx: click.Context, order_id: str, refund_id: str | None) -> None:
 
 
 def _retry(order_id: str, refund_id: str) -> None:
-    asked = retry_refund(services().orders, order_id, refund_id, actor=ACTOR)
-    amount = money.to_text(asked.refund["amount"], asked.order["currency"])
-    click.echo(f"{asked.refund['id']}  {amount} {asked.order['currency']}  attempt {asked.refund['attempt']}")
+    result = retry_refund(services().orders, order_id, refund_id, actor=ACTOR)
+    amount = money.to_text(result.refund["amount"], result.order["currency"])
+    click.echo(
+        f"{result.refund['id']}  {amount} {result.order['currency']}  attempt {result.refund['attempt']}"
+    )

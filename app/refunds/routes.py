@@ -54,13 +54,13 @@ def create_refund(draft: Any, order_id: str) -> Response:
     returned in the background.
     """
     key = headers.idempotency_key(required=False)
-    asked = refunding.ask_refund(
+    result = refunding.request_refund(
         services().orders, order_id, draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
     )
-    response_headers = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{asked.refund['id']}"}
-    if asked.replayed:
+    response_headers = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{result.refund['id']}"}
+    if result.replayed:
         response_headers["Idempotent-Replayed"] = "true"
-    return _shown(asked, 202, response_headers)
+    return _shown(result, 202, response_headers)
 
 
 @blueprint.get("/orders/<order_id>/refunds")
@@ -99,5 +99,7 @@ def retry_refund(order_id: str, refund_id: str) -> Response:
     return _shown(refunding.retry_refund(services().orders, order_id, refund_id, actor=caller()), 202)
 
 
-def _shown(asked: refunding.Asked, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return answer(public.refund(asked.refund, asked.order), status, headers)
+def _shown(
+    result: refunding.OrderRefund, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return answer(public.refund(result.refund, result.order), status, headers)

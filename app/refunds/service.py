@@ -37,7 +37,7 @@ class RefundDraft(TypedDict):
     products: NotRequired[list[RefundLine]]
 
 
-class Asked(NamedTuple):
+class OrderRefund(NamedTuple):
     """A refund with its order, as of the request. If `replayed`, an earlier call with the same key requested
     it."""
 
@@ -46,9 +46,9 @@ class Asked(NamedTuple):
     replayed: bool = False
 
 
-def ask_refund(
+def request_refund(
     services: OrderServices, order_id: str, draft: RefundDraft, *, actor: str, key: str | None, digest: str
-) -> Asked:
+) -> OrderRefund:
     """Requests a refund. The money is reserved at once and returned in the background.
 
     Concurrent refunds together never exceed the captured amount. If several calls have the same key and
@@ -67,16 +67,16 @@ def ask_refund(
         refund = after["refunds"][-1]
         under = RefundKey(actor, key, digest, refund["id"]) if key else None
         if services.store.append(order, after, services.due_by(), under):
-            return Asked(after, refund)
+            return OrderRefund(after, refund)
 
 
-def get_refund(services: OrderServices, order_id: str, refund_id: str) -> Asked:
+def get_refund(services: OrderServices, order_id: str, refund_id: str) -> OrderRefund:
     """A refund of an order in its present state. Raises NotFound."""
     order = get_order(services, order_id)
-    return Asked(order, _refund(order, refund_id))
+    return OrderRefund(order, _refund(order, refund_id))
 
 
-def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, actor: str) -> Asked:
+def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, actor: str) -> OrderRefund:
     """Retries a failed refund, even of a deleted order.
 
     The refund has to fit into the refundable amount; for a cancelled order it is cut to that amount. Raises
@@ -102,7 +102,7 @@ def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, acto
         change = Change("refund.retried", data)
         after = advance(order, services.clock(), actor, [change], "retry")
         if services.store.append(order, after, services.due_by()):
-            return Asked(after, _refund(after, refund_id))
+            return OrderRefund(after, _refund(after, refund_id))
 
 
 def failed_refunds(services: OrderServices, order_id: str) -> list[Refund]:
@@ -185,7 +185,7 @@ def _require_goods(order: Order, lines: Sequence[RefundLine]) -> None:
         raise InvalidInput(*faults)
 
 
-def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: str) -> Asked:
+def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: str) -> OrderRefund:
     """The refund as it was right after its request."""
     if earlier.digest != digest:
         raise IdempotencyKeyReused("The Idempotency-Key was used before with a different body.")
@@ -196,7 +196,7 @@ def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: 
         if event["type"] == "refund.requested" and event["data"]["refundId"] == earlier.refund_id
     )
     past = fold(order_id, order["events"][: requested["sequence"]])
-    return Asked(past, past["refunds"][-1], replayed=True)
+    return OrderRefund(past, past["refunds"][-1], replayed=True)
 
 
 def _refunds(order: Order) -> list[Refund]:

@@ -16,7 +16,7 @@ from app.orders.bounds import MOST_RETRIES
 from app.orders.service import change_status, delete_order
 from app.orders.sweeping import purge_deleted_orders
 from app.reconciliation import run as reconciling
-from app.refunds.service import ask_refund, retry_refund
+from app.refunds.service import request_refund, retry_refund
 from tests.support.reconciled import differences, reconciled
 from tests.support.recovered import NEVER, recovered_services
 
@@ -57,7 +57,7 @@ def deleted(services: Services, place: Place, finish: Finish) -> str:
 
 
 def ask(services: Services, order_id: str, amount: str) -> Refund:
-    return ask_refund(
+    return request_refund(
         services.orders, order_id, {"amount": Decimal(amount)}, actor="services", key=None, digest=""
     ).refund
 

@@ -24,7 +24,7 @@ from app.payments.model import Outcome, Repayment
 from app.payments.sandbox.provider import SandboxProvider
 from app.payments.steps import charge
 from app.reconciliation import run as reconciling
-from app.refunds.service import ask_refund, failed_refunds, retry_refund
+from app.refunds.service import failed_refunds, request_refund, retry_refund
 from tests.support.doubles import with_parts
 from tests.support.reconciled import differences, reconciled
 from tests.support.recovered import NEVER, recovered_services
@@ -69,7 +69,9 @@ def full(services: Services, confirmed: str) -> str:
 
 def ask(services: Services, order_id: str, amount: str = "1.00", **more: Any) -> str:
     draft: Any = {"amount": Decimal(amount), **more}
-    return ask_refund(services.orders, order_id, draft, actor="services", key=None, digest="").refund["id"]
+    return request_refund(services.orders, order_id, draft, actor="services", key=None, digest="").refund[
+        "id"
+    ]
 
 
 def ask_for_ever(services: Services, order_id: str) -> None:
@@ -96,7 +98,7 @@ def ship_and_delete(services: Services, order_id: str) -> None:
     for status in ("shipped", "delivered"):
         change_status(services.orders, order_id, status, actor="services")
     amount = Decimal(sum(refund["amount"] for refund in failed_refunds(services.orders, order_id))) / 100
-    ask_refund(services.orders, order_id, {"amount": amount}, actor="services", key=None, digest="")
+    request_refund(services.orders, order_id, {"amount": amount}, actor="services", key=None, digest="")
     perform(services.orders, steps.REFUND, [order_id])
     delete_order(services.orders, order_id, actor="services")
 

@@ -14,7 +14,7 @@ from app.orders.service import change_status
 from app.payments.align import AGREED, LEFT, WAITING, align
 from app.payments.model import Repayment
 from app.payments.steps import charge
-from app.refunds.service import ask_refund
+from app.refunds.service import request_refund
 from tests.support.doubles import at_once, with_parts
 from tests.support.outside import TOTAL, Outside, end
 
@@ -143,7 +143,7 @@ def test_refunds_of_ours_are_not_taken_for_others(
     finish(services, order["id"])
     for amount in (100, 200):
         wanted = {"amount": Decimal(amount) / 100}
-        asked = ask_refund(services.orders, order["id"], wanted, actor="a", key=None, digest="")  # type: ignore[arg-type]
+        asked = request_refund(services.orders, order["id"], wanted, actor="a", key=None, digest="")  # type: ignore[arg-type]
         if amount == 100:
             finish(services, order["id"])
     list(services.payments.provider.refund([Repayment(charge(order), asked.refund["id"], 1, 200)]))
@@ -159,7 +159,7 @@ def test_a_refund_of_ours_for_which_too_little_is_left_fails_and_the_other_is_re
 ) -> None:
     order = place()
     finish(services, order["id"])
-    ask_refund(services.orders, order["id"], {"amount": Decimal(8)}, actor="a", key=None, digest="")
+    request_refund(services.orders, order["id"], {"amount": Decimal(8)}, actor="a", key=None, digest="")
     outside.refund(order, 500)
     assert align(services.payments, books.order(order["id"])) == "refunded outside"
     after = books.order(order["id"])

@@ -11,7 +11,7 @@ from app.errors import IllegalTransition, OrderServiceError
 from app.orders import steps
 from app.orders.processing import perform
 from app.orders.service import change_status
-from app.refunds.service import ask_refund, retry_refund
+from app.refunds.service import request_refund, retry_refund
 from tests.support.doubles import Crash, at_once, followed
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def ask(services: Services, order_id: str, **draft: Any) -> Refund:
     """Asks for a refund; amounts in major units."""
     if "amount" in draft:
         draft["amount"] = Decimal(draft["amount"])
-    return ask_refund(services.orders, order_id, draft, actor="services", key=None, digest="").refund  # type: ignore[arg-type]
+    return request_refund(services.orders, order_id, draft, actor="services", key=None, digest="").refund  # type: ignore[arg-type]
 
 
 @pytest.fixture

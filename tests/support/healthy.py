@@ -14,7 +14,7 @@ from app.orders import steps
 from app.orders.processing import perform
 from app.orders.service import change_status, delete_order, place_order
 from app.orders.sweeping import all_owed_steps, purge_deleted_orders
-from app.refunds.service import ask_refund
+from app.refunds.service import request_refund
 from app.stock.service import set_levels
 from app.webhooks.model import Endpoint
 from migrations import m0002_original_orders
@@ -156,7 +156,7 @@ class Healthy:
             delete_order(self.services.orders, order_id, actor="user")
 
     def _refund(self, order_id: str, draft: Any) -> None:
-        ask_refund(self.services.orders, order_id, draft, actor="user", key=None, digest="")
+        request_refund(self.services.orders, order_id, draft, actor="user", key=None, digest="")
 
     def _adopted(self) -> list[str]:
         originals = [original_order(number) for number in range(ORIGINALS)]
