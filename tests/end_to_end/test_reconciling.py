@@ -1,4 +1,4 @@
-"""Reconciliations beside the traffic: what is only under way is no difference."""
+"""Reconciliations during traffic: an order that is only in motion is not a difference."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ METHODS = ("sandbox_ok", "sandbox_declined", "sandbox_timeout_once", "sandbox_sl
 SECONDS = 25
 
 
-def test_a_service_under_load_shows_no_difference_however_often_it_is_looked_at(
+def test_a_service_under_load_shows_no_difference_however_often_it_is_checked(
     serve: ServiceStarter,
 ) -> None:
-    """Orders are placed, cancelled, refunded and deleted all the while; beat starts one look after the other,
-    and an operator some more."""
+    """Orders are placed, cancelled, refunded and deleted meanwhile. Beat starts one reconciliation after the
+    other, and an operator starts more."""
     service = serve(settings={"RECONCILE_EVERY": "2s", "ORDER_EXPIRY": "8s"}, roles=ROLES)
     service.set_stock("scarce", 40)
     service.set_stock("plenty", 100_000)
@@ -36,16 +36,16 @@ def test_a_service_under_load_shows_no_difference_however_often_it_is_looked_at(
 
     ids = service.order_ids()
     service.come_to_rest(ids)
-    told = _reconcile(service)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert f"{len(ids)} orders" in told.stdout
+    result = _reconcile(service)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{len(ids)} orders" in result.stdout
 
 
 ROLES = {"web": 1, "relay": 1, "worker": 2, "beat": 1}
 
 
 def _trade(service: Service) -> None:
-    """Does all that can be done to orders, for a while."""
+    """Makes every kind of change to orders, for a while."""
     turns = itertools.count()
     until = time.monotonic() + SECONDS
     by_hand = None
@@ -70,10 +70,10 @@ def _trade(service: Service) -> None:
             assert by_hand.returncode == 0, by_hand.stdout + by_hand.stderr
 
 
-def test_a_reconciliation_that_was_killed_is_gone_on_with_by_beat_and_one_broken_off_says_so(
+def test_a_reconciliation_that_was_killed_is_continued_by_beat(
     serve: ServiceStarter,
 ) -> None:
-    """The claim of the dead one has to run out first; here it is taken away, to save the time."""
+    """Its claim has to expire first. The test removes the claim to save time."""
     service = serve(roles=ROLES)
     service.place_all([draft()] * 3)
     report: Any = {"status": "running", "scheduled": False}

@@ -44,6 +44,7 @@ def healthy(
     return Healthy(services, database, clock)
 
 
+@pytest.mark.timeout(300)
 def test_each_fault_among_two_thousand_orders_is_found_and_repaired_where_that_is_safe(
     healthy: Healthy, services: Services, database: OrderDatabase
 ) -> None:

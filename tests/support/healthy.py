@@ -54,7 +54,7 @@ LONG = timedelta(hours=1)
 
 
 class Healthy:
-    """The books, and the ids of the orders by their fates."""
+    """The records, and the ids of the orders by their fates."""
 
     def __init__(self, services: Services, database: OrderDatabase, clock: StoppedClock) -> None:
         self.services = services
@@ -63,7 +63,7 @@ class Healthy:
         self.ids: dict[str, list[str]] = defaultdict(list)
 
     def fill(self, hundreds: int) -> None:
-        """Lets so many hundred orders meet their fates; afterwards nothing has moved for minutes."""
+        """Brings so many hundred orders to their fates, then lets minutes pass without a change."""
         self._purge_some()
         set_levels(self.services.stock, {**dict.fromkeys(PRODUCTS, 1_000_000), "scarce": 0})
         self.services.webhooks.endpoints.add(_endpoint(self.services), 100)
@@ -79,7 +79,7 @@ class Healthy:
         self.come_to_rest()
 
     def come_to_rest(self) -> None:
-        """Does all that is owed, announces it and feeds it, and lets some time pass."""
+        """Does all due work, announces the events, writes the feed and lets some time pass."""
         waiting = {*self.ids["waiting"], *self.ids["stuck"]}
         for _ in range(6):
             after = None
@@ -103,7 +103,7 @@ class Healthy:
             perform(self.services.orders, step, ids[start : start + 500])
 
     def all_ids(self) -> list[str]:
-        """All orders there are."""
+        """The ids of all orders."""
         return [order_id for ids in self.ids.values() for order_id in ids]
 
     def _placed(self, fate: str, number: int) -> str:
@@ -165,7 +165,7 @@ class Healthy:
         return [str(original["_id"]) for original in originals]
 
     def _purge_some(self) -> None:
-        """The ledger and the provider's books go on telling of them."""
+        """The stock ledger and the provider keep records of these orders."""
         set_levels(self.services.stock, {"product-0": 100})
         gone = [self._placed("purged", 0) for _ in range(PURGED)]
         for step in (steps.AUTHORIZE, steps.DECREMENT, steps.CAPTURE):
