@@ -53,7 +53,10 @@ EVENTS: dict[str, EventType] = {
     ),
     "payment.authorized": EventType("payment", "authorized", "The money is reserved.", "`reference`"),
     "payment.declined": EventType(
-        "payment", "declined", "The provider refused the payment.", "`failure` (`code`, `message`)"
+        "payment",
+        "declined",
+        "The provider refused the payment.",
+        "`failure` (`code`, `message`); `reference`, where the provider gave one",
     ),
     "payment.captured": EventType("payment", "captured", "The money is taken.", "`capturedAmount`"),
     "payment.voided": EventType(

@@ -1,0 +1,42 @@
+"""The table of events names the data that events really carry."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from app.orders import steps
+from app.orders.events import EVENTS
+from app.reconciliation.records import ADOPTED_BY
+from app.refunds.service import ask_refund, retry_refund
+from tests.support.healthy import Healthy
+
+if TYPE_CHECKING:
+    from app.mongo.database import OrderDatabase
+    from app.services import Services
+    from tests.support.doubles import StoppedClock
+
+# The sandbox never asks a customer to act.
+UNREACHED = {"payment.action_required"}
+
+
+def test_events_carry_the_data_that_the_table_names(
+    services: Services, database: OrderDatabase, clock: StoppedClock
+) -> None:
+    """In the logs of orders in every state."""
+    healthy = Healthy(services, database, clock)
+    healthy.fill(hundreds=1)
+    order_id = healthy.ids["failing refund"][0]
+    refund = ask_refund(services.orders, order_id, {}, actor="user", key=None, digest="").refund
+    healthy.perform(steps.REFUND, [order_id])
+    retry_refund(services.orders, order_id, refund["id"], actor="user")
+    carried: dict[str, set[str]] = defaultdict(set)
+    for order in database["orders"].find({}, {"events": 1}):
+        for event in order["events"]:
+            if event["actor"] != ADOPTED_BY:
+                carried[event["type"]] |= event["data"].keys()
+    assert carried.keys() == EVENTS.keys() - UNREACHED
+    for kind, names in carried.items():
+        if kind != "order.created":
+            assert names <= set(re.findall(r"`(\w+)`", EVENTS[kind].carries)), kind
