@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.orders import steps
 from app.orders.events import EVENTS
 from app.reconciliation.records import ADOPTED_BY
-from app.refunds.service import ask_refund, retry_refund
+from app.refunds.service import request_refund, retry_refund
 from tests.support.healthy import Healthy
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def test_events_carry_the_data_that_the_table_names(
     healthy = Healthy(services, database, clock)
     healthy.fill(hundreds=1)
     order_id = healthy.ids["failing refund"][0]
-    refund = ask_refund(services.orders, order_id, {}, actor="user", key=None, digest="").refund
+    refund = request_refund(services.orders, order_id, {}, actor="user", key=None, digest="").refund
     healthy.perform(steps.REFUND, [order_id])
     retry_refund(services.orders, order_id, refund["id"], actor="user")
     carried: dict[str, set[str]] = defaultdict(set)
