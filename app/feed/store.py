@@ -10,12 +10,13 @@ at the first event that can be missing and skips the rows that are there.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from copy import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import structlog
 from bson import ObjectId
 from pymongo import UpdateMany
+from pymongo.collection import Collection as Rows
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
@@ -61,17 +62,14 @@ class FeedPage(NamedTuple):
 class Feed:
     """Appends to the feed and reads it."""
 
-    _owner: str | None = None
-
-    def __init__(self, database: Database[Document]) -> None:
-        self._rows = database["feed"]
+    def __init__(self, database: Database[Document], owner: str | None = None) -> None:
+        self._database = database
+        self._owner = owner
         self._orders = OrderDocuments(database)
 
     def of(self, owner: str) -> "Feed":
         """The same store, limited to the events of one user."""
-        own = copy(self)
-        own._owner = owner
-        return own
+        return Feed(self._database, owner)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Adds the missing entries in the given order. It is safe to repeat and to interrupt.
@@ -131,6 +129,11 @@ class Feed:
         has passed it would miss the second event.
         """
         self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
+
+    @cached_property
+    def _rows(self) -> Rows[Document]:
+        # Most requests do not use it, and each makes a store for its user.
+        return self._database["feed"]
 
     def _owners(self, order_ids: Collection[str]) -> dict[str, str]:
         """The owner of each of these orders."""

@@ -5,8 +5,8 @@ deleted; every list index is partial on it), `idempotency`, `refundKeys`, and th
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from bson import ObjectId
@@ -69,19 +69,17 @@ class Orders:
     many return such an order as `OrderDocuments.find` does.
     """
 
-    _owner: str | None = None
-
-    def __init__(self, database: Database[Document]) -> None:
-        self._collection = database["orders"]
+    def __init__(
+        self, database: Database[Document], owner: str | None = None, batches: "_Batches | None" = None
+    ) -> None:
+        self._database = database
+        self._owner = owner
+        self._batches = batches or _Batches(database)
         self._documents = OrderDocuments(database)
-        self._inserts = GroupCommit(self._collection)
-        self._reads = Gather(self._read)
 
     def of(self, owner: str) -> "Orders":
         """The same store, limited to the orders of one user."""
-        own = copy(self)
-        own._owner = owner
-        return own
+        return Orders(self._database, owner, self._batches)
 
     def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
         """Stores a new order in one durable write. Raises KeyTaken, NotAllowed for another user's order."""
@@ -93,7 +91,7 @@ class Orders:
             fields = idempotency._asdict().items()
             document["idempotency"] = {field: value for field, value in fields if value is not None}
         try:
-            self._inserts.insert(document)
+            self._batches.inserts.insert(document)
         except DuplicateKeyError as error:
             if idempotency:
                 raise KeyTaken from error
@@ -104,7 +102,7 @@ class Orders:
         if not ObjectId.is_valid(order_id):
             return None
         try:
-            order = self._reads(order_id)
+            order = self._batches.reads(order_id)
         except OrderUnreadable:
             if self._find(order_id, {"_id": 1}, LIVE):
                 raise
@@ -153,7 +151,7 @@ class Orders:
                 left, query = left - 1, query._replace(after=order["id"])
                 yield order
         except InvalidBSON:
-            yield from map(decoded, self._page(raw_orders(self._collection.database), query, left))
+            yield from map(decoded, self._page(raw_orders(self._database), query, left))
 
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the last events of their logs. Includes deleted orders, which can have due
@@ -204,14 +202,9 @@ class Orders:
             return []
         # The hash covers the order's id, so it is unique.
         hashes = [after["events"][-1]["hash"] for _, after in changes]
-        written = self._collection.find(
-            {
-                "_id": {"$in": object_ids(after["id"] for _, after in changes)},
-                "events.hash": {"$in": hashes},
-            },
-            {"_id": 1},
-            session=transaction,
-        )
+        keys = object_ids(after["id"] for _, after in changes)
+        condition = {"_id": {"$in": keys}, "events.hash": {"$in": hashes}}
+        written = self._collection.find(condition, {"_id": 1}, session=transaction)
         won = {str(document["_id"]) for document in written}
         return [after["id"] for _, after in changes if after["id"] not in won]
 
@@ -250,16 +243,10 @@ class Orders:
         found = orders.find(conditions(query), _WITHOUT_LOG, batch_size=_AT_ONCE)
         return found.sort("_id", direction).limit(limit)
 
-    def _read(self, order_ids: Sequence[str]) -> list[Order | OrderUnreadable | None]:
-        condition = {"_id": {"$in": list(set(object_ids(order_ids)))}, **LIVE}
-        orders: dict[str, Order | OrderUnreadable] = {}
-        for found in self._documents.read(condition, _WITHOUT_LOG):
-            try:
-                order = order_of(found)
-                orders[order["id"]] = order
-            except OrderUnreadable as unreadable:
-                orders[unreadable.order_id] = unreadable
-        return [orders.get(order_id.lower()) for order_id in order_ids]
+    @cached_property
+    def _collection(self) -> Collection[Document]:
+        # Most requests do not use it, and each makes a store for its user.
+        return self._database["orders"]
 
     @property
     def _ours(self) -> Document:
@@ -273,6 +260,26 @@ class Orders:
             return None
         condition = {"_id": ObjectId(order_id), **among, **self._ours}
         return self._documents.find_one(condition, projection)
+
+
+class _Batches:
+    """Inserts and reads of concurrent requests. Requests of all users share one round trip."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._documents = OrderDocuments(database)
+        self.inserts = GroupCommit(database["orders"])
+        self.reads = Gather(self._read)
+
+    def _read(self, order_ids: Sequence[str]) -> list[Order | OrderUnreadable | None]:
+        condition = {"_id": {"$in": list(set(object_ids(order_ids)))}, **LIVE}
+        orders: dict[str, Order | OrderUnreadable] = {}
+        for found in self._documents.read(condition, _WITHOUT_LOG):
+            try:
+                order = order_of(found)
+                orders[order["id"]] = order
+            except OrderUnreadable as unreadable:
+                orders[unreadable.order_id] = unreadable
+        return [orders.get(order_id.lower()) for order_id in order_ids]
 
 
 def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:

@@ -2,12 +2,13 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from copy import copy
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from bson import ObjectId
 from pymongo import ReturnDocument
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
@@ -21,18 +22,13 @@ from app.webhooks.model import IDS, MOST_TESTS, TEST_WINDOW, Endpoint, Secret, S
 class WebhookEndpoints:
     """Stores a small number of endpoints. Each change is one atomic update."""
 
-    _seen: Document
-
-    def __init__(self, database: Database[Document]) -> None:
-        self._seen = {}
-        self._collection = database["webhook_endpoints"]
-        self._newest = self._collection.with_options(read_concern=ReadConcern("local"))
+    def __init__(self, database: Database[Document], owner: str | None = None) -> None:
+        self._database = database
+        self._visible: Document = {} if owner is None else {"owner": owner, "payload": IDS}
 
     def of(self, owner: str) -> "WebhookEndpoints":
         """The same store, limited to the caller's own endpoints that get only ids."""
-        narrowed = copy(self)
-        narrowed._seen = {"owner": owner, "payload": IDS}
-        return narrowed
+        return WebhookEndpoints(self._database, owner)
 
     def add(self, endpoint: Endpoint, most: int) -> bool:
         """Stores a new endpoint. False if `most` endpoints exist already.
@@ -41,9 +37,10 @@ class WebhookEndpoints:
         calls.
         """
         document = to_document(endpoint, ObjectId)
+        # The newest data of the primary, so it includes a slot that the index refuses.
+        newest = self._collection.with_options(read_concern=ReadConcern("local"))
         while True:
-            # This reads the newest data of the primary, so it includes a slot that the index refuses.
-            there = list(self._newest.find({}, {"_id": 0, "slot": 1}))
+            there = list(newest.find({}, {"_id": 0, "slot": 1}))
             free = set(range(1, most + 1)) - {found.get("slot") for found in there}
             if len(there) >= most or not free:
                 return False
@@ -55,12 +52,12 @@ class WebhookEndpoints:
         """The endpoint; None if it does not exist."""
         if not ObjectId.is_valid(endpoint_id):
             return None
-        return to_record(self._collection.find_one({"_id": ObjectId(endpoint_id), **self._seen}))
+        return to_record(self._collection.find_one({"_id": ObjectId(endpoint_id), **self._visible}))
 
     def page(self, after: str | None, limit: int) -> list[Endpoint]:
         """Up to `limit + 1` endpoints, newest first."""
         condition = {"_id": {"$lt": ObjectId(after)}} if after is not None else {}
-        condition |= self._seen
+        condition |= self._visible
         found = self._collection.find(condition).sort("_id", -1).limit(limit + 1)
         return [to_record(document) for document in found]
 
@@ -79,7 +76,7 @@ class WebhookEndpoints:
             update["$unset"] = {"disabledReason": ""}
         return to_record(
             self._collection.find_one_and_update(
-                {"_id": ObjectId(endpoint_id), **self._seen}, update, return_document=ReturnDocument.AFTER
+                {"_id": ObjectId(endpoint_id), **self._visible}, update, return_document=ReturnDocument.AFTER
             )
         )
 
@@ -119,4 +116,9 @@ class WebhookEndpoints:
         """Removes the endpoint. False if it does not exist."""
         if not ObjectId.is_valid(endpoint_id):
             return False
-        return self._collection.delete_one({"_id": ObjectId(endpoint_id), **self._seen}).deleted_count == 1
+        return self._collection.delete_one({"_id": ObjectId(endpoint_id), **self._visible}).deleted_count == 1
+
+    @cached_property
+    def _collection(self) -> Collection[Document]:
+        # Most requests do not use it, and each makes a store for its user.
+        return self._database["webhook_endpoints"]
