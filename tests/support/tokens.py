@@ -38,7 +38,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "sub": "ann",
         "scope": "orders:read orders:write",
         "iat": now,
-        "exp": now + 600,
+        "exp": now + 86_400,
     }
     return {name: value for name, value in {**said, **changes}.items() if value is not None}
 
