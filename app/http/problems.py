@@ -44,7 +44,7 @@ PROBLEMS = {
     "bad_signature": Kind(400, "Invalid signature"),
     "idempotency_key_required": Kind(400, "Idempotency-Key is required"),
     "unauthorized": Kind(401, "A valid token is required"),
-    "forbidden": Kind(403, "The scope is missing"),
+    "forbidden": Kind(403, "The token lacks the scope"),
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "not_acceptable": Kind(406, "The response is only available as JSON"),

@@ -36,7 +36,7 @@ class Received(Answer):
 def receive_payment_event(provider: str) -> Response:
     """Receive an event from the payment provider
 
-    The event must have the provider's signature; the sandbox signs by Standard Webhooks 1.0. It is stored
+    The event must have the provider's signature; the sandbox uses Standard Webhooks 1.0. It is stored
     once by the provider's id and processed after the answer.
     """
     try:
