@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pymongo.database import Database
 
+from app.mongo import due_queue
 from app.mongo.database import Document
 from app.mongo.documents import DUPLICATE_KEY, insert_each, to_document, to_record
 from app.mongo.outages import reports_outages
@@ -45,15 +46,8 @@ class Notifications:
 
     def claim(self, ids: Iterable[str], now: datetime, until: datetime) -> list[Notification]:
         """Claims those of the notifications that are due, until the given time."""
-        claimed = []
-        for notification_id in ids:
-            document = self._collection.find_one_and_update(
-                {"_id": notification_id, "dueBy": {"$lte": now}},
-                {"$set": {"dueBy": until}, "$inc": {"attempts": 1}},
-            )
-            if document:
-                claimed.append(_notification(document))
-        return claimed
+        claimed = (due_queue.claim(self._collection, one, now, until) for one in ids)
+        return [_notification(document) for document in claimed if document]
 
     def renew(self, ids: Collection[str], held: datetime, until: datetime) -> bool:
         """Moves the end of claims from `held` to `until`. False if another worker has one of them now."""
@@ -71,14 +65,11 @@ class Notifications:
 
     def postpone(self, notification_id: str, until: datetime, detail: str) -> None:
         """Sets the time of the next attempt."""
-        self._collection.update_one(
-            {"_id": notification_id, "status": "pending"}, {"$set": {"dueBy": until, "detail": detail}}
-        )
+        due_queue.postpone(self._collection, notification_id, until, detail)
 
     def overdue(self, now: datetime, limit: int) -> list[str]:
         """The ids of notifications with a due attempt, the longest due first."""
-        found = self._collection.find({"dueBy": {"$lte": now}}, {"_id": 1}).sort("dueBy").limit(limit)
-        return [document["_id"] for document in found]
+        return due_queue.due(self._collection, now, limit)
 
     def purge(self, order_ids: Iterable[str]) -> None:
         """Removes all records of these orders."""

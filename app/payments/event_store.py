@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pymongo.database import Database
 
+from app.mongo import due_queue
 from app.mongo.database import Document
 from app.mongo.documents import insert_if_new, to_document, to_record
 from app.mongo.outages import reports_outages
@@ -29,24 +30,23 @@ class PaymentEvents:
 
     def due(self, now: datetime, limit: int) -> list[str]:
         """The ids of due events, the longest due first."""
-        found = self._collection.find({"dueBy": {"$lte": now}}, {"_id": 1}).sort("dueBy").limit(limit)
-        return [document["_id"] for document in found]
+        return due_queue.due(self._collection, now, limit)
 
     def claim(self, event_id: str, now: datetime, until: datetime) -> ReceivedEvent | None:
         """Claims a due event until the given time. Its `attempts` are the earlier attempts."""
-        document = self._collection.find_one_and_update(
-            {"_id": event_id, "dueBy": {"$lte": now}}, {"$set": {"dueBy": until}, "$inc": {"attempts": 1}}
-        )
-        event: ReceivedEvent | None = to_record(document)
+        event: ReceivedEvent | None = to_record(due_queue.claim(self._collection, event_id, now, until))
         return event
 
     def close(self, event_id: str, status: str, at: datetime, detail: str) -> None:
         """Ends a pending event."""
-        self._change(event_id, {"status": status, "endedAt": at, "detail": detail}, {"$unset": {"dueBy": ""}})
+        ended = {"status": status, "endedAt": at, "detail": detail}
+        self._collection.update_one(
+            {"_id": event_id, "status": "pending"}, {"$set": ended, "$unset": {"dueBy": ""}}
+        )
 
     def postpone(self, event_id: str, until: datetime, detail: str) -> None:
         """Sets the time of the next attempt."""
-        self._change(event_id, {"dueBy": until, "detail": detail})
+        due_queue.postpone(self._collection, event_id, until, detail)
 
     def ended_before(self, moment: datetime, limit: int) -> list[str]:
         """The ids of events that ended before the moment."""
@@ -56,6 +56,3 @@ class PaymentEvents:
     def purge(self, event_ids: Iterable[str]) -> None:
         """Removes the records."""
         self._collection.delete_many({"_id": {"$in": list(event_ids)}})
-
-    def _change(self, event_id: str, fields: Document, more: Document | None = None) -> None:
-        self._collection.update_one({"_id": event_id, "status": "pending"}, {"$set": fields, **(more or {})})
