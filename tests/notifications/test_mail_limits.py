@@ -95,7 +95,7 @@ def test_one_address_gets_so_many_mails_an_hour_however_it_is_spelled(
     assert states(books) == {("sent", ""): PER_ADDRESS, ("withheld", TO_ADDRESS): 2}
     assert len(postbox.taken) == PER_ADDRESS
     clock.advance(HOUR)
-    assert overdue_notifications(shops[0].orders) == []
+    assert overdue_notifications(shops[0].notifications) == []
     deliver(shops[0].notifications, mails(shops[0], [("another", spellings[0])]))
     assert len(postbox.taken) == PER_ADDRESS + 1
 

@@ -12,6 +12,7 @@ import pytest
 import trustme
 from aiosmtpd.smtp import AuthResult
 
+from app import mail_server
 from app.mail_server import SmtpServer
 from app.notifications.mail import smtp
 from app.notifications.mail.channel import MailChannel
@@ -161,7 +162,7 @@ def test_a_server_that_stalls_is_not_waited_for_for_ever(
     serve: Serve, postbox: Postbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mail is tried again, and the next one goes out now."""
-    monkeypatch.setattr(smtp, "REPLY_SECONDS", 0.3)
+    monkeypatch.setattr(mail_server, "REPLY_SECONDS", 0.3)
     postbox.stalled = {"stall@x.example"}
     outcomes = delivered(channel_to(serve()), batch("stall@x.example", "b@x.example"))
     assert [outcome.status for outcome in outcomes] == ["try_again", "sent"]
