@@ -1,4 +1,4 @@
-"""Updates of many documents, in which one that is locked or refused neither delays nor spoils the rest."""
+"""Updates of many documents. A locked or refused document neither delays the others nor stops them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from app.errors import StockBusy
 from app.mongo.database import WRITE_CONFLICT, Document, transact
 from app.mongo.outages import PASSING, reports_outages
 
-# Seconds. An update outside a transaction waits for a document that a transaction has locked, and may for so
-# long. Then the documents are updated in transactions, which meet a lock at once.
+# Seconds. An update outside a transaction waits for a locked document, at most this long. After that the
+# documents are updated in transactions, which fail at a lock at once.
 _PROMPT = 1.0
 
 
 @dataclass
 class Updated:
-    """How many documents were found, and the positions of the updates that were not made: the document is
-    locked by a transaction, or the database refused the update."""
+    """The number of documents found, and the positions of the updates that were not made: a transaction
+    locks the document, or the database refused the update."""
 
     found: int = 0
     locked: list[int] = field(default_factory=list)
@@ -32,9 +32,9 @@ class Updated:
 def update_each(
     collection: Collection[Document], updates: Sequence[UpdateOne], seconds: float = _PROMPT
 ) -> Updated:
-    """Makes the updates in one round trip, if that takes no longer than so many seconds.
+    """Makes the updates in one round trip, if that takes at most `seconds`.
 
-    The ones for locked documents may be made twice. Raises DatabaseUnavailable.
+    Updates of locked documents may be made twice. Raises DatabaseUnavailable.
     """
     if not updates:
         return Updated()
@@ -53,7 +53,8 @@ def update_each(
 def update_unlocked(collection: Collection[Document], updates: Sequence[UpdateOne]) -> Updated:
     """Makes the updates without waiting for any lock, in transactions. Raises DatabaseUnavailable.
 
-    A process that dies meanwhile leaves locks behind itself, so this is for where locks are known to be.
+    A process that dies meanwhile leaves its locks behind. So use this only for documents known to be
+    locked.
     """
     result = Updated()
     _update(collection, updates, range(len(updates)), result)
@@ -62,14 +63,14 @@ def update_unlocked(collection: Collection[Document], updates: Sequence[UpdateOn
 
 @reports_outages
 def locked(collection: Collection[Document], keys: Iterable[Any], touch: Document) -> set[Any]:
-    """The keys of the documents that a transaction holds now. `touch` is an update that is not kept.
+    """The keys of the documents that a transaction locks now. `touch` is an update that is rolled back.
 
     Raises DatabaseUnavailable.
     """
     found: set[Any] = set()
     with collection.database.client.start_session() as session:
         for key in keys:
-            # One transaction for each, so that it holds a lock itself for as short as possible.
+            # One transaction per document keeps each lock as short as possible.
             session.start_transaction()
             try:
                 collection.update_one({"_id": key}, touch, session=session)
@@ -85,7 +86,7 @@ def locked(collection: Collection[Document], keys: Iterable[Any], touch: Documen
 def _update(
     collection: Collection[Document], updates: Sequence[UpdateOne], positions: Sequence[int], result: Updated
 ) -> None:
-    """Makes the updates at these positions, halving them until the one that fails is alone."""
+    """Makes the updates at these positions, halving them until the failing one is alone."""
     if not positions:
         return
     chosen = [updates[position] for position in positions]

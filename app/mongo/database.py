@@ -33,7 +33,7 @@ DEFAULT_DATABASE = "orders"
 
 
 class NotAReplicaSet(OrderServiceError):
-    """The database is a standalone server, which can neither do transactions nor say what changes."""
+    """The database is a standalone server, which has neither transactions nor change streams."""
 
     def __init__(self, address: str) -> None:
         super().__init__(
@@ -72,7 +72,7 @@ def connect(uri: str, *, patience: float | None = 10.0) -> OrderDatabase:
 def transact(
     database: Database[Document], work: Callable[[Transaction], T], patience: float = _PATIENCE
 ) -> T:
-    """Runs the work in one transaction, from the start again after a write conflict or a new primary.
+    """Runs the work in one transaction, and starts again after a write conflict or a change of primary.
 
     After `patience` seconds a further write conflict raises StockBusy: a process that died may hold a lock
     for as long as MongoDB lets a transaction live. With 0 the work runs once.
@@ -99,7 +99,7 @@ def transact(
 
 
 def require_replica_set(database: Database[Document]) -> None:
-    """Does nothing if the database can do transactions and change streams, as a replica set or a cluster can.
+    """Checks that the database is a replica set or a cluster, which have transactions and change streams.
 
     Raises NotAReplicaSet, DatabaseUnavailable.
     """
@@ -119,7 +119,7 @@ def _hello(database: Database[Document]) -> Document:
 
 
 def fault_of(database: Database[Document]) -> str | None:
-    """Why the database cannot be used now; None where a primary of a set answers."""
+    """Why the database cannot be used now. None if the primary of a replica set answers."""
     try:
         require_replica_set(database)
     except NotAReplicaSet as fact:

@@ -1,7 +1,7 @@
-"""Gathers what concurrent requests ask of the database into one round trip, the way databases gather commits.
+"""Sends the database calls of concurrent requests in one round trip, as databases group commits.
 
-Whoever comes while a batch is on its way joins the next one, so a lone call waits for nobody and a busy
-process pays the cost of a command once per batch. Measured in `benchmarks/`.
+A call that comes while a batch is on its way joins the next batch. So a lone call does not wait, and a busy
+process pays for one command per batch. `benchmarks/` measures it.
 """
 
 import threading
@@ -15,18 +15,18 @@ Result = TypeVar("Result")
 
 
 class _Batch(Generic[Item, Result]):
-    """Items that go together, and what came of each; the first to join leads, the others wait."""
+    """Items of one round trip, and their results. The first caller leads, and the others wait."""
 
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.results: Sequence[Result | Exception] = ()
-        # Stands until the work is done, so that a leader that is killed confirms nothing.
+        # Set until the work is done, so that a killed leader confirms nothing.
         self.fault: Exception | None = ConnectionFailure("the call was interrupted")
         self.ended = threading.Event()
 
 
 class Gather(Generic[Item, Result]):
-    """Calls `work` with the items of concurrent callers; safe under threads and greenlets.
+    """Calls `work` with the items of concurrent callers. It is safe with threads and greenlets.
 
     `work` gives a result or an exception for each item, in order. Only the leader of a batch takes a turn;
     the others are woken all at once. Were each to take a turn, the next leader would wait for all of them.
@@ -42,7 +42,7 @@ class Gather(Generic[Item, Result]):
         self._open: _Batch[Item, Result] = _Batch()
 
     def __call__(self, item: Item) -> Result:
-        """The result for the item; raises its exception, or the one that ended the whole batch."""
+        """The result for the item. Raises the item's exception, or the one that ended the whole batch."""
         with self._joining:
             if len(self._open.items) == self._largest:
                 self._open = _Batch()

@@ -1,4 +1,4 @@
-"""Inserts of concurrent requests in one command, each caller hearing what became of its own document."""
+"""Inserts of concurrent requests in one command. Each caller gets the result of its own document."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ class GroupCommit:
         self._gather: Gather[dict[str, Any], None] = Gather(self._commit, largest)
 
     def insert(self, document: dict[str, Any]) -> None:
-        """Returns once the document is durable; raises what a single insert of it would have raised."""
+        """Returns once the document is durable. Raises the error that a single insert would raise."""
         self._gather(document)
 
     def _commit(self, documents: Sequence[dict[str, Any]]) -> Outcomes:
@@ -32,7 +32,7 @@ class GroupCommit:
         except BulkWriteError as error:
             return _blame(len(documents), error)
         except _UNFIT as error:
-            # One document that cannot be encoded keeps the whole batch from being sent.
+            # If one document cannot be encoded, the driver sends none of the batch.
             if len(documents) == 1:
                 return [error]
             return [outcome for document in documents for outcome in self._commit([document])]
@@ -43,11 +43,11 @@ def _blame(number: int, error: BulkWriteError) -> Outcomes:
     unconfirmed = error.details.get("writeConcernErrors")
     outcomes: Outcomes = [ConnectionFailure("the insert was not confirmed") if unconfirmed else None] * number
     for fault in error.details["writeErrors"]:
-        # The whole document, which may end up in a log by the error's text.
+        # `op` is the whole document. The error's text would bring it into a log.
         fault.pop("op", None)
         kind = DuplicateKeyError if fault["code"] == DUPLICATE_KEY else WriteError
         if unconfirmed and kind is DuplicateKeyError:
-            # No majority has the document that is in the way either, so nobody could read it.
+            # The existing document is not confirmed by a majority either, so no read could return it.
             continue
         outcomes[fault["index"]] = kind(fault["errmsg"], fault["code"], fault)
     return outcomes

@@ -26,7 +26,7 @@ _SAMPLES = 30
 # Seconds: a machine's clock that differs by more is reported, and how often it is reported again.
 TOLERANCE = 1.0
 _REMINDER = 300.0
-# Where the system has it, the clock that goes on while the machine sleeps.
+# A clock that goes on while the machine sleeps, if the system has one.
 _SINCE_START = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -62,14 +62,14 @@ class Heartbeats(ServerHeartbeatListener):
             self._primary = event.connection_id
             self._samples.clear()
         self._samples.append(reply["localTime"].replace(tzinfo=UTC).timestamp() - received)
-        # A reply that takes its time makes a sample too small, and nothing makes one too large.
+        # A slow reply makes a sample too small. Nothing makes a sample too large.
         self._offset = max(self._samples)
         skew = time.time() - (time.clock_gettime(_SINCE_START) + self._offset)
         self.report(skew)
         self._say(skew)
 
     def now(self) -> datetime | None:
-        """The primary's time, cut to the millisecond; None before the first heartbeat."""
+        """The primary's time, truncated to the millisecond. None before the first heartbeat."""
         if self._offset is None:
             return None
         milliseconds = int((time.clock_gettime(_SINCE_START) + self._offset) * 1000)
@@ -87,12 +87,12 @@ class Heartbeats(ServerHeartbeatListener):
 
 
 def heartbeats_of(database: Database[Any]) -> Heartbeats:
-    """Those of the database's client."""
+    """The heartbeats of the database's client."""
     listeners = database.client.options.event_listeners
     (found,) = [one for one in listeners if isinstance(one, Heartbeats)]
     return found
 
 
 def is_standalone(hello: Mapping[str, Any]) -> bool:
-    """Whether a server that says this is no member of a set, not even of one to be, and no router either."""
+    """Whether the answer comes from a server that is neither a member of a replica set nor a router."""
     return not ("setName" in hello or "isreplicaset" in hello or hello.get("msg") == "isdbgrid")

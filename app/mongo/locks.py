@@ -1,4 +1,4 @@
-"""How long MongoDB keeps what a dead process has locked, and the warning if that is long."""
+"""How long MongoDB keeps the locks of a dead process, and a warning if that is long."""
 
 import structlog
 from pymongo.database import Database

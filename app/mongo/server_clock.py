@@ -1,4 +1,4 @@
-"""One clock for all processes, the database's: they agree whatever the clocks of their machines say."""
+"""The database's clock, used by all processes, so that they agree even if their machines' clocks differ."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,7 +12,7 @@ from app.mongo.outages import reports_outages
 
 
 class ServerClock:
-    """The database's time; the same for every process, to some milliseconds."""
+    """The database's time. All processes agree on it to a few milliseconds."""
 
     def __init__(self, database: Database[Document], report: Callable[[float], None]) -> None:
         self._database = database
@@ -20,11 +20,11 @@ class ServerClock:
         self._heartbeats.report = report
 
     def __call__(self) -> datetime:
-        """The present moment. Raises DatabaseUnavailable where the database was never reached."""
+        """The present moment. Raises DatabaseUnavailable if the database was never reached."""
         moment = self._heartbeats.now()
         if moment is None:
             self._ping()
-            # A load balancer in between sends no heartbeats.
+            # Behind a load balancer the driver gets no heartbeats.
             moment = self._heartbeats.now() or now()
         return moment
 
