@@ -1,6 +1,7 @@
 """Builds the web application from its blueprints and hooks."""
 
 from collections.abc import Callable
+from functools import cache, partial
 
 from flask import Flask
 
@@ -57,5 +58,5 @@ def application(
     ):
         api.register_blueprint(blueprint, url_prefix=prefix)
     app.add_url_rule(f"{prefix}/docs/<name>", "service.get_docs_asset", service.get_docs_asset)
-    app.extensions["description"] = openapi.finish(app, api)
+    app.extensions["description"] = cache(partial(openapi.finish, app, api))
     return app

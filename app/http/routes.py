@@ -60,7 +60,7 @@ def get_metrics() -> Response:
 @declares(OPEN)
 def get_api_description() -> Response:
     """Get this API as an OpenAPI 3.1 document"""
-    description = current_app.extensions["description"]
+    description = current_app.extensions["description"]()
     if request.script_root:
         # A proxy serves the API under a prefix.
         servers = [{"url": request.script_root}]
