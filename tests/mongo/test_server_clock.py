@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from deploy.local.servers import MongoServer
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 NEAR = timedelta(seconds=2)
 
