@@ -33,13 +33,15 @@ _SINCE_START = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 class Heartbeats(ServerHeartbeatListener):
     """Notes the primary's time from a client's heartbeats; `report` is given the skew at each, in seconds.
 
-    The skew is how far this machine's clock is ahead of the primary's. `standalone` is the address of a
-    server that is no member of a set; the driver takes it for one that is away where a set is asked for.
+    The skew is how far this machine's clock, `machine_clock`, is ahead of the primary's. `standalone` is the
+    address of a server that is no member of a set. If the URI asks for a set, the driver takes
+    such a server for one that is away.
     """
 
     def __init__(self) -> None:
         self.standalone: str | None = None
         self.report: Callable[[float], None] = lambda _: None
+        self.machine_clock: Callable[[], float] = time.time
         self._primary: Any = None
         self._samples: deque[float] = deque(maxlen=_SAMPLES)
         self._offset: float | None = None
@@ -64,7 +66,7 @@ class Heartbeats(ServerHeartbeatListener):
         self._samples.append(reply["localTime"].replace(tzinfo=UTC).timestamp() - received)
         # A slow reply makes a sample too small. Nothing makes a sample too large.
         self._offset = max(self._samples)
-        skew = time.time() - (time.clock_gettime(_SINCE_START) + self._offset)
+        skew = self.machine_clock() - (time.clock_gettime(_SINCE_START) + self._offset)
         self.report(skew)
         self._say(skew)
 

@@ -12,6 +12,7 @@ import structlog
 from app.clock import now
 from app.errors import DatabaseUnavailable
 from app.mongo.database import connect
+from app.mongo.heartbeats import heartbeats_of
 from app.mongo.server_clock import ServerClock
 from tests.support.doubles import eventually
 
@@ -26,13 +27,12 @@ HOUR = 3600.0
 NEAR = timedelta(seconds=2)
 
 
-def test_it_tells_the_database_s_time_whatever_this_machine_s_clock_says(
-    mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_gives_the_database_s_time_whatever_this_machine_s_clock_says(mongo_server: MongoServer) -> None:
     """And says how far that one is off, once."""
-    real, skews = time.time, list[float]()
-    monkeypatch.setattr(time, "time", lambda: real() - HOUR)
+    skews = list[float]()
     database = connect(mongo_server.uri("clock"))
+    heartbeats = heartbeats_of(database)
+    heartbeats.machine_clock = lambda: time.time() - HOUR
     with database.client, structlog.testing.capture_logs() as lines:
         clock = ServerClock(database, skews.append)
         told = clock()
@@ -40,7 +40,7 @@ def test_it_tells_the_database_s_time_whatever_this_machine_s_clock_says(
         assert told.microsecond % 1000 == 0
         eventually(lambda: len(skews) >= 3)
         assert all(abs(skew + HOUR) < 2 for skew in skews)
-        monkeypatch.setattr(time, "time", real)
+        heartbeats.machine_clock = time.time
         eventually(lambda: abs(skews[-1]) < 1)
     wrong, right = (line for line in lines if "clock" in line["event"])
     assert (wrong["log_level"], round(wrong["skew"] / HOUR)) == ("warning", -1)
