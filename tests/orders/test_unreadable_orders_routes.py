@@ -154,7 +154,7 @@ def test_of_orders_asked_for_at_once_the_others_are_shown(
     """They are read in one command."""
     bad, good = (post_order(metadata={"a": "b"})["id"] for _ in range(2))
     damage(api_database, bad, DAMAGES[name])
-    found = app_services.orders.store._read([bad, good])
+    found = app_services.orders.store._batches._read([bad, good])
     assert found[1]["id"] == good  # type: ignore[index]
     loaded = {order["id"]: order for order in app_services.orders.store.load([bad, good])}
     assert loaded.keys() == {bad, good}
