@@ -34,7 +34,7 @@ from app.orders.model import (
     refundable,
 )
 from app.orders.query_store import OrderQuery
-from app.orders.reading import reading
+from app.orders.reading import reading, reads_order
 from app.orders.refunds import next_id
 from app.orders.states import CAPTURED, COMMANDS, STATUS
 from app.orders.store import Idempotency, KeyTaken
@@ -119,15 +119,16 @@ def first_answer(services: OrderServices, placed: Placed, wait: float | None) ->
     order_id = placed.order["id"]
     version = placed.answered
     try:
-        if version is None:
-            version = 1 if wait is None else _await_leaving_pending(services, placed.order, wait)
-            if placed.keyed:
-                version = services.store.fix_answer(order_id, version)
-        if version == placed.order["version"]:
-            return placed.order
-        # The order may be deleted or purged by now, but the POST did create it.
-        for order in services.store.load_with_logs([order_id]):
-            return _at_version(order, version)
+        with reading(order_id):
+            if version is None:
+                version = 1 if wait is None else _await_leaving_pending(services, placed.order, wait)
+                if placed.keyed:
+                    version = services.store.fix_answer(order_id, version)
+            if version == placed.order["version"]:
+                return placed.order
+            # The order may be deleted or purged by now, but the POST did create it.
+            for order in services.store.load_with_logs([order_id]):
+                return _at_version(order, version)
     except OrderUnreadable:
         # An error would suggest that no order exists, and the client would create a second one.
         log.warning("answering with the first version of an unreadable order", order_id=order_id)
@@ -149,6 +150,7 @@ def list_orders(services: OrderServices, query: OrderQuery) -> Iterator[Order]:
     return services.store.page(query)
 
 
+@reads_order
 def change_status(
     services: OrderServices,
     order_id: str,
@@ -181,6 +183,7 @@ def change_status(
             return after
 
 
+@reads_order
 def delete_order(
     services: OrderServices, order_id: str, *, actor: str, if_match: Container[int] | None = None
 ) -> None:
@@ -208,11 +211,11 @@ def history(services: OrderServices, order_id: str) -> Order:
     return _with_log(services, order_id)
 
 
+@reads_order
 def verify(services: OrderServices, order_id: str) -> int | None:
     """The first sequence at which the order's log was altered, or None. Raises NotFound."""
     order = _with_log(services, order_id)
-    with reading(order_id):
-        return first_bad_sequence(order_id, order["events"], order["version"])
+    return first_bad_sequence(order_id, order["events"], order["version"])
 
 
 def cancellation(order: Order, reason: str, detail: str | None = None) -> list[Change]:
@@ -282,12 +285,12 @@ def _with_log(services: OrderServices, order_id: str) -> Order:
 
 
 def _at_version(order: Order, version: int) -> Order:
-    if not 1 <= version <= order["version"]:
-        raise NotFound("The order does not have this version.")
     with reading(order["id"]):
+        if not 1 <= version <= order["version"]:
+            raise NotFound("The order does not have this version.")
         past = fold(order["id"], order["events"][:version])
-    if "personal" in order:
-        past["personal"] = order["personal"]
+        if "personal" in order:
+            past["personal"] = order["personal"]
     return past
 
 

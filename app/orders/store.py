@@ -28,6 +28,7 @@ from app.orders.documents_store import OrderDocuments, decoded, document_of, ord
 from app.orders.fields import MUTABLE
 from app.orders.model import Order
 from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
+from app.orders.reading import reading
 
 _WITHOUT_LOG = {"events": 0, "idempotency": 0, "refundKeys": 0}
 WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0, "refundKeys": 0}
@@ -123,7 +124,8 @@ class Orders:
         order: Any = self._documents.find_one({"idempotency.caller": caller, "idempotency.key": key})
         if order is None:
             return None
-        return order, Idempotency(**{"answered": None, **order["idempotency"]})
+        with reading(order["id"]):
+            return order, Idempotency(**{"answered": None, **order["idempotency"]})
 
     def fix_answer(self, order_id: str, version: int) -> int:
         """Fixes the version in the first answer, unless it is fixed already. Returns the fixed version."""

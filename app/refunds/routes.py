@@ -70,8 +70,7 @@ def list_refunds(order_id: str) -> Response:
     """List the refunds of an order, oldest first"""
     order = ordering.get_order(services().orders, order_id)
     with reading(order_id):
-        shown = [public.refund(refund, order) for refund in order.get("refunds", ())]
-    return answer({"refunds": shown})
+        return answer({"refunds": [public.refund(refund, order) for refund in order.get("refunds", ())]})
 
 
 @blueprint.get("/orders/<order_id>/refunds/<refund_id>")
@@ -102,4 +101,5 @@ def retry_refund(order_id: str, refund_id: str) -> Response:
 def _shown(
     result: refunding.OrderRefund, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    return answer(public.refund(result.refund, result.order), status, headers)
+    with reading(result.order["id"]):
+        return answer(public.refund(result.refund, result.order), status, headers)

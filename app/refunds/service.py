@@ -19,6 +19,7 @@ from app.money import to_minor
 from app.orders import OrderServices
 from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
 from app.orders.model import Change, Order, advance, fold, quantities, refundable
+from app.orders.reading import reads_order
 from app.orders.refunds import Refund, RefundLine, next_id, returned
 from app.orders.service import found, get_order, history
 from app.orders.states import CAPTURED
@@ -46,6 +47,7 @@ class OrderRefund(NamedTuple):
     replayed: bool = False
 
 
+@reads_order
 def request_refund(
     services: OrderServices, order_id: str, draft: RefundDraft, *, actor: str, key: str | None, digest: str
 ) -> OrderRefund:
@@ -70,12 +72,14 @@ def request_refund(
             return OrderRefund(after, refund)
 
 
+@reads_order
 def get_refund(services: OrderServices, order_id: str, refund_id: str) -> OrderRefund:
     """A refund of an order in its present state. Raises NotFound."""
     order = get_order(services, order_id)
     return OrderRefund(order, _refund(order, refund_id))
 
 
+@reads_order
 def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, actor: str) -> OrderRefund:
     """Retries a failed refund, even of a deleted order.
 
@@ -105,6 +109,7 @@ def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, acto
             return OrderRefund(after, _refund(after, refund_id))
 
 
+@reads_order
 def failed_refunds(services: OrderServices, order_id: str) -> list[Refund]:
     """The failed refunds of an order, the largest first. Finds deleted orders, too. Raises NotFound."""
     order = found(services.store.with_tail(order_id, deleted=True))

@@ -1,0 +1,129 @@
+"""Whatever one field of a stored order lacks or holds, no request is answered by an internal error."""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+from pymongo import WriteConcern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from pymongo.database import Database
+
+pytestmark = pytest.mark.slow
+
+MISSING = object()
+VALUES = (MISSING, "x", {"x": "y"})
+KEY = {"Idempotency-Key": "k"}
+PLACED: dict[str, Any] = {
+    "userId": "u",
+    "reference": "r",
+    "products": [{"productId": "p", "quantity": 2, "unitPrice": 5}],
+    "totalAmount": 10,
+    "email": "a@example.org",
+    "metadata": {"a": "b"},
+    "paymentMethod": "sandbox_refund_fails",
+}
+KEYED_REFUND = {"amount": 3}
+# The body of each request about one order; `None` is no body.
+BODIES: dict[tuple[str, str], list[Any]] = {
+    ("PUT", "/orders/<order_id>"): [
+        {"status": "cancelled"},
+        {"status": "shipped", "tracking": {"carrier": "c"}},
+        {"status": "delivered"},
+        {"status": "confirmed"},
+    ],
+    ("DELETE", "/orders/<order_id>"): [None],
+    ("POST", "/orders/<order_id>/refunds"): [
+        {},
+        {"amount": 1},
+        KEYED_REFUND,
+        {"products": [{"productId": "p", "quantity": 1, "restock": True}]},
+    ],
+    ("POST", "/orders/<order_id>/refunds/<refund_id>/retry"): [None],
+    ("GET", "/orders/<order_id>"): [None],
+    ("GET", "/orders/<order_id>/events"): [None],
+    ("GET", "/orders/<order_id>/events/verify"): [None],
+    ("GET", "/orders/<order_id>/refunds"): [None],
+    ("GET", "/orders/<order_id>/refunds/<refund_id>"): [None],
+}
+
+
+def test_every_route_about_one_order_is_tried(app: Flask) -> None:
+    """So a new route cannot be left out."""
+    routes = {
+        (method, str(rule.rule))
+        for rule in app.url_map.iter_rules()
+        if "<order_id>" in rule.rule
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert routes == BODIES.keys()
+
+
+@pytest.mark.parametrize("confirmed", [False, True], ids=["pending", "confirmed, with refunds"])
+def test_no_damaged_field_leads_to_an_internal_error(
+    client: FlaskClient,
+    api_database: Database[dict[str, Any]],
+    settle: Callable[[str], None],
+    confirmed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer is a refusal that every order can get, or `order_unreadable`."""
+    # Rendering some thousand tracebacks takes most of the time.
+    monkeypatch.setattr("app.orders.reading.log.exception", lambda *_, **__: None)
+    monkeypatch.setattr("app.orders.documents_store.log.exception", lambda *_, **__: None)
+    orders = api_database["orders"].with_options(write_concern=WriteConcern(w=1, j=False))
+    order_id = client.post("/orders", json=PLACED, headers=KEY).get_json()["order"]["id"]
+    if confirmed:
+        settle(order_id)
+        client.post(f"/orders/{order_id}/refunds", json={"amount": 2})
+        settle(order_id)
+        client.post(f"/orders/{order_id}/refunds", json=KEYED_REFUND, headers=KEY)
+    document = orders.find_one({"_id": ObjectId(order_id)})
+    assert document
+    assert [refund["status"] for refund in document.get("refunds", ())] == ["failed", "pending"] * confirmed
+    codes = set()
+    for path, value in product([*_paths(document)], VALUES):
+        damaged, is_stored = _damaged(document, path, value), False
+        for (method, route), bodies in [*BODIES.items(), (("POST", "/orders"), [PLACED])]:
+            url = route.replace("<order_id>", order_id).replace("<refund_id>", f"{order_id}-1")
+            for body in bodies:
+                if not is_stored:
+                    orders.delete_many({})
+                    orders.replace_one({}, damaged, upsert=True, bypass_document_validation=True)
+                headers = KEY if body in (PLACED, KEYED_REFUND) else {}
+                answer = client.open(url, method=method, json=body, headers=headers)
+                code = (answer.get_json(silent=True) or {}).get("code", "")
+                assert code != "internal_error", (path, value, method, url, body)
+                codes.add(code)
+                is_stored = method == "GET" or bool(code)
+    assert "order_unreadable" in codes
+
+
+def _paths(value: Any, *above: str | int) -> Iterator[tuple[str | int, ...]]:
+    """The path of every field in a document, at any depth, without its id."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, field in inner:
+        if name != "_id":
+            yield (*above, name)
+            yield from _paths(field, *above, name)
+
+
+def _damaged(document: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    damaged = copy.deepcopy(document)
+    *above, name = path
+    owner: Any = damaged
+    for step in above:
+        owner = owner[step]
+    if value is MISSING:
+        del owner[name]
+    else:
+        owner[name] = value
+    return damaged
