@@ -37,5 +37,5 @@ def to_text(minor: int, currency: str) -> str:
     decimals = DECIMALS[currency]
     if decimals == 0:
         return str(minor)
-    whole, fraction = divmod(minor, 10**decimals)
-    return f"{whole}.{fraction:0{decimals}d}"
+    whole, fraction = divmod(abs(minor), 10**decimals)
+    return f"{'-' if minor < 0 else ''}{whole}.{fraction:0{decimals}d}"

@@ -38,7 +38,12 @@ class Whole:
 
 @dataclass(frozen=True)
 class Amount:
-    """Money: minor units of the order's currency inside, an exact decimal in major units outside."""
+    """Money: minor units of the order's currency inside, an exact decimal in major units outside.
+
+    `signed` allows amounts below 0.
+    """
+
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Many:
-    """A list of values of the same kind."""
+    """A list of values of the same kind.
+
+    `numbered` is the field in which answers show the position of an item, from 1. It is not stored.
+    """
 
     of: "Kind"
     least: int = 0
     most: int | None = None
+    numbered: str = ""
 
 
 Kind = Text | Choice | Whole | Amount | Moment | Flag | Pairs | Record | Many

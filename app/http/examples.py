@@ -2,16 +2,23 @@
 
 from typing import Any
 
+ADJUSTMENTS = [
+    {"kind": "shipping", "name": "Parcel", "amount": 4.90},
+    {"kind": "discount", "name": "Welcome", "amount": -10.00},
+    {"kind": "tax", "name": "VAT", "amount": 31.12, "included": True},
+]
 NEW_ORDER: dict[str, Any] = {
     "userId": "user-id",
     "products": [{"productId": "product-id", "quantity": 2, "unitPrice": 100.00}],
-    "totalAmount": 200.00,
+    "adjustments": ADJUSTMENTS,
+    "totalAmount": 194.90,
 }
 ORDER: dict[str, Any] = {
     "id": "66ffbd20a1b2c3d4e5f60718",
     "userId": "user-id",
-    "products": [{"productId": "product-id", "quantity": 2, "unitPrice": 100.00}],
-    "totalAmount": 200.00,
+    "products": [{"line": 1, "productId": "product-id", "quantity": 2, "unitPrice": 100.00}],
+    "adjustments": ADJUSTMENTS,
+    "totalAmount": 194.90,
     "currency": "USD",
     "status": "pending",
     "payment": {"status": "pending", "capturedAmount": 0.00, "refundedAmount": 0.00},
@@ -52,7 +59,7 @@ EVENTS = {
             "type": "order.created",
             "at": ORDER["createdAt"],
             "actor": "user-id",
-            "data": {"totalAmount": 200.00, "currency": "USD"},
+            "data": {"totalAmount": 194.90, "currency": "USD"},
             "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         }
     ]

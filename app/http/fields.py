@@ -37,17 +37,17 @@ def text(value: Any, shortest: int, longest: int, *, lines: bool = False) -> str
     return value
 
 
-def amount(value: Any) -> Decimal:
-    """The value, if it is an amount of money in major units. The number of decimals is not checked here.
+def amount(value: Any, least: Decimal = Decimal(0)) -> Decimal:
+    """The value, if it is an amount of money in major units, from `least` to MAX_AMOUNT.
 
-    Raises ValidationError.
+    The number of decimals is not checked here. Raises ValidationError.
     """
     if type(value) is int:
         value = Decimal(value)
     elif type(value) is not Decimal:
         raise ValidationError("must be a number")
-    if not 0 <= value <= MAX_AMOUNT:
-        raise ValidationError(f"must be from 0 to {MAX_AMOUNT}")
+    if not least <= value <= MAX_AMOUNT:
+        raise ValidationError(f"must be from {least} to {MAX_AMOUNT}")
     return value
 
 
@@ -140,13 +140,14 @@ class Flag(Checked, fields.Boolean):
 
 
 class Amount(Checked, fields.Decimal):
-    """Money in major units, exact."""
+    """Money in major units, exact. `signed` allows amounts below 0."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(metadata={"minimum": 0, "maximum": int(MAX_AMOUNT)}, **options)
+    def __init__(self, *, signed: bool = False, **options: Any) -> None:
+        self._least = -MAX_AMOUNT if signed else Decimal(0)
+        super().__init__(metadata={"minimum": int(self._least), "maximum": int(MAX_AMOUNT)}, **options)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Decimal:
-        return amount(value)
+        return amount(value, self._least)
 
 
 class Moment(Checked, fields.DateTime):

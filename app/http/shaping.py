@@ -64,7 +64,7 @@ def _input(kind: Kind, facts: dict[str, Any], *, required: bool = False) -> Any:
         case WholeKind():
             made = Whole(kind.least, kind.most or 2**53, required=required)
         case AmountKind():
-            made = Amount(required=required)
+            made = Amount(signed=kind.signed, required=required)
         case MomentKind():
             made = Moment(required=required)
         case FlagKind():
@@ -91,8 +91,8 @@ def _answer(kind: Kind, facts: dict[str, Any], required: bool = False) -> Any:
         case WholeKind():
             made = fields.Integer(required=required, metadata={"minimum": kind.least})
         case AmountKind():
-            money: dict[str, Any] = {"minimum": 0, "description": "Exact, in major units."}
-            made = fields.Decimal(required=required, metadata=money)
+            made = fields.Decimal(required=required, metadata={"description": "Exact, in major units."})
+            made.metadata |= {} if kind.signed else {"minimum": 0}
         case MomentKind():
             made = fields.DateTime(required=required, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
         case FlagKind():

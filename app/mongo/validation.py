@@ -66,7 +66,7 @@ def stored(kind: Kind) -> Schema:
         case Whole():
             return {**INTEGER, "minimum": kind.least} | ({"maximum": kind.most} if kind.most else {})
         case Amount():
-            return COUNT
+            return INTEGER if kind.signed else COUNT
         case Moment():
             return TIME
         case Flag():

@@ -14,7 +14,7 @@ from app.errors import NotFound
 from app.orders import steps
 from app.orders.fields import ORDER, with_amounts
 from app.orders.log import Event, first_bad_sequence
-from app.orders.model import Order
+from app.orders.model import Adjustment, Order
 from app.orders.reading import reading
 from app.orders.sweeping import redrive as make_due
 
@@ -31,10 +31,14 @@ def show(ctx: click.Context, order_id: str) -> None:
         bad = first_bad_sequence(order["id"], order["events"], order["version"])
         facts = _facts(order)
         lines = [_line(order, number) for number in range(len(order["products"]))]
+        adjustments = [_adjustment(order, one) for one in order.get("adjustments", ())]
         entries = [_entry(event, order) for event in order["events"]]
     echo_columns(facts)
     click.echo("\nlines")
     echo_columns(lines, indent="  ")
+    if adjustments:
+        click.echo("\nadjustments")
+        echo_columns(adjustments, indent="  ")
     click.echo(f"\nhistory, {'its hashes intact' if bad is None else f'NOT INTACT from event {bad} on'}")
     echo_columns(entries, indent="  ")
     ctx.exit(0 if bad is None else 1)
@@ -103,7 +107,7 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
     "updatedAt": lambda order: {"updated": order["updatedAt"]},
     "deletedAt": lambda order: {"deleted": order.get("deletedAt")},
     # The lines, the amounts and the history show these.
-    **dict.fromkeys(("products", "currency", "publicVersion", "refunds"), _nothing),
+    **dict.fromkeys(("products", "adjustments", "currency", "publicVersion", "refunds"), _nothing),
 }
 # The first fields that are printed; all others follow in the order of their definition.
 _FIRST = (
@@ -123,7 +127,13 @@ def _owed(order: Order) -> str | None:
 def _line(order: Order, number: int) -> tuple[str, ...]:
     line = order["products"][number]
     price = f"at {money.to_text(line['unitPrice'], order['currency'])}" if "unitPrice" in line else ""
-    return str(line["quantity"]), plain(line["productId"]), price
+    return str(number + 1), str(line["quantity"]), plain(line["productId"]), price
+
+
+def _adjustment(order: Order, one: Adjustment) -> tuple[str, ...]:
+    amount = money.to_text(one["amount"], order["currency"])
+    about = f"for line {one['line']}" if "line" in one else ""
+    return one["kind"], amount, plain(one.get("name", "")), "included" if one.get("included") else about
 
 
 def _entry(event: Event, order: Order) -> tuple[str, ...]:

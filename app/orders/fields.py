@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from app.money import DECIMALS
+from app.orders.shares import KINDS
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, REFUND, STATUS, STOCK
 from app.shapes import Amount, Choice, Field, Flag, Many, Moment, Pairs, Record, Text, Whole, names
 
 ID_LENGTH = 128
 MOST_LINES, MOST_OF_A_LINE = 200, 1_000_000
+MOST_ADJUSTMENTS = 100
 
 # Spaces and control characters, in a notation that Python and ECMAScript read in the same way.
 _GAPS = r"\s\u0000-\u001f\u007f\u0085\ufeff"
@@ -25,7 +27,7 @@ WEB_ADDRESS = (
 ORDER_ID = (r"^[0-9a-f]{24}$", "must be an order's id")
 
 
-def _may(name: str, kind: Text, doc: str = "") -> Field:
+def _may(name: str, kind: Text | Whole | Flag, doc: str = "") -> Field:
     """An optional field that clients may send. It is absent if they do not."""
     return Field(name, kind, doc, given="optional", always=False)
 
@@ -39,11 +41,25 @@ LINE = Record(
     "Line",
     "A line of an order.",
     (
+        Field("line", Whole(1), "The number of the line. Lines are numbered from 1.", stored=False),
         Field("productId", Text(ID_LENGTH), given="required"),
         Field("quantity", Whole(1, MOST_OF_A_LINE), given="required"),
         Field("unitPrice", Amount(), given="optional", always=False),
     ),
     sent="LineIn",
+)
+ADJUSTMENT = Record(
+    "OrderAdjustment",
+    "A part of the total beside the lines: shipping, a tax, a discount, a fee or a tip.",
+    (
+        Field(
+            "kind", Choice(KINDS), "A `discount` is 0 or less, the others are 0 or more.", given="required"
+        ),
+        _may("name", Text(100), "A name that the customer understands. The mails show it."),
+        Field("amount", Amount(signed=True), given="required"),
+        _may("line", Whole(1, MOST_LINES), "The line that it is for. Without it, it is for the whole order."),
+        _may("included", Flag(), "Only for a `tax`. The prices include it, so the total does not add it."),
+    ),
 )
 FAILURE = Record("Failure", "The reason for the decline.", (Field("code", Text()), Field("message", Text())))
 ACTION = Record(
@@ -139,7 +155,8 @@ ORDER: tuple[Field, ...] = (
     Field("id", Text(24, ORDER_ID)),
     Field("userId", Text(ID_LENGTH), given="required"),
     _may("reference", Text(64), "The client's own order number."),
-    Field("products", Many(LINE, 1, MOST_LINES), given="required"),
+    Field("products", Many(LINE, 1, MOST_LINES, numbered="line"), given="required"),
+    Field("adjustments", Many(ADJUSTMENT, 0, MOST_ADJUSTMENTS), given="optional", always=False),
     Field("totalAmount", Amount(), given="required"),
     Field(
         "currency",
@@ -190,13 +207,20 @@ AMOUNTS = _amounts(ORDER)
 
 
 def with_amounts(value: Any, show: Callable[[int], Any]) -> Any:
-    """The value, with `show` applied to every amount in it at any depth."""
+    """The value, with `show` applied to every amount in it at any depth.
+
+    A field that is no number is not an amount, whatever its name.
+    """
     match value:
         case dict():
             return {
-                name: show(inner) if name in AMOUNTS else with_amounts(inner, show)
+                name: show(inner) if name in AMOUNTS and _is_number(inner) else with_amounts(inner, show)
                 for name, inner in value.items()
             }
         case list():
             return [with_amounts(item, show) for item in value]
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

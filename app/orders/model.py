@@ -27,6 +27,20 @@ class Line(TypedDict):
     unitPrice: NotRequired[int]
 
 
+class Adjustment(TypedDict):
+    """A part of the total beside the lines. `amount` is in minor units; a discount is 0 or less.
+
+    `line` is the number of its line. Without it, the adjustment is for the whole order. The prices include an
+    `included` tax already.
+    """
+
+    kind: str
+    amount: int
+    name: NotRequired[str]
+    line: NotRequired[int]
+    included: NotRequired[bool]
+
+
 class Payment(TypedDict):
     """The state of the payment. Amounts are in minor units of the order's currency.
 
@@ -95,6 +109,7 @@ class Order(TypedDict):
     announced: NotRequired[int]
     dueBy: NotRequired[datetime]
     attempts: NotRequired[int]
+    adjustments: NotRequired[list[Adjustment]]
     origin: NotRequired[Origin]
     reference: NotRequired[str]
     personal: NotRequired[Personal]
@@ -126,7 +141,7 @@ def create(order_id: str, at: datetime, actor: str, data: dict[str, Any], person
     """A new order at version 1.
 
     `data` is the data of `order.created`: userId, products, totalAmount (minor units), currency, and
-    optionally paymentMethod and reference.
+    optionally adjustments, paymentMethod and reference.
     """
     if personal:
         data = {**data, "personalDigest": digest_of(personal)}

@@ -83,6 +83,11 @@ def _form(kind: Kind) -> _Form | None:
             return _moment
         case Record():
             return _record(kind.fields)
+        case Many(of=Record() as item, numbered=str(number)) if number:
+            each = _record(tuple(field for field in item.fields if field.name != number))
+            return lambda values, currency: [
+                {number: position, **each(value, currency)} for position, value in enumerate(values, 1)
+            ]
         case Many() if inner := _form(kind.of):
             return lambda values, currency: [inner(value, currency) for value in values]
     return None

@@ -11,6 +11,7 @@ from app.http.fields import Choice, ListOf, Moment, ObjectOf, Text, is_finer
 from app.http.schemas import ORDER_ID, Answer, Input, PageQuery, count, moment, optional, text
 from app.http.shaping import answer_schema, input_fields, input_schema
 from app.money import DECIMALS, to_minor
+from app.orders import shares
 from app.orders.events import EVENTS
 from app.orders.fields import ID_LENGTH, ORDER, TRACKING
 from app.orders.states import PAYMENT, STATUS
@@ -20,24 +21,38 @@ Order = answer_schema(Record("Order", "An order.", ORDER, sent="OrderIn"))
 
 
 class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
-    """A new order. If every line has a `unitPrice`, `totalAmount` must be the sum of the lines."""
+    """A new order. If every line has a `unitPrice`, `totalAmount` must be the sum of lines and adjustments.
+
+    A tax that is `included` in the prices is not added. No line's share of the total may be below 0.
+    """
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_amounts(self, data: dict[str, Any], original: Any, **_: Any) -> None:
-        """Checks the decimals of all amounts and the sum of the lines.
+        """Checks the decimals of all amounts, the adjustments and the total.
 
         `data` lacks the fields that are invalid, so this checks the others.
         """
         if not isinstance(original, dict):
             return
         currency = data.get("currency") if "currency" in original else _default_currency()
-        lines = data.get("products", [])
-        if lines and len(lines) != len(original["products"]):
-            lines = []  # some lines are not objects, so the indexes have shifted
+        lines = _in_place(data, original, "products")
         faults = _too_fine(data, lines, currency) if currency else {}
         expected, total = _sum(lines), data.get("totalAmount")
-        if None not in (expected, total) and expected != total and "totalAmount" not in faults:
-            faults["totalAmount"] = [f"must equal the sum of the lines ({expected})"]
+        summed = "lines"
+        if "adjustments" in original:
+            adjustments = _in_place(data, original, "adjustments")
+            if wrong := _misfits(adjustments, len(lines), currency):
+                faults["adjustments"] = wrong
+            if wrong or not _are_valid(adjustments, original["adjustments"]):
+                expected = None
+            elif expected is not None:
+                expected += sum(one["amount"] for one in adjustments if not one.get("included"))
+                summed = "lines and adjustments"
+                if below := _below_zero(lines, adjustments, currency, faults):
+                    faults["adjustments"] = below
+        if expected is not None and total is not None and expected != total and "totalAmount" not in faults:
+            shown = f"{expected:.{DECIMALS[currency]}f}" if currency else expected
+            faults["totalAmount"] = [f"must equal the sum of the {summed} ({shown})"]
         if faults:
             raise ValidationError(faults)
 
@@ -49,6 +64,8 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
         for line in data["products"]:
             if "unitPrice" in line:
                 line["unitPrice"] = to_minor(line["unitPrice"], currency)
+        for adjustment in data.get("adjustments", ()):
+            adjustment["amount"] = to_minor(adjustment["amount"], currency)
         return data
 
 
@@ -143,9 +160,13 @@ def _default_currency() -> str:
     return current_app.extensions["services"].settings.default_currency
 
 
+def _at_most(currency: str) -> str:
+    return f"must have at most {DECIMALS[currency]} decimals in {currency}"
+
+
 def _too_fine(order: dict[str, Any], lines: list[dict[str, Any]], currency: str) -> dict[Any, Any]:
     decimals = DECIMALS[currency]
-    complaint = [f"must have at most {decimals} decimals in {currency}"]
+    complaint = [_at_most(currency)]
     faults: dict[Any, Any] = {}
     if "totalAmount" in order and is_finer(order["totalAmount"], decimals):
         faults["totalAmount"] = complaint
@@ -167,3 +188,59 @@ def _sum(lines: list[dict[str, Any]]) -> Decimal | None:
             return None
         total += line["unitPrice"] * line["quantity"]
     return total if lines else None
+
+
+def _in_place(data: dict[str, Any], original: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The valid parts of these items. Empty if one is missing, since the positions have shifted then."""
+    items: list[dict[str, Any]] = data.get(name, [])
+    return items if items and len(items) == len(original[name]) else []
+
+
+def _are_valid(adjustments: list[dict[str, Any]], sent: Any) -> bool:
+    """Whether every adjustment that was sent has all of its fields, each valid by itself."""
+    return (
+        isinstance(sent, list)
+        and len(adjustments) == len(sent)
+        and all(
+            one.keys() == each.keys() >= {"kind", "amount"}
+            for one, each in zip(adjustments, sent, strict=True)
+        )
+    )
+
+
+def _misfits(adjustments: list[dict[str, Any]], lines: int, currency: str | None) -> dict[int, Any]:
+    """The faults of each adjustment by its position. `lines` is the number of lines; 0 if unknown."""
+    faults: dict[int, Any] = {}
+    for position, adjustment in enumerate(adjustments):
+        wrong: dict[str, list[str]] = {}
+        kind, amount = adjustment.get("kind"), adjustment.get("amount")
+        if kind and amount is not None and (amount > 0 if kind == "discount" else amount < 0):
+            wrong["amount"] = [f"must be {'at most' if kind == 'discount' else 'at least'} 0 for a {kind}"]
+        elif amount is not None and currency and is_finer(amount, DECIMALS[currency]):
+            wrong["amount"] = [_at_most(currency)]
+        if kind and kind != "tax" and "included" in adjustment:
+            wrong["included"] = ["is only allowed with the kind tax"]
+        if lines and adjustment.get("line", 0) > lines:
+            wrong["line"] = [f"must be a line of the order, from 1 to {lines}"]
+        if wrong:
+            faults[position] = wrong
+    return faults
+
+
+def _below_zero(
+    lines: list[dict[str, Any]],
+    adjustments: list[dict[str, Any]],
+    currency: str | None,
+    faults: dict[Any, Any],
+) -> dict[int, Any]:
+    """The fault of each discount that brings the share of a line below 0."""
+    if not currency or "products" in faults:
+        return {}
+    found = shares.below_zero(
+        [{**line, "unitPrice": to_minor(line["unitPrice"], currency)} for line in lines],
+        [{**one, "amount": to_minor(one["amount"], currency)} for one in adjustments],
+    )
+    return {
+        position: {"amount": [f"must not bring the share of line {line} below 0"]}
+        for position, line in found.items()
+    }

@@ -22,6 +22,7 @@ from app.orders import OrderServices
 from app.orders.fields import PERSONAL, STATED
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
+    Adjustment,
     Change,
     Line,
     Order,
@@ -49,6 +50,7 @@ class Draft(TypedDict):
     products: list[Line]
     totalAmount: int
     currency: str
+    adjustments: NotRequired[list[Adjustment]]
     paymentMethod: NotRequired[str]
     reference: NotRequired[str]
     email: NotRequired[str]

@@ -50,7 +50,7 @@ def test_the_original_services_requests_get_the_documented_answers(
     assert created.headers["Location"] == f"{prefix}/orders/{order['id']}"
     assert created.headers["ETag"] == '"v1"'
     assert order["userId"] == "user-id"
-    assert order["products"] == [{"productId": "product-id", "quantity": 2}]
+    assert order["products"] == [{"line": 1, "productId": "product-id", "quantity": 2}]
     assert order["status"] == "pending"
     assert order["totalAmount"] == Decimal(200)
     assert order["currency"] == "USD"

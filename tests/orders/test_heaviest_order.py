@@ -37,6 +37,7 @@ def placed() -> Order:
         "products": [
             {"productId": widest(128, number), "quantity": 1_000_000, "unitPrice": 0} for number in range(200)
         ],
+        "adjustments": [{"kind": "fee", "amount": 0, "name": BIG * 100, "line": 200} for _ in range(100)],
         "totalAmount": 0,
         "currency": "USD",
         "paymentMethod": BIG * 255,

@@ -29,7 +29,7 @@ def test_the_original_sample_is_answered_field_by_field(client: FlaskClient) -> 
     assert order == {
         "id": order["id"],
         "userId": "user-id",
-        "products": [{"productId": "product-id", "quantity": 2}],
+        "products": [{"line": 1, "productId": "product-id", "quantity": 2}],
         "totalAmount": 200.0,
         "currency": "USD",
         "status": "pending",
@@ -82,6 +82,7 @@ def test_everything_given_comes_back(post_order: Place, client: FlaskClient) -> 
     }
     order = post_order(**given)
     method = given.pop("paymentMethod")
+    given["products"] = [{"line": number, **line} for number, line in enumerate(given["products"], 1)]
     assert {name: order[name] for name in given} == given
     assert order["payment"]["method"] == method
     assert client.get(f"/orders/{order['id']}").get_json() == order
