@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.broker import Broker
 from app.clock import Clock
@@ -19,7 +19,7 @@ from app.mongo import database as mongodb
 from app.mongo.server_clock import ServerClock
 from app.notifications import NotificationServices
 from app.notifications.log import LogChannel
-from app.notifications.mail.channel import MailChannel
+from app.notifications.mail.channel import MailChannel, Withhold
 from app.notifications.mail_counts_store import MailCounts
 from app.notifications.mail_limits import MailLimits
 from app.notifications.model import Channel
@@ -55,52 +55,17 @@ if TYPE_CHECKING:
     from app.orders.model import Order
     from app.orders.steps import Step
 
-
-@dataclass(frozen=True)
-class Parts:
-    """All collaborators of the services: clock, stores, and gateways to the outside world.
-
-    `transact` is as in StockServices. `probes` has a function for each part of the service that returns its
-    state.
-    """
-
-    settings: Settings
-    clock: Clock
-    orders: Orders
-    due_work: DueWork
-    stock: Stock
-    loads: StockLoads
-    notifications: Notifications
-    mail_counts: MailCounts
-    payments: PaymentProvider
-    channels: tuple[Channel, ...]
-    transact: Callable[..., Any]
-    probes: dict[str, Callable[[], str]]
-    changes: OrderChanges
-    webhook_endpoints: WebhookEndpoints
-    webhook_deliveries: WebhookDeliveries
-    webhooks: WebhookSender
-    feed: Feed
-    feed_cursors: FeedCursors
-    personal_data: PersonalData
-    payment_events: PaymentEvents
-    purged: PurgedOrders
-    audit: Audit
-    reconciliations: Reconciliations
-    counts: OrderCounts
-    broker: Broker
-    metrics: Metrics
-    tracer: Tracer
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Services:
     """The services of each capability, and the collaborators that belong to no capability.
 
-    All of them are made from `parts`.
+    `probes` has a function for each part of the service that returns its state. `anew` makes the services
+    again, with other collaborators in place of some.
     """
 
-    parts: Parts
     orders: OrderServices
     payments: PaymentServices
     stock: StockServices
@@ -117,6 +82,7 @@ class Services:
     broker: Broker
     metrics: Metrics
     tracer: Tracer
+    anew: Callable[..., "Services"]
 
     def of(self, owner: str) -> "Services":
         """The same services, limited to the orders, events and webhook endpoints of one user."""
@@ -133,64 +99,35 @@ def open_services(settings: Settings) -> Services:
     return services_over(mongodb.connect(settings.mongo_uri), settings)
 
 
-def services_over(
-    database: mongodb.OrderDatabase, settings: Settings, own_clock: Clock | None = None
-) -> Services:
-    """The services over a connected database. They use the database's time, unless `own_clock` is given."""
-    broker, metrics = Broker(settings.redis_url), Metrics()
-    clock = own_clock or ServerClock(database, partial(metrics.show, "clock_skew_seconds"))
-    mail_counts = MailCounts(database)
-    withhold = MailLimits(mail_counts, clock, settings)
-    mail = [MailChannel(settings.smtp_url, settings.mail_from, withhold)] if settings.smtp_url else []
-    return made_of(
-        Parts(
-            settings=settings,
-            clock=clock,
-            orders=Orders(database),
-            due_work=DueWork(database),
-            stock=Stock(database),
-            loads=StockLoads(database),
-            notifications=Notifications(database),
-            mail_counts=mail_counts,
-            payments=_payments(settings, database, clock),
-            channels=(*mail, LogChannel()),
-            changes=OrderChanges(database),
-            webhook_endpoints=WebhookEndpoints(database),
-            webhook_deliveries=WebhookDeliveries(database),
-            webhooks=WebhookSender(allow_private=settings.webhook_allow_private),
-            feed=Feed(database),
-            feed_cursors=FeedCursors(database),
-            personal_data=PersonalData(database),
-            payment_events=PaymentEvents(database),
-            purged=PurgedOrders(database),
-            audit=Audit(database),
-            reconciliations=Reconciliations(database),
-            counts=OrderCounts(database),
-            broker=broker,
-            metrics=metrics,
-            tracer=_tracer(settings),
-            transact=partial(mongodb.transact, database),
-            probes={
-                "database": lambda: mongodb.fault_of(database) or "ok",
-                "migrations": lambda: _migrated(database),
-                "broker": lambda: "ok" if broker.answers() else "unreachable",
-            },
-        )
-    )
+def services_over(database: mongodb.OrderDatabase, settings: Settings, **others: Any) -> Services:
+    """The services over a connected database. They use the database's time.
 
+    `others` take the place of the usual collaborators, by the names that `part` has below. Raises TypeError
+    for an unknown name.
+    """
+    unused = {**others}
 
-def made_of(parts: Parts) -> Services:
-    """The services made of these parts."""
-    settings = parts.settings
-    common: Any = {"clock": parts.clock, "metrics": parts.metrics, "tracer": parts.tracer}
+    def part(name: str, usual: T) -> T:
+        return unused.pop(name, usual)
+
+    metrics: Metrics = part("metrics", Metrics())
+    show_skew = partial(metrics.show, "clock_skew_seconds")
+    clock: Clock = unused.pop("clock", None) or ServerClock(database, show_skew)
+    tracer, broker = part("tracer", _tracer(settings)), part("broker", Broker(settings.redis_url))
+    common: Any = {"clock": clock, "metrics": metrics, "tracer": tracer}
+    provider = part("payments", _payments(settings, database, clock))
+    notices, mail_counts = part("notifications", Notifications(database)), MailCounts(database)
+    deliveries = part("webhook_deliveries", WebhookDeliveries(database))
+    feed, changes = part("feed", Feed(database)), part("changes", OrderChanges(database))
     effects: dict[Step, Callable[[list[Order]], list[str]]] = {}
+
     orders = OrderServices(
-        store=parts.orders,
-        due_work=parts.due_work,
-        purged=parts.purged,
-        accepts=parts.payments.accepts,
+        store=part("orders", Orders(database)),
+        due_work=part("due_work", DueWork(database)),
+        purged=PurgedOrders(database),
+        accepts=provider.accepts,
         effects=effects,
-        forget=(parts.notifications.purge, parts.webhook_deliveries.purge, parts.feed.purge),
+        forget=(notices.purge, deliveries.purge, feed.purge),
         step_deadline=settings.step_deadline,
         order_expiry=settings.order_expiry,
         retention_days=settings.retention_days,
@@ -198,18 +135,18 @@ def made_of(parts: Parts) -> Services:
     )
     payments = PaymentServices(
         orders=orders,
-        provider=parts.payments,
-        events=parts.payment_events,
-        clock=parts.clock,
-        metrics=parts.metrics,
+        provider=provider,
+        events=part("payment_events", PaymentEvents(database)),
+        clock=clock,
+        metrics=metrics,
         retention_days=settings.retention_days,
     )
     stock = StockServices(
         orders=orders,
-        store=parts.stock,
-        loads=parts.loads,
-        transact=parts.transact,
-        clock=parts.clock,
+        store=part("stock", Stock(database)),
+        loads=StockLoads(database),
+        transact=partial(mongodb.transact, database),
+        clock=clock,
         strict=settings.stock_policy == "strict",
     )
     # The effects need the order services, and the order services need the effects.
@@ -217,46 +154,62 @@ def made_of(parts: Parts) -> Services:
     effects |= {step: partial(effect, stock) for step, effect in stock_steps.EFFECTS.items()}
     webhooks = WebhookServices(
         orders=orders,
-        endpoints=parts.webhook_endpoints,
-        deliveries=parts.webhook_deliveries,
-        sender=parts.webhooks,
+        endpoints=part("webhook_endpoints", WebhookEndpoints(database)),
+        deliveries=deliveries,
+        sender=part("webhooks", WebhookSender(allow_private=settings.webhook_allow_private)),
         retention_days=settings.delivery_retention_days,
         **common,
     )
-    return Services(
-        parts=parts,
+    made = Services(
         orders=orders,
         payments=payments,
         stock=stock,
         notifications=NotificationServices(
             orders=orders,
             webhooks=webhooks,
-            store=parts.notifications,
-            mail_counts=parts.mail_counts,
-            channels=parts.channels,
+            store=notices,
+            mail_counts=mail_counts,
+            channels=part("channels", _channels(settings, MailLimits(mail_counts, clock, settings))),
             **common,
         ),
         webhooks=webhooks,
-        feed=FeedServices(orders=orders, store=parts.feed, cursors=parts.feed_cursors),
+        feed=FeedServices(orders=orders, store=feed, cursors=FeedCursors(database)),
         reconciliation=ReconciliationServices(
             orders=orders,
             payments=payments,
             webhooks=webhooks,
-            feed=parts.feed,
-            changes=parts.changes,
-            audit=parts.audit,
-            reports=parts.reconciliations,
-            clock=parts.clock,
+            feed=feed,
+            changes=changes,
+            audit=part("audit", Audit(database)),
+            reports=part("reconciliations", Reconciliations(database)),
+            clock=clock,
             settings=settings,
         ),
-        erasure=ErasureServices(store=parts.personal_data, clock=parts.clock),
+        erasure=ErasureServices(store=PersonalData(database), clock=clock),
         settings=settings,
-        changes=parts.changes,
-        counts=parts.counts,
-        probes=parts.probes,
-        broker=parts.broker,
+        changes=changes,
+        counts=OrderCounts(database),
+        probes=part("probes", _probes(database, broker)),
+        broker=broker,
+        anew=partial(services_over, database, **{"settings": settings, "broker": broker, **common, **others}),
         **common,
     )
+    if unused:
+        raise TypeError(f"The services have no {', '.join(unused)}.")
+    return made
+
+
+def _probes(database: mongodb.OrderDatabase, broker: Broker) -> dict[str, Callable[[], str]]:
+    return {
+        "database": lambda: mongodb.fault_of(database) or "ok",
+        "migrations": lambda: "pending" if mongodb.fault_of(database) or pending(database) else "ok",
+        "broker": lambda: "ok" if broker.answers() else "unreachable",
+    }
+
+
+def _channels(settings: Settings, withhold: Withhold) -> tuple[Channel, ...]:
+    mail = [MailChannel(settings.smtp_url, settings.mail_from, withhold)] if settings.smtp_url else []
+    return (*mail, LogChannel())
 
 
 def _payments(settings: Settings, database: mongodb.OrderDatabase, clock: Clock) -> PaymentProvider:
@@ -309,7 +262,3 @@ def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | N
     from app.http.rates import Rates  # noqa: PLC0415
 
     return Rates(settings.rate_limit_redis_url or settings.redis_url, given).count
-
-
-def _migrated(database: mongodb.OrderDatabase) -> str:
-    return "pending" if mongodb.fault_of(database) or pending(database) else "ok"

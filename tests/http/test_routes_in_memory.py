@@ -27,7 +27,7 @@ def client() -> FlaskClient:
     database: Any = mongomock.MongoClient(tz_aware=True).db
     database.orders.create_index([("idempotency.key", 1)], unique=True, sparse=True)
     settings = Settings.from_env({"AUTH": "off"})
-    return create_app(settings, services_over(database, settings, now)).test_client()
+    return create_app(settings, services_over(database, settings, clock=now)).test_client()
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from app.clock import now
 from app.orders.sweeping import send_overdue
-from app.services import made_of
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -73,16 +72,31 @@ class Followed:
         return call
 
 
+# Where the services hold a collaborator.
+HELD = {
+    "audit": attrgetter("reconciliation.audit"),
+    "due_work": attrgetter("orders.due_work"),
+    "feed": attrgetter("feed.store"),
+    "notifications": attrgetter("notifications.store"),
+    "orders": attrgetter("orders.store"),
+    "payment_events": attrgetter("payments.events"),
+    "payments": attrgetter("payments.provider"),
+    "reconciliations": attrgetter("reconciliation.reports"),
+    "stock": attrgetter("stock.store"),
+    "webhook_deliveries": attrgetter("webhooks.deliveries"),
+    "webhook_endpoints": attrgetter("webhooks.endpoints"),
+    "webhooks": attrgetter("webhooks.sender"),
+}
+
+
 def followed(services: Services, collaborator: str, method: str, then: Callable[[], object]) -> Services:
     """The services with something else happening right after the first call of that method."""
-    return with_parts(
-        services, **{collaborator: Followed(getattr(services.parts, collaborator), method, then)}
-    )
+    return with_parts(services, **{collaborator: Followed(HELD[collaborator](services), method, then)})
 
 
 def with_parts(services: Services, **changed: Any) -> Services:
     """The services made anew with other parts in place of these."""
-    return made_of(replace(services.parts, **changed))
+    return services.anew(**changed)
 
 
 def swept(services: Services, *busy: str) -> dict[str, list[str]]:
