@@ -5,9 +5,9 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Annotated, Any, NamedTuple, Self, get_type_hints
+from typing import Any, NamedTuple, Self
 
 from app.setting_parsers import (
     auth,
@@ -47,234 +47,153 @@ class Setting(NamedTuple):
     secret: bool = False
 
 
+def setting(read: Callable[[str], Any], default: str | None, doc: str, *, secret: bool = False) -> Any:
+    """A field of `Settings`, with its row in the table."""
+    return field(metadata={"setting": Setting(read, default, doc, secret)})
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
     """All settings. The environment variable is the name in capitals."""
 
-    auth: Annotated[
+    auth: str = setting(
+        auth, "", "Access control: `jwt` requires a token, `off` admits everyone. There is no default."
+    )
+    jwt_issuer: str | None = setting(str, None, "With `AUTH=jwt`: the issuer of the tokens, their `iss`.")
+    jwt_audience: str | None = setting(
+        str, None, "With `AUTH=jwt`: the audience of the tokens, one of their `aud`."
+    )
+    jwt_jwks_url: str | None = setting(
+        secure_url, None, "The URL of the issuer's JWK set; `http://` on this machine only."
+    )
+    jwt_public_key: str | None = setting(
+        public_key, None, "A PEM file with the issuer's public key, instead of a JWK set."
+    )
+    jwt_secret: str | None = setting(
+        secret,
+        None,
+        "The secret shared with the issuer, 32 bytes or more, instead of a public key.",
+        secret=True,
+    )
+    jwt_leeway: timedelta = setting(
+        duration, "10s", "The allowed difference between the issuer's clock and this one."
+    )
+    port: int = setting(whole(1, 65535), "3003", "The port of the web process.")
+    metrics_port: int | None = setting(
+        whole(1, 65535),
+        None,
+        "A port for `/metrics` only, in every process. If unset, only web has `/metrics`, at `PORT`.",
+    )
+    mongo_uri: str = setting(
+        url("mongodb", "mongodb+srv"),
+        "mongodb://127.0.0.1:27017/orders?replicaSet=rs0",
+        "The MongoDB replica set and the name of the database.",
+        secret=True,
+    )
+    redis_url: str = setting(
+        url("redis", "rediss", "redis+socket", "sentinel"),
+        "redis://127.0.0.1:6379/0",
+        "The broker: Redis or a compatible server.",
+        secret=True,
+    )
+    rate_limit: str | None = setting(
+        rate, None, "The requests that one caller may make, such as `100/minute`. Unlimited if unset."
+    )
+    rate_limit_address: str | None = setting(
+        rate,
+        None,
+        "The requests that one client address may make, for all callers together. Unlimited if unset.",
+    )
+    rate_limit_redis_url: str | None = setting(
+        url("redis", "rediss", "redis+unix", "redis+sentinel"),
+        None,
+        "The Redis that counts requests for the limits. The broker if unset.",
+        secret=True,
+    )
+    trusted_proxies: int = setting(
+        whole(0, 9), "0", "The number of trusted proxies in front of the service; see docs/proxy.md."
+    )
+    body_timeout: timedelta = setting(
+        duration, "20s", "The time that a client has to send the body of a request."
+    )
+    waits_per_caller: int = setting(
+        whole(0, 200),
+        "20",
+        "The requests with `Prefer: wait` that one caller may have waiting in one web process.",
+    )
+    api_prefix: str = setting(prefix, "/", "A prefix for all paths, such as `/api`.")
+    default_currency: str = setting(currency, "USD", "The currency (ISO 4217) of an order that gives none.")
+    stock_policy: str = setting(
+        one_of("lenient", "strict"),
+        "lenient",
+        "A product without a stock record never runs out (`lenient`) or is out of stock (`strict`).",
+    )
+    order_expiry: timedelta = setting(
+        duration, "15m", "An order that is not confirmed after this time is cancelled."
+    )
+    step_deadline: timedelta = setting(
+        duration, "15s", "A step that is not done after this time is sent again."
+    )
+    retention_days: int = setting(
+        whole(0, 36500), "90", "The days that a deleted order is kept for accounting."
+    )
+    payment_provider: str = setting(
+        one_of("sandbox", "stripe"),
+        None,
+        "The payment provider: `stripe`, or `sandbox`, which moves no money. The default with `AUTH=off` "
+        "is `sandbox`.",
+    )
+    payment_webhook_secret: str | None = setting(
         str,
-        Setting(
-            auth, "", "Access control: `jwt` requires a token, `off` admits everyone. There is no default."
-        ),
-    ]
-    jwt_issuer: Annotated[
-        str | None, Setting(str, None, "With `AUTH=jwt`: the issuer of the tokens, their `iss`.")
-    ]
-    jwt_audience: Annotated[
-        str | None, Setting(str, None, "With `AUTH=jwt`: the audience of the tokens, one of their `aud`.")
-    ]
-    jwt_jwks_url: Annotated[
-        str | None,
-        Setting(
-            secure_url,
-            None,
-            "The URL of the issuer's JWK set; `http://` on this machine only.",
-        ),
-    ]
-    jwt_public_key: Annotated[
-        str | None,
-        Setting(public_key, None, "A PEM file with the issuer's public key, instead of a JWK set."),
-    ]
-    jwt_secret: Annotated[
-        str | None,
-        Setting(
-            secret,
-            None,
-            "The secret shared with the issuer, 32 bytes or more, instead of a public key.",
-            secret=True,
-        ),
-    ]
-    jwt_leeway: Annotated[
-        timedelta, Setting(duration, "10s", "The allowed difference between the issuer's clock and this one.")
-    ]
-    port: Annotated[int, Setting(whole(1, 65535), "3003", "The port of the web process.")]
-    metrics_port: Annotated[
-        int | None,
-        Setting(
-            whole(1, 65535),
-            None,
-            "A port for `/metrics` only, in every process. If unset, only web has `/metrics`, at `PORT`.",
-        ),
-    ]
-    mongo_uri: Annotated[
-        str,
-        Setting(
-            url("mongodb", "mongodb+srv"),
-            "mongodb://127.0.0.1:27017/orders?replicaSet=rs0",
-            "The MongoDB replica set and the name of the database.",
-            secret=True,
-        ),
-    ]
-    redis_url: Annotated[
-        str,
-        Setting(
-            url("redis", "rediss", "redis+socket", "sentinel"),
-            "redis://127.0.0.1:6379/0",
-            "The broker: Redis or a compatible server.",
-            secret=True,
-        ),
-    ]
-    rate_limit: Annotated[
-        str | None,
-        Setting(
-            rate,
-            None,
-            "The requests that one caller may make, such as `100/minute`. Unlimited if unset.",
-        ),
-    ]
-    rate_limit_address: Annotated[
-        str | None,
-        Setting(
-            rate,
-            None,
-            "The requests that one client address may make, for all callers together. Unlimited if unset.",
-        ),
-    ]
-    rate_limit_redis_url: Annotated[
-        str | None,
-        Setting(
-            url("redis", "rediss", "redis+unix", "redis+sentinel"),
-            None,
-            "The Redis that counts requests for the limits. The broker if unset.",
-            secret=True,
-        ),
-    ]
-    trusted_proxies: Annotated[
-        int,
-        Setting(
-            whole(0, 9),
-            "0",
-            "The number of trusted proxies in front of the service; see docs/proxy.md.",
-        ),
-    ]
-    body_timeout: Annotated[
-        timedelta, Setting(duration, "20s", "The time that a client has to send the body of a request.")
-    ]
-    waits_per_caller: Annotated[
-        int,
-        Setting(
-            whole(0, 200),
-            "20",
-            "The requests with `Prefer: wait` that one caller may have waiting in one web process.",
-        ),
-    ]
-    api_prefix: Annotated[str, Setting(prefix, "/", "A prefix for all paths, such as `/api`.")]
-    default_currency: Annotated[
-        str, Setting(currency, "USD", "The currency (ISO 4217) of an order that gives none.")
-    ]
-    stock_policy: Annotated[
-        str,
-        Setting(
-            one_of("lenient", "strict"),
-            "lenient",
-            "A product without a stock record never runs out (`lenient`) or is out of stock (`strict`).",
-        ),
-    ]
-    order_expiry: Annotated[
-        timedelta, Setting(duration, "15m", "An order that is not confirmed after this time is cancelled.")
-    ]
-    step_deadline: Annotated[
-        timedelta, Setting(duration, "15s", "A step that is not done after this time is sent again.")
-    ]
-    retention_days: Annotated[
-        int, Setting(whole(0, 36500), "90", "The days that a deleted order is kept for accounting.")
-    ]
-    payment_provider: Annotated[
-        str,
-        Setting(
-            one_of("sandbox", "stripe"),
-            None,
-            "The payment provider: `stripe`, or `sandbox`, which moves no money. The default with `AUTH=off` "
-            "is `sandbox`.",
-        ),
-    ]
-    payment_webhook_secret: Annotated[
-        str | None,
-        Setting(
-            str,
-            None,
-            "The secret that verifies the provider's events, `whsec_…`. If unset, events are refused.",
-            secret=True,
-        ),
-    ]
-    stripe_api_key: Annotated[
-        str | None,
-        Setting(str, None, "The secret key of the Stripe account, `sk_…` or `rk_…`.", secret=True),
-    ]
-    stripe_api_base: Annotated[str, Setting(secure_url, "https://api.stripe.com", "The URL of Stripe's API.")]
-    smtp_url: Annotated[
-        str | None,
-        Setting(
-            smtp_url,
-            None,
-            "The mail server, `smtp://user:password@host:587`. If unset, no mail is sent.",
-            secret=True,
-        ),
-    ]
-    mail_from: Annotated[str, Setting(str, "Orders <orders@localhost>", "The sender of the mails.")]
-    mails_per_address: Annotated[
-        int, Setting(whole(1, 10_000), "40", "The maximum number of mails to one address within an hour.")
-    ]
-    mails_per_caller: Annotated[
-        int,
-        Setting(
-            whole(1, 10_000),
-            "30",
-            "The maximum number of mails within an hour for the orders of one `userId`.",
-        ),
-    ]
-    email_from_token: Annotated[
-        bool,
-        Setting(
-            boolean,
-            "false",
-            "With `AUTH=jwt`: whether the `email` of a customer's order must be the one in the token.",
-        ),
-    ]
-    require_idempotency_key: Annotated[
-        bool,
-        Setting(boolean, "false", "Whether a new order needs an `Idempotency-Key`."),
-    ]
-    require_if_match: Annotated[
-        bool, Setting(boolean, "false", "Whether a change of an order needs an `If-Match`.")
-    ]
-    webhook_allow_private: Annotated[
-        bool,
-        Setting(
-            boolean, "false", "Whether webhooks may be sent to private, loopback and link-local addresses."
-        ),
-    ]
-    delivery_retention_days: Annotated[
-        int,
-        Setting(whole(1, 36500), "30", "The days that a finished webhook delivery is kept."),
-    ]
-    reconcile_every: Annotated[
-        timedelta, Setting(duration, "1h", "How often orders, money and stock are compared.")
-    ]
-    reconcile_window: Annotated[
-        timedelta,
-        Setting(duration, "7d", "The maximum age of the orders that the scheduled comparison covers."),
-    ]
-    reconcile_repair: Annotated[
-        bool,
-        Setting(boolean, "false", "Whether the scheduled comparison makes the repairs that are safe."),
-    ]
-    log_level: Annotated[
-        str,
-        Setting(
-            one_of("debug", "info", "warning", "error", "critical"),
-            "info",
-            "The lowest level that is logged.",
-        ),
-    ]
-    tracing: Annotated[
-        bool,
-        Setting(
-            boolean,
-            "false",
-            "Whether traces are sent. OpenTelemetry's own variables `OTEL_…` configure where.",
-        ),
-    ]
+        None,
+        "The secret that verifies the provider's events, `whsec_…`. If unset, events are refused.",
+        secret=True,
+    )
+    stripe_api_key: str | None = setting(
+        str, None, "The secret key of the Stripe account, `sk_…` or `rk_…`.", secret=True
+    )
+    stripe_api_base: str = setting(secure_url, "https://api.stripe.com", "The URL of Stripe's API.")
+    smtp_url: str | None = setting(
+        smtp_url,
+        None,
+        "The mail server, `smtp://user:password@host:587`. If unset, no mail is sent.",
+        secret=True,
+    )
+    mail_from: str = setting(str, "Orders <orders@localhost>", "The sender of the mails.")
+    mails_per_address: int = setting(
+        whole(1, 10_000), "40", "The maximum number of mails to one address within an hour."
+    )
+    mails_per_caller: int = setting(
+        whole(1, 10_000), "30", "The maximum number of mails within an hour for the orders of one `userId`."
+    )
+    email_from_token: bool = setting(
+        boolean,
+        "false",
+        "With `AUTH=jwt`: whether the `email` of a customer's order must be the one in the token.",
+    )
+    require_idempotency_key: bool = setting(
+        boolean, "false", "Whether a new order needs an `Idempotency-Key`."
+    )
+    require_if_match: bool = setting(boolean, "false", "Whether a change of an order needs an `If-Match`.")
+    webhook_allow_private: bool = setting(
+        boolean, "false", "Whether webhooks may be sent to private, loopback and link-local addresses."
+    )
+    delivery_retention_days: int = setting(
+        whole(1, 36500), "30", "The days that a finished webhook delivery is kept."
+    )
+    reconcile_every: timedelta = setting(duration, "1h", "How often orders, money and stock are compared.")
+    reconcile_window: timedelta = setting(
+        duration, "7d", "The maximum age of the orders that the scheduled comparison covers."
+    )
+    reconcile_repair: bool = setting(
+        boolean, "false", "Whether the scheduled comparison makes the repairs that are safe."
+    )
+    log_level: str = setting(
+        one_of("debug", "info", "warning", "error", "critical"), "info", "The lowest level that is logged."
+    )
+    tracing: bool = setting(
+        boolean, "false", "Whether traces are sent. OpenTelemetry's own variables `OTEL_…` configure where."
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -284,11 +203,11 @@ class Settings:
         """
         values: dict[str, Any] = {}
         faults: dict[str, str] = {}
-        for field, setting in TABLE.items():
-            name = field.upper()
-            text = environ.get(name, "").strip() or setting.default
+        for own_name, row in TABLE.items():
+            name = own_name.upper()
+            text = environ.get(name, "").strip() or row.default
             try:
-                values[field] = None if text is None else setting.read(text)
+                values[own_name] = None if text is None else row.read(text)
             except ValueError as error:
                 faults[name] = str(error)
         if values.get("auth") == "off" and values.get("payment_provider") is None:
@@ -302,12 +221,8 @@ class Settings:
     def __repr__(self) -> str:
         """All settings by name, with secrets hidden."""
         values = {name: getattr(self, name) for name in TABLE}
-        hidden = {
-            name: "***" for name, setting in TABLE.items() if setting.secret and values[name] is not None
-        }
+        hidden = {name: "***" for name, row in TABLE.items() if row.secret and values[name] is not None}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in {**values, **hidden}.items())})"
 
 
-TABLE: dict[str, Setting] = {
-    field: hint.__metadata__[0] for field, hint in get_type_hints(Settings, include_extras=True).items()
-}
+TABLE: dict[str, Setting] = {field.name: field.metadata["setting"] for field in fields(Settings)}
