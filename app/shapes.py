@@ -103,7 +103,7 @@ class Field:
 
     name: str
     kind: Kind
-    doc: str = ""
+    doc: str
     given: Literal["required", "optional"] | None = None
     always: bool = True
     changes: bool = False

@@ -75,7 +75,7 @@ class Worker(GeventWorker):
         """Serves one request. A client that is too slow loses the connection."""
         if not self._connections.begin(sock, self._room(listener_name, req)):
             status, title = HTTPStatus.SERVICE_UNAVAILABLE, "The service is busy"
-            detail = "Too many requests are under way, so nothing was done."
+            detail = "The service has too many requests under way. Nothing was done; try again."
             _refuse(sock, status, "unavailable", title, detail, "Retry-After: 2\r\n")
             raise StopIteration
         limit = gevent.Timeout(self.request_seconds)
@@ -116,7 +116,14 @@ class Worker(GeventWorker):
         status = HTTPStatus(int(page.text.split(b" ", 2)[1]))
         title = status.phrase.removeprefix("Request-")  # "Request-URI" is an older name
         code = "internal_error" if status == 500 else title.lower().replace(" ", "_")
-        _refuse(client, status, code, title, "The request could not be read, so nothing was done.")
+        cfg = self.cfg
+        details = {
+            414: f"The request line may have at most {cfg.limit_request_line} bytes.",
+            431: f"A request may have at most {cfg.limit_request_fields} headers, each of at most"
+            f" {cfg.limit_request_field_size} bytes, and all together of at most 64 KiB.",
+            500: "The service had an internal error. It has been logged.",
+        }
+        _refuse(client, status, code, title, details.get(status, "The request is not valid HTTP."))
 
 
 def _refuse(client: Any, status: HTTPStatus, code: str, title: str, detail: str, fields: str = "") -> None:

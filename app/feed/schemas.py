@@ -6,7 +6,7 @@ import re
 from marshmallow import fields
 
 from app.http.fields import ListOf, Text, Whole
-from app.http.schemas import Answer, Input
+from app.http.schemas import ORDER_ID, Answer, Input, flag, listed, moment, nested, text, whole
 from app.orders.events import EVENTS
 from app.orders.schemas import Order
 
@@ -21,13 +21,14 @@ _KIND = f"({'|'.join(re.escape(kind) for kind in sorted(KINDS))})"
 class FeedQuery(Input):
     """The parameters of a part of the feed."""
 
-    limit = Whole(1, 1000, spelled=True, load_default=100)
+    limit = Whole(1, 1000, spelled=True, load_default=100, doc="The maximum number of events in the answer.")
     types = ListOf(
         Text(
             1000,
             form=(f"^{_KIND}(,{_KIND})*$", "must be event types such as order.shipped or order.*"),
             metadata={"examples": ["order.*,payment.refunded"]},
-        )
+        ),
+        doc="The types of the events, such as `order.shipped` or `order.*`; all types without it.",
     )
     # The cursor is checked later: every invalid value is a bad cursor.
     after = fields.String(
@@ -39,33 +40,24 @@ class FeedQuery(Input):
 class FedOrder(Answer):
     """The order of an event: `order`, or `orderId` and `unreadable` if the order is damaged."""
 
-    order = fields.Nested(Order, metadata={"description": "The order right after the event."})
-    orderId = fields.String(
-        metadata={"pattern": "^[0-9a-f]{24}$", "description": "The id of the order, with `unreadable`."}
-    )
-    sequence = fields.Integer(
-        required=True, metadata={"minimum": 1, "description": "The version of the order after the event."}
-    )
-    unreadable = fields.Boolean(metadata={"enum": [True], "description": "The stored order is damaged."})
+    order = nested(Order, "The order right after the event.", required=False)
+    orderId = text("The id of the order, with `unreadable`.", required=False, pattern=ORDER_ID)
+    sequence = whole("The version of the order after the event.", minimum=1)
+    unreadable = flag("The stored order is damaged.", required=False, enum=[True])
 
 
 class FedEvent(Answer):
     """An event of an order."""
 
-    id = fields.String(
-        required=True,
-        metadata={"pattern": "^[0-9a-f]{24}:[0-9]+$", "description": "Unique and permanent."},
-    )
-    type = fields.String(required=True, metadata={"enum": list(EVENTS)})
-    timestamp = fields.DateTime(required=True, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
-    data = fields.Nested(FedOrder, required=True)
+    id = text("Unique and permanent.", pattern="^[0-9a-f]{24}:[0-9]+$")
+    type = text("The type of the event.", enum=list(EVENTS))
+    timestamp = moment("The time of the event.")
+    data = nested(FedOrder, "The order of the event.")
 
 
 class Feed(Answer):
     """A part of the feed."""
 
-    events = fields.List(fields.Nested(FedEvent), required=True)
-    nextCursor = fields.String(
-        required=True, metadata={"description": "The cursor for the next request; always present."}
-    )
-    hasMore = fields.Boolean(required=True, metadata={"description": "Whether there are more events now."})
+    events = listed(fields.Nested(FedEvent), "The events, oldest first.")
+    nextCursor = text("The `after` of the next request; always present.")
+    hasMore = flag("Whether there are more events now.")

@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request
 from app.errors import NotFound, NotSignedIn
 from app.http.access import ANYONE, Caller
 from app.http.forwarded import FORWARDED_FOR
-from app.http.problems import Problem
+from app.http.problems import NO_PATH, Problem
 from app.http.request_context import require
 from app.http.route_metadata import OPEN, Declared
 
@@ -45,10 +45,10 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
         if request.endpoint is None:
             return
         if not _is_shown(request.endpoint, metrics_port):
-            raise NotFound("This path does not exist.")
+            raise NotFound(NO_PATH)
         declared: Declared | None = getattr(app.view_functions[request.endpoint], "declared", None)
         if declared is None:
-            raise NotFound("This path does not exist.")
+            raise NotFound(NO_PATH)
         g.services, g.caller = services, ANYONE
         if who_calls is None or declared.scope is OPEN:
             return

@@ -63,11 +63,12 @@ class Repeated(list[str]):
 
 
 class Checked(fields.Field[Any]):
-    """A field with the service's own error messages."""
+    """A field with the service's own error messages. `doc` describes it to clients."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, doc: str = "", **options: Any) -> None:
         messages: Any = {"required": "is required", "null": "must not be null", "invalid": "must be a list"}
         super().__init__(error_messages=messages, **options)
+        self.metadata = {**self.metadata, **({"description": doc} if doc else {})}
 
 
 class Text(Checked, fields.String):

@@ -35,7 +35,7 @@ def read_bytes(request: Request) -> bytes:
     if request.content_type != "application/json":
         _require_json(request)
     if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise Problem("unsupported_media_type", "The body must not have a Content-Encoding.")
+        raise Problem("unsupported_media_type", "The Content-Encoding must be identity, or absent.")
     return _raw(request)
 
 
@@ -86,7 +86,8 @@ def _raw(request: Request) -> bytes:
         raise _too_large()
     try:
         # A client that sends very slowly must not hold memory for ever.
-        with Timeout(services().settings.body_timeout.total_seconds(), _TooSlow):
+        seconds = services().settings.body_timeout.total_seconds()
+        with Timeout(seconds, _too_slow(seconds)):
             raw: bytes = stream.read(length)
     except Problem:
         raise
@@ -100,9 +101,8 @@ def _raw(request: Request) -> bytes:
     return raw
 
 
-class _TooSlow(Problem):
-    def __init__(self) -> None:
-        super().__init__("request_timeout", "The body took too long to arrive.")
+def _too_slow(seconds: float) -> Problem:
+    return Problem("request_timeout", f"The body must arrive within {seconds:g} seconds.")
 
 
 def _require_json(request: Request) -> None:
@@ -110,7 +110,7 @@ def _require_json(request: Request) -> None:
     if request.mimetype != "application/json" and (request.mimetype or has_body):
         raise Problem("unsupported_media_type", "The Content-Type must be application/json.")
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
-        raise Problem("unsupported_media_type", "The charset must be UTF-8.")
+        raise Problem("unsupported_media_type", "The charset of the Content-Type must be utf-8, or absent.")
 
 
 def _too_large() -> Problem:

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document: flask-smorest's description of the routes, completed by their declarations."""
 
+from inspect import cleandoc
 from typing import Any
 
 import orjson
@@ -32,7 +33,18 @@ _TAKING_A_QUERY = ("invalid_input",)
 _ASKING_FOR_A_TOKEN = ("unauthorized", "forbidden", "issuer_unavailable")
 _SPEAKING_JSON = ("not_acceptable", "too_many_requests", "database_unavailable")
 
-_REQUEST_ID = {"schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}}
+_REQUEST_ID = {
+    "description": "The id of the request. It is in every log line about it.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+}
+_RETRY_AFTER = {
+    "description": "The seconds to wait before the next try.",
+    "schema": {"type": "integer", "examples": [RETRY_AFTER_SECONDS]},
+}
+_CHALLENGE = {
+    "description": "The kind of token that is needed, and what is wrong with the one sent (RFC 6750).",
+    "schema": {"type": "string", "examples": ['Bearer realm="orders"']},
+}
 # Conditional headers have no example: the page at /docs would send it, and the request would fail.
 _IN: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
@@ -69,15 +81,15 @@ _LIMITS = {
         "example": '"caller";r=99;t=42',
     },
 }
-# The public names of the views' path parameters.
+# The public names of the views' path parameters, and their descriptions.
 _PATH_PARAMETERS = {
-    "order_id": "id",
-    "product_id": "productId",
-    "refund_id": "refundId",
-    "endpoint_id": "id",
-    "delivery_id": "deliveryId",
-    "report_id": "id",
-    "provider": "provider",
+    "order_id": ("id", "The id of the order."),
+    "product_id": ("productId", "The id of the product."),
+    "refund_id": ("refundId", "The id of the refund."),
+    "endpoint_id": ("id", "The id of the webhook endpoint."),
+    "delivery_id": ("deliveryId", "The id of the delivery."),
+    "report_id": ("id", "The id of the reconciliation."),
+    "provider": ("provider", "The name of the payment provider."),
 }
 _TOKEN = "token"  # noqa: S105 - its name in the description
 _BEARER = {
@@ -157,12 +169,15 @@ def finish(app: Flask, api: Api) -> bytes:
             _complete(operation, declared, rule.endpoint)
             operations[operation["operationId"]] = operation
     link(operations)
+    schemas = description["components"]["schemas"]
+    for (schema, *_), name in api.ma_plugin.converter.refs.items():
+        schemas[name]["description"] = cleandoc(schema.__doc__)
     for name, condition in _CONDITIONS.items():
-        description["components"]["schemas"][name].update(condition)
+        schemas[name].update(condition)
     description["paths"] = dict(_named_as_outside(*described) for described in description["paths"].items())
     # flask-smorest adds components that this API does not use.
     del description["components"]["responses"]
-    del description["components"]["schemas"]["PaginationMetadata"]
+    del schemas["PaginationMetadata"]
     return orjson.dumps(description)
 
 
@@ -179,9 +194,9 @@ def _names_of_pairs(self: Any, field: Any, **_: Any) -> dict[str, Any]:
 
 def _named_as_outside(path: str, item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     for parameter in item.get("parameters", ()):
-        inside, outside = parameter["name"], _PATH_PARAMETERS[parameter["name"]]
-        path = path.replace(f"{{{inside}}}", f"{{{outside}}}")
-        parameter["name"] = outside
+        inside = parameter["name"]
+        parameter["name"], parameter["description"] = _PATH_PARAMETERS[inside]
+        path = path.replace(f"{{{inside}}}", f"{{{parameter['name']}}}")
     return path, item
 
 
@@ -222,11 +237,9 @@ def _add_problem(responses: dict[str, Any], code: str) -> None:
             "content": {"application/problem+json": {"schema": schema, "examples": {}}},
         }
         if kind.status in (429, 503):
-            seconds = {"type": "integer", "examples": [RETRY_AFTER_SECONDS]}
-            described["headers"] = {"Retry-After": {"schema": seconds}}
+            described["headers"] = {"Retry-After": _RETRY_AFTER}
         if kind.status in (401, 403):
-            challenge = {"type": "string", "examples": ['Bearer realm="orders"']}
-            described["headers"] = {"WWW-Authenticate": {"schema": challenge}}
+            described["headers"] = {"WWW-Authenticate": _CHALLENGE}
         responses[str(kind.status)] = described
     described["description"] = " / ".join(filter(None, (described["description"], kind.title)))
     described["content"]["application/problem+json"]["examples"][code] = {"value": _example(code)}

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 import structlog
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from app import errors
 from app.errors import Fault
@@ -21,6 +21,7 @@ from app.money import to_text
 TYPE = "urn:problem:order-service:"
 RETRY_AFTER_SECONDS = 2
 MOST_FAULTS = 100
+NO_PATH = "Nothing has this path. The API description (openapi.json) lists all paths."
 # Bounds the size of a problem, which repeats parts of the request.
 _MOST_FAULT_BYTES = 16 * 1024
 _LONGEST_POINTER = 256
@@ -103,10 +104,8 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.DatabaseUnavailable: "database_unavailable",
     errors.StockBusy: "stock_busy",
 }
-_OF_STATUS = {
-    status: next(code for code, kind in PROBLEMS.items() if kind.status == status)
-    for status in (404, 405, 406, 413, 415, 500)
-} | {400: "bad_request"}
+# The problems for errors that the framework raises; `bad_request` for all others.
+_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large", 500: "internal_error"}
 
 
 class Problem(Exception):
@@ -213,8 +212,16 @@ def _of_framework(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
+    code = _OF_STATUS.get(status, "bad_request")
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return problem(_OF_STATUS.get(status, "bad_request"), error.description or "", headers=headers)
+    match error:
+        case NotFound():
+            detail = NO_PATH
+        case MethodNotAllowed():
+            detail = f"This path allows only these methods: {headers['Allow']}."
+        case _:
+            detail = f"{PROBLEMS[code].title}."
+    return problem(code, detail, headers=headers)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -1,6 +1,8 @@
 """The schemas that all capabilities share: requests, answers, pages, problems and health."""
 # ruff: noqa: N815 - the names are those of the API
 
+from typing import Any
+
 from marshmallow import EXCLUDE, Schema, fields
 
 from app.http.fields import Whole
@@ -19,9 +21,12 @@ class Input(Schema):
 class PageQuery(Input):
     """The parameters of a page of a listing."""
 
-    limit = Whole(1, 100, spelled=True, load_default=25)
+    limit = Whole(1, 100, spelled=True, load_default=25, doc="The maximum number of items on the page.")
     # `paging` reports every invalid value as a bad cursor.
-    cursor = fields.String(error_messages={"invalid": "must be given only once"})
+    cursor = fields.String(
+        error_messages={"invalid": "must be given only once"},
+        metadata={"description": "The `nextCursor` of the previous page, with the same filters and order."},
+    )
 
 
 class Answer(Schema):
@@ -33,75 +38,105 @@ class Answer(Schema):
         unknown = EXCLUDE
 
 
-def text(**facts: object) -> fields.String:
-    """A string that is always present."""
-    return fields.String(required=True, metadata=facts)
+# The fields of answers. `doc` describes a field to clients; `facts` are keywords of JSON Schema.
 
 
-def optional(**facts: object) -> fields.String:
-    """A string that may be absent."""
-    return fields.String(metadata=facts)
+def text(doc: str, *, required: bool = True, **facts: object) -> fields.String:
+    """A string."""
+    return fields.String(required=required, metadata={"description": doc, **facts})
 
 
-def moment() -> fields.DateTime:
-    """A time that is always present."""
-    return fields.DateTime(required=True, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
+def moment(doc: str, *, required: bool = True) -> fields.DateTime:
+    """A time."""
+    facts: dict[str, object] = {"description": doc, "examples": ["2024-10-04T10:00:00.000Z"]}
+    return fields.DateTime(required=required, metadata=facts)
 
 
-def count(**facts: object) -> fields.Integer:
-    """A whole number that is always present."""
-    return fields.Integer(required=True, metadata=facts)
+def whole(doc: str, *, required: bool = True, **facts: object) -> fields.Integer:
+    """A whole number."""
+    return fields.Integer(required=required, metadata={"description": doc, **facts})
+
+
+def amount(doc: str, *, required: bool = True) -> fields.Decimal:
+    """An amount of money."""
+    return fields.Decimal(required=required, metadata={"description": doc, "minimum": 0})
+
+
+def flag(doc: str, *, required: bool = True, **facts: object) -> fields.Boolean:
+    """True or false."""
+    return fields.Boolean(required=required, metadata={"description": doc, **facts})
+
+
+def mapping(doc: str, *, required: bool = True, **facts: object) -> fields.Dict:
+    """An object whose names are not fixed."""
+    return fields.Dict(required=required, metadata={"description": doc, **facts})
+
+
+def nested(schema: type[Schema], doc: str, *, required: bool = True) -> fields.Nested:
+    """An object with its own schema."""
+    return fields.Nested(schema, required=required, metadata={"description": doc})
+
+
+def listed(item: fields.Field[Any], doc: str, *, required: bool = True, **facts: object) -> fields.List[Any]:
+    """A list."""
+    return fields.List(item, required=required, metadata={"description": doc, **facts})
+
+
+def next_cursor() -> fields.String:
+    """The field of a page that leads to the next one."""
+    return text("The `cursor` of the next page; absent on the last page.", required=False)
 
 
 class Health(Answer):
     """The process is alive."""
 
-    status = text(enum=["ok"])
+    status = text("Always `ok`.", enum=["ok"])
 
 
 class Readiness(Answer):
-    """The service accepts orders. Each check is `ok` or says what is wrong."""
+    """The service accepts orders."""
 
-    status = text(enum=["ready"])
-    checks = fields.Dict(required=True, metadata={"additionalProperties": {"type": "string"}})
+    status = text("Always `ready`.", enum=["ready"])
+    checks = mapping(
+        "The state of each dependency: `ok`, or what is wrong.", additionalProperties={"type": "string"}
+    )
 
 
 class Fault(Answer):
     """One error in the input."""
 
-    pointer = text(
-        description="A JSON pointer (RFC 6901) into the body, or `/` and the name of a query parameter."
-    )
-    detail = text()
+    pointer = text("A JSON pointer (RFC 6901) into the body, or `/` and the name of a query parameter.")
+    detail = text("What the value must be.")
 
 
 class Problem(Answer):
     """An error (RFC 9457)."""
 
-    type = text(examples=[f"{TYPE}not_found"], format="uri-reference")
-    title = text()
-    status = count(minimum=400, maximum=599)
-    detail = text()
-    instance = optional(
-        format="uri-reference", description="The path of the request; absent if it could not be read."
+    type = text("A URN made from `code`.", examples=[f"{TYPE}not_found"], format="uri-reference")
+    title = text("The meaning of `code` in a few words.")
+    status = whole("The HTTP status.", minimum=400, maximum=599)
+    detail = text("What is wrong with this request, and what is allowed.")
+    instance = text(
+        "The path of the request; absent if it could not be read.", required=False, format="uri-reference"
     )
-    code = text(enum=list(PROBLEMS))
-    requestId = text()
-    errors = fields.List(fields.Nested(Fault), metadata={"maxItems": MOST_FAULTS})
-    omittedErrors = fields.Integer(
-        metadata={"minimum": 1, "description": "The number of errors that `errors` leaves out."}
+    code = text("The kind of the problem. Programs can rely on it.", enum=list(PROBLEMS))
+    requestId = text("The `X-Request-ID` of the request.")
+    errors = listed(
+        fields.Nested(Fault),
+        "With `invalid_input` and `malformed_json`: the errors in the input.",
+        required=False,
+        maxItems=MOST_FAULTS,
     )
-    allowed = fields.List(
+    omittedErrors = whole("The number of errors that `errors` leaves out.", required=False, minimum=1)
+    allowed = listed(
         fields.String(),
-        metadata={"description": "With `illegal_transition`: the statuses that a client may request now."},
+        "With `illegal_transition`: the statuses that a client may request now.",
+        required=False,
     )
-    onHand = fields.Integer(metadata={"description": "With `insufficient_stock`: the current stock level."})
-    refundable = fields.Decimal(
-        metadata={"minimum": 0, "description": "With `refund_too_large`: the amount that can be refunded."}
-    )
-    checks = fields.Dict(
-        metadata={
-            "description": "With `not_ready`: the state of each dependency.",
-            "additionalProperties": {"type": "string"},
-        }
+    onHand = whole("With `insufficient_stock`: the current stock level.", required=False)
+    refundable = amount("With `refund_too_large`: the amount that can be refunded.", required=False)
+    checks = mapping(
+        "With `not_ready`: the state of each dependency.",
+        required=False,
+        additionalProperties={"type": "string"},
     )

@@ -21,7 +21,7 @@ from app.shapes import Whole as WholeKind
 def input_fields(given: Sequence[Field]) -> dict[str, Any]:
     """The fields of a request by name: those that clients may send."""
     return {
-        field.name: _input(field.kind, _facts(field), required=field.given == "required")
+        field.name: _input(field.kind, field.doc, required=field.given == "required")
         for field in given
         if field.given
     }
@@ -29,7 +29,7 @@ def input_fields(given: Sequence[Field]) -> dict[str, Any]:
 
 def answer_fields(shown: Sequence[Field]) -> dict[str, Any]:
     """The fields of an answer by name: those that clients may see."""
-    return {field.name: _answer(field.kind, _facts(field), field.always) for field in shown if field.shown}
+    return {field.name: _answer(field.kind, field.doc, field.always) for field in shown if field.shown}
 
 
 @cache
@@ -50,11 +50,7 @@ def _schema(name: str, doc: str, base: type[Schema], members: Mapping[str, Any])
     return type(name, (base,), {"__doc__": doc, **members})
 
 
-def _facts(field: Field) -> dict[str, Any]:
-    return {"description": field.doc} if field.doc else {}
-
-
-def _input(kind: Kind, facts: dict[str, Any], *, required: bool = False) -> Any:
+def _input(kind: Kind, doc: str = "", *, required: bool = False) -> Any:
     made: Any
     match kind:
         case TextKind():
@@ -74,12 +70,12 @@ def _input(kind: Kind, facts: dict[str, Any], *, required: bool = False) -> Any:
         case Record():
             made = ObjectOf(input_schema(kind), required=required)
         case Many():
-            made = ListOf(_input(kind.of, {}), kind.least, kind.most, required=required)
-    made.metadata.update(facts)
+            made = ListOf(_input(kind.of), kind.least, kind.most, required=required)
+    made.metadata.update({"description": doc} if doc else {})
     return made
 
 
-def _answer(kind: Kind, facts: dict[str, Any], required: bool = False) -> Any:
+def _answer(kind: Kind, doc: str = "", required: bool = False) -> Any:
     made: Any
     match kind:
         case TextKind():
@@ -91,8 +87,7 @@ def _answer(kind: Kind, facts: dict[str, Any], required: bool = False) -> Any:
         case WholeKind():
             made = fields.Integer(required=required, metadata={"minimum": kind.least})
         case AmountKind():
-            made = fields.Decimal(required=required, metadata={"description": "Exact, in major units."})
-            made.metadata |= {} if kind.signed else {"minimum": 0}
+            made = fields.Decimal(required=required, metadata={} if kind.signed else {"minimum": 0})
         case MomentKind():
             made = fields.DateTime(required=required, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
         case FlagKind():
@@ -102,6 +97,6 @@ def _answer(kind: Kind, facts: dict[str, Any], required: bool = False) -> Any:
         case Record():
             made = fields.Nested(answer_schema(kind), required=required)
         case Many():
-            made = fields.List(_answer(kind.of, {}), required=required)
-    made.metadata.update(facts)
+            made = fields.List(_answer(kind.of), required=required)
+    made.metadata.update({"description": doc} if doc else {})
     return made

@@ -10,7 +10,7 @@ from typing import Any
 from app.money import DECIMALS
 from app.orders.shares import KINDS
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, REFUND, STATUS, STOCK
-from app.shapes import Amount, Choice, Field, Flag, Many, Moment, Pairs, Record, Text, Whole, names
+from app.shapes import Amount, Choice, Field, Flag, Kind, Many, Moment, Pairs, Record, Text, Whole, names
 
 ID_LENGTH = 128
 MOST_LINES, MOST_OF_A_LINE = 200, 1_000_000
@@ -27,14 +27,14 @@ WEB_ADDRESS = (
 ORDER_ID = (r"^[0-9a-f]{24}$", "must be an order's id")
 
 
-def _may(name: str, kind: Text | Whole | Flag, doc: str = "") -> Field:
+def _may(name: str, kind: Kind, doc: str, **facts: Any) -> Field:
     """An optional field that clients may send. It is absent if they do not."""
-    return Field(name, kind, doc, given="optional", always=False)
+    return Field(name, kind, doc, given="optional", always=False, **facts)
 
 
-def _own(name: str, kind: Text | Record | Many | Moment | Flag, doc: str = "") -> Field:
+def _own(name: str, kind: Kind, doc: str, **facts: Any) -> Field:
     """A field that the service sets, and that is not always present."""
-    return Field(name, kind, doc, always=False)
+    return Field(name, kind, doc, always=False, **facts)
 
 
 LINE = Record(
@@ -42,9 +42,9 @@ LINE = Record(
     "A line of an order.",
     (
         Field("line", Whole(1), "The number of the line. Lines are numbered from 1.", stored=False),
-        Field("productId", Text(ID_LENGTH), given="required"),
-        Field("quantity", Whole(1, MOST_OF_A_LINE), given="required"),
-        Field("unitPrice", Amount(), given="optional", always=False),
+        Field("productId", Text(ID_LENGTH), "The id of the product.", given="required"),
+        Field("quantity", Whole(1, MOST_OF_A_LINE), "The number of pieces.", given="required"),
+        _may("unitPrice", Amount(), "The price of one piece, exact, in major units."),
     ),
     sent="LineIn",
 )
@@ -52,16 +52,26 @@ ADJUSTMENT = Record(
     "OrderAdjustment",
     "A part of the total beside the lines: shipping, a tax, a discount, a fee or a tip.",
     (
-        Field(
-            "kind", Choice(KINDS), "A `discount` is 0 or less, the others are 0 or more.", given="required"
-        ),
+        Field("kind", Choice(KINDS), "The kind of the adjustment.", given="required"),
         _may("name", Text(100), "A name that the customer understands. The mails show it."),
-        Field("amount", Amount(signed=True), given="required"),
+        Field(
+            "amount",
+            Amount(signed=True),
+            "The amount, exact, in major units: 0 or less for a `discount`, else 0 or more.",
+            given="required",
+        ),
         _may("line", Whole(1, MOST_LINES), "The line that it is for. Without it, it is for the whole order."),
         _may("included", Flag(), "Only for a `tax`. The prices include it, so the total does not add it."),
     ),
 )
-FAILURE = Record("Failure", "The reason for the decline.", (Field("code", Text()), Field("message", Text())))
+FAILURE = Record(
+    "Failure",
+    "The reason for a refusal by the payment provider.",
+    (
+        Field("code", Text(), "The reason as a code, such as `card_declined`."),
+        Field("message", Text(), "The reason as a sentence."),
+    ),
+)
 ACTION = Record(
     "Action",
     "An action that the customer has to take before the payment continues.",
@@ -74,63 +84,73 @@ PAYMENT_STATE = Record(
     "Payment",
     "The state of the payment.",
     (
-        Field("status", Choice(tuple(PAYMENT))),
-        _own("method", Text()),
+        Field("status", Choice(tuple(PAYMENT)), "The status of the payment."),
+        _own("method", Text(), "The `paymentMethod` of the request."),
         _own("reference", Text(), "The id of the payment at the payment provider."),
-        Field("capturedAmount", Amount()),
-        Field("refundedAmount", Amount()),
-        _own("action", ACTION),
-        _own("failure", FAILURE),
+        Field("capturedAmount", Amount(), "The amount taken so far, exact, in major units."),
+        Field("refundedAmount", Amount(), "The amount given back so far, exact, in major units."),
+        _own("action", ACTION, "The action that the payment waits for."),
+        _own("failure", FAILURE, "The reason why the payment was declined or its authorization was lost."),
     ),
 )
 SHORTAGE = Record(
     "Shortage",
     "A product with too little stock for the order.",
-    (Field("productId", Text(ID_LENGTH)), Field("requested", Whole(1)), Field("available", Whole(0))),
+    (
+        Field("productId", Text(ID_LENGTH), "The id of the product."),
+        Field("requested", Whole(1), "The quantity that the order needs."),
+        Field("available", Whole(0), "The quantity that was in stock."),
+    ),
 )
 STOCK_STATE = Record(
     "Stock",
     "The state of the order's stock.",
-    (Field("status", Choice(tuple(STOCK))), _own("shortages", Many(SHORTAGE))),
+    (
+        Field("status", Choice(tuple(STOCK)), "Whether the goods are taken out of the stock."),
+        _own("shortages", Many(SHORTAGE), "The products that were short, if the stock was insufficient."),
+    ),
 )
 ADDRESS = Record(
     "Address",
-    "The delivery address of an order.",
+    "A delivery address.",
     (
-        _may("name", Text(200)),
-        _may("line1", Text(200)),
-        _may("line2", Text(200)),
-        _may("city", Text(100)),
-        _may("region", Text(100)),
-        _may("postalCode", Text(20)),
-        _may("country", Text(2, COUNTRY)),
+        _may("name", Text(200), "The name of the recipient."),
+        _may("line1", Text(200), "The first line of the address, such as street and number."),
+        _may("line2", Text(200), "The second line of the address."),
+        _may("city", Text(100), "The city."),
+        _may("region", Text(100), "The state, province or region."),
+        _may("postalCode", Text(20), "The postal code."),
+        _may("country", Text(2, COUNTRY), "The country as an ISO 3166-1 code, such as `DE`."),
     ),
 )
 TRACKING = Record(
     "Tracking",
     "The data for tracking the parcel.",
     (
-        _may("carrier", Text(100)),
-        _may("number", Text(100)),
-        _may("url", Text(2000, WEB_ADDRESS)),
+        _may("carrier", Text(100), "The name of the carrier."),
+        _may("number", Text(100), "The carrier's number of the parcel."),
+        _may("url", Text(2000, WEB_ADDRESS), "The page on which the customer can follow the parcel."),
     ),
 )
 CANCELLATION = Record(
     "Cancellation",
     "The reason for the cancellation.",
-    (Field("reason", Choice(CANCELLATION_REASONS)), _own("detail", Text())),
+    (
+        Field("reason", Choice(CANCELLATION_REASONS), "The reason as a code."),
+        _own("detail", Text(), "The `reason` of the request that cancelled the order."),
+    ),
 )
 REFUND_STATE = Record(
     "StoredRefund",
     "A refund of the order.",
     (
-        Field("id", Text()),
-        Field("status", Choice(tuple(REFUND))),
-        Field("amount", Amount()),
-        Field("attempt", Whole(1)),
-        Field("createdAt", Moment()),
-        Field("updatedAt", Moment()),
-        _own("reason", Text()),
+        Field("id", Text(), "The id of the refund."),
+        Field("status", Choice(tuple(REFUND)), "The status of the refund."),
+        Field("amount", Amount(), "The amount, exact, in major units."),
+        Field("attempt", Whole(1), "The number of the attempt; each retry adds one."),
+        Field("createdAt", Moment(), "The time of the request."),
+        Field("updatedAt", Moment(), "The time of the last change."),
+        _own("reason", Text(), "The reason that the request gave."),
         _own(
             "products",
             Many(
@@ -138,47 +158,59 @@ REFUND_STATE = Record(
                     "StoredRefundLine",
                     "A product of the order that the refund is for.",
                     (
-                        Field("productId", Text(ID_LENGTH)),
-                        Field("quantity", Whole(1)),
-                        Field("restock", Flag()),
+                        Field("productId", Text(ID_LENGTH), "The id of the product."),
+                        Field("quantity", Whole(1), "The number of pieces."),
+                        Field("restock", Flag(), "Whether the pieces go back into the stock."),
                     ),
                 ),
                 least=1,
             ),
+            "The products that the refund is for.",
         ),
-        _own("failure", FAILURE),
-        _own("restocked", Flag()),
+        _own("failure", FAILURE, "The reason why the refund failed."),
+        _own("restocked", Flag(), "Present once the products are back in the stock."),
     ),
 )
 
 ORDER: tuple[Field, ...] = (
-    Field("id", Text(24, ORDER_ID)),
-    Field("userId", Text(ID_LENGTH), given="required"),
+    Field("id", Text(24, ORDER_ID), "The id of the order. Ids sort by the time of creation."),
+    Field("userId", Text(ID_LENGTH), "The id of the user that the order belongs to.", given="required"),
     _may("reference", Text(64), "The client's own order number."),
-    Field("products", Many(LINE, 1, MOST_LINES, numbered="line"), given="required"),
-    Field("adjustments", Many(ADJUSTMENT, 0, MOST_ADJUSTMENTS), given="optional", always=False),
-    Field("totalAmount", Amount(), given="required"),
+    Field(
+        "products", Many(LINE, 1, MOST_LINES, numbered="line"), "The lines of the order.", given="required"
+    ),
+    _may("adjustments", Many(ADJUSTMENT, 0, MOST_ADJUSTMENTS), "The parts of the total beside the lines."),
+    Field("totalAmount", Amount(), "The price of the order, exact, in major units.", given="required"),
     Field(
         "currency",
         Choice(tuple(sorted(DECIMALS)), "an ISO 4217 currency code such as USD", "^[A-Z]{3}$"),
+        "The currency of all amounts as an ISO 4217 code. Requests may leave it out to use the default.",
         given="optional",
     ),
     # It becomes the payment's `method`.
-    Field("paymentMethod", Text(255), given="optional", always=False, stored=False, shown=False),
-    Field("status", Choice(tuple(STATUS)), changes=True),
-    Field("payment", PAYMENT_STATE, changes=True),
-    Field("stock", STOCK_STATE, changes=True),
-    Field("email", Text(254, EMAIL), given="optional", always=False, personal=True),
-    Field("shippingAddress", ADDRESS, given="optional", always=False, personal=True),
-    Field("metadata", Pairs(), given="optional", always=False, personal=True),
-    Field("tracking", TRACKING, always=False, changes=True),
-    Field("cancellation", CANCELLATION, always=False, changes=True),
-    Field("version", Whole(1), changes=True),
-    Field("createdAt", Moment()),
-    Field("updatedAt", Moment(), changes=True),
-    Field("publicVersion", Whole(1), changes=True, shown=False),
-    Field("refunds", Many(REFUND_STATE), always=False, changes=True, shown=False),
-    Field("deletedAt", Moment(), always=False, changes=True, shown=False),
+    _may(
+        "paymentMethod",
+        Text(255),
+        "The payment method, as the payment provider names it.",
+        stored=False,
+        shown=False,
+    ),
+    Field("status", Choice(tuple(STATUS)), "The status of the order.", changes=True),
+    Field("payment", PAYMENT_STATE, "The state of the payment.", changes=True),
+    Field("stock", STOCK_STATE, "The state of the order's stock.", changes=True),
+    _may("email", Text(254, EMAIL), "The address that gets the mails about the order.", personal=True),
+    _may("shippingAddress", ADDRESS, "The delivery address.", personal=True),
+    _may(
+        "metadata", Pairs(), "The client's own names and texts. The service only stores them.", personal=True
+    ),
+    _own("tracking", TRACKING, "The data for tracking the parcel.", changes=True),
+    _own("cancellation", CANCELLATION, "Why the order was cancelled; present if it was.", changes=True),
+    Field("version", Whole(1), "The number of events of the order. Every change raises it.", changes=True),
+    Field("createdAt", Moment(), "The time of creation."),
+    Field("updatedAt", Moment(), "The time of the last change.", changes=True),
+    Field("publicVersion", Whole(1), "The sequence of the last public event.", changes=True, shown=False),
+    _own("refunds", Many(REFUND_STATE), "The refunds, oldest first.", changes=True, shown=False),
+    _own("deletedAt", Moment(), "The time of the deletion.", changes=True, shown=False),
 )
 
 PERSONAL = names(ORDER, personal=True)

@@ -8,7 +8,20 @@ from flask import current_app
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from app.http.fields import Choice, ListOf, Moment, ObjectOf, Text, is_finer
-from app.http.schemas import ORDER_ID, Answer, Input, PageQuery, count, moment, optional, text
+from app.http.schemas import (
+    ORDER_ID,
+    Answer,
+    Input,
+    PageQuery,
+    flag,
+    listed,
+    mapping,
+    moment,
+    nested,
+    next_cursor,
+    text,
+    whole,
+)
 from app.http.shaping import answer_schema, input_fields, input_schema
 from app.money import DECIMALS, to_minor
 from app.orders import shares
@@ -72,9 +85,11 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
 class StatusChange(Input):
     """A change of status. `tracking` is only allowed with `shipped`, `reason` only with `cancelled`."""
 
-    status = Choice(tuple(STATUS), required=True)
-    tracking = ObjectOf(input_schema(TRACKING))
-    reason = Text(500, lines=True)
+    status = Choice(
+        tuple(STATUS), required=True, doc="The new status: `shipped`, `delivered` or `cancelled`."
+    )
+    tracking = ObjectOf(input_schema(TRACKING), doc="The data for tracking the parcel.")
+    reason = Text(500, lines=True, doc="Why the order is cancelled.")
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_company(self, data: dict[str, Any], original: Any, **_: Any) -> None:
@@ -93,67 +108,74 @@ class StatusChange(Input):
 class VersionQuery(Input):
     """The version of an order to get."""
 
-    version = Text(1000, form=(r"^-?[0-9]{1,18}$", "must be a whole number"))
+    version = Text(
+        1000,
+        form=(r"^-?[0-9]{1,18}$", "must be a whole number"),
+        doc="The version of the order to get; the current one without it.",
+    )
 
 
 class OrdersQuery(PageQuery):
     """The parameters of a page of orders. An order must match all filters."""
 
-    userId = Text(ID_LENGTH)
-    status = ListOf(Choice(tuple(STATUS)))
-    paymentStatus = Choice(tuple(PAYMENT))
-    productId = Text(ID_LENGTH)
-    reference = Text(64)
-    createdFrom = Moment()
-    createdTo = Moment()
-    sort = Choice(("createdAt", "-createdAt"), load_default="-createdAt")
+    userId = Text(ID_LENGTH, doc="Only orders of this user.")
+    status = ListOf(Choice(tuple(STATUS)), doc="Only orders with this status, or with one of several.")
+    paymentStatus = Choice(tuple(PAYMENT), doc="Only orders whose payment has this status.")
+    productId = Text(ID_LENGTH, doc="Only orders with a line of this product.")
+    reference = Text(64, doc="Only orders with this `reference`.")
+    createdFrom = Moment(doc="Only orders created at this time or later.")
+    createdTo = Moment(doc="Only orders created before this time.")
+    sort = Choice(
+        ("createdAt", "-createdAt"),
+        load_default="-createdAt",
+        doc="The order of the list: `createdAt` has the oldest first, `-createdAt` the newest.",
+    )
 
 
 class OrderAnswer(Answer):
     """An order and a message."""
 
-    message = text()
-    order = fields.Nested(Order, required=True)
+    message = text("What happened to the order.")
+    order = nested(Order, "The order.")
 
 
 class Orders(Answer):
     """A page of orders."""
 
-    orders = fields.List(fields.Nested(Order), required=True)
-    unreadable = fields.List(
-        text(pattern=ORDER_ID),
-        metadata={"description": "The ids of the orders of this page that are damaged and cannot be shown."},
+    orders = listed(fields.Nested(Order), "The orders of the page.")
+    unreadable = listed(
+        fields.String(metadata={"pattern": ORDER_ID}),
+        "The ids of the orders of this page that are damaged and cannot be shown.",
+        required=False,
     )
-    nextCursor = optional(description="Absent on the last page.")
+    nextCursor = next_cursor()
 
 
 class Event(Answer):
     """An event of an order."""
 
-    sequence = count(minimum=1)
-    type = text(enum=list(EVENTS))
-    at = moment()
-    actor = text()
-    data = fields.Dict(required=True)
+    sequence = whole("The version of the order after the event.", minimum=1)
+    type = text("The type of the event.", enum=list(EVENTS))
+    at = moment("The time of the event.")
+    actor = text("The part of the service, or the user, that made the change.")
+    data = mapping("The data of the event; they depend on its type.")
     hash = text(
+        "SHA-256 of the previous hash and this event; docs/events.md has the exact rule.",
         pattern="^[0-9a-f]{64}$",
-        description="SHA-256 of the previous hash and this event; docs/events.md has the exact rule.",
     )
 
 
 class Events(Answer):
     """The events of an order."""
 
-    events = fields.List(fields.Nested(Event), required=True)
+    events = listed(fields.Nested(Event), "The events, oldest first.")
 
 
 class Verification(Answer):
     """Whether the events are unchanged."""
 
-    intact = fields.Boolean(required=True)
-    firstBadSequence = fields.Integer(
-        metadata={"minimum": 1, "description": "The first changed event; absent if all are intact."}
-    )
+    intact = flag("Whether all events are unchanged.")
+    firstBadSequence = whole("The first changed event; absent if all are intact.", required=False, minimum=1)
 
 
 def _default_currency() -> str:

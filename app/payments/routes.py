@@ -3,7 +3,6 @@
 from http import HTTPStatus
 
 from flask import Response, request
-from marshmallow import fields
 
 from app.http import examples
 from app.http.answers import answer
@@ -13,7 +12,7 @@ from app.http.parsing import Blueprint
 from app.http.problems import Problem
 from app.http.request_context import services
 from app.http.route_metadata import OPEN, declares
-from app.http.schemas import Answer
+from app.http.schemas import Answer, flag
 from app.payments.events import receive
 from app.payments.model import BadSignature
 
@@ -26,7 +25,7 @@ blueprint.before_request(require_json_accepted)
 class Received(Answer):
     """The event is stored."""
 
-    received = fields.Boolean(required=True)
+    received = flag("Always true.")
 
 
 @blueprint.post("/payment-events/<provider>")

@@ -3,12 +3,11 @@
 
 from marshmallow import fields
 
-from app.http.schemas import Answer
+from app.http.schemas import ORDER_ID, Answer, flag, listed, mapping, moment, next_cursor, text, whole
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.report import SCOPES, STATUSES
 
-_MOMENT = {"examples": ["2024-10-04T10:00:00.000Z"]}
-_COUNTS = {"additionalProperties": {"type": "integer", "minimum": 0}}
+_COUNTS = {"type": "integer", "minimum": 0}
 
 DIFFERENCE = {
     "kind": "captured_on_cancelled",
@@ -43,61 +42,51 @@ WITH_DIFFERENCES = {**REPORT, "differences": [DIFFERENCE]}
 class ReportOut(Answer):
     """A reconciliation of the orders created from `since`, or from the first one, until `startedAt`."""
 
-    id = fields.String(required=True, metadata={"pattern": "^[0-9a-f]{24}$"})
-    status = fields.String(required=True, metadata={"enum": list(STATUSES)})
-    scopes = fields.List(fields.String(metadata={"enum": list(SCOPES)}), required=True)
-    repair = fields.Boolean(required=True, metadata={"description": "Whether safe repairs were made."})
-    scheduled = fields.Boolean(required=True)
-    since = fields.DateTime(metadata=_MOMENT)
-    startedAt = fields.DateTime(required=True, metadata=_MOMENT)
-    endedAt = fields.DateTime(metadata=_MOMENT)
-    checked = fields.Dict(
-        required=True, metadata={**_COUNTS, "description": "The number of records compared, by sort."}
+    id = text("The id of the reconciliation.", pattern=ORDER_ID)
+    status = text("The status of the reconciliation.", enum=list(STATUSES))
+    scopes = listed(fields.String(metadata={"enum": list(SCOPES)}), "The records that it compares.")
+    repair = flag("Whether safe repairs were made.")
+    scheduled = flag("Whether the schedule started it, and not the command line.")
+    since = moment("The creation time of the first orders; absent if all are covered.", required=False)
+    startedAt = moment("The time at which it started.")
+    endedAt = moment("The time at which it ended; absent while it runs.", required=False)
+    checked = mapping("The number of records compared, by sort.", additionalProperties=_COUNTS)
+    unjudged = whole(
+        "The number of orders that had just changed and so were not checked in full.",
+        required=False,
+        minimum=0,
     )
-    unjudged = fields.Integer(
-        metadata={
-            "minimum": 0,
-            "description": "The number of orders that had just changed and so were not checked in full.",
-        }
+    runAgainAfter = moment(
+        "The moment after which all those orders can be checked; only with such orders.", required=False
     )
-    runAgainAfter = fields.DateTime(
-        metadata={
-            **_MOMENT,
-            "description": "The moment after which all those orders can be checked; only with such orders.",
-        }
-    )
-    found = fields.Dict(
-        required=True, metadata={**_COUNTS, "description": "The number of differences, by kind."}
-    )
-    repaired = fields.Integer(required=True, metadata={"minimum": 0})
-    detail = fields.String(metadata={"description": "Why the reconciliation failed."})
+    found = mapping("The number of differences, by kind.", additionalProperties=_COUNTS)
+    repaired = whole("The number of differences that were repaired.", minimum=0)
+    detail = text("Why the reconciliation failed.", required=False)
 
 
 class ReportsOut(Answer):
     """A page of reconciliations, newest first."""
 
-    reconciliations = fields.List(fields.Nested(ReportOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Absent on the last page."})
+    reconciliations = listed(fields.Nested(ReportOut), "The reconciliations of the page, newest first.")
+    nextCursor = next_cursor()
 
 
 class DifferenceOut(Answer):
     """A difference between two records that should agree."""
 
-    kind = fields.String(required=True, metadata={"enum": list(KINDS)})
-    scope = fields.String(required=True, metadata={"enum": list(SCOPES)})
-    ids = fields.Dict(
-        required=True, metadata={"description": "The ids of the order, product, payment or event."}
-    )
-    expected = fields.String(required=True)
-    found = fields.String(required=True)
-    repair = fields.String(required=True, metadata={"description": "The proposed repair."})
-    safe = fields.Boolean(required=True, metadata={"description": "Whether `--repair` makes the repair."})
-    repaired = fields.Boolean(required=True)
-    at = fields.DateTime(required=True, metadata=_MOMENT)
+    kind = text("The kind of the difference.", enum=list(KINDS))
+    scope = text("The records that were compared.", enum=list(SCOPES))
+    ids = mapping("The ids of the order, product, payment or event.")
+    expected = text("What the record should be.")
+    found = text("What the record is.")
+    repair = text("The proposed repair.")
+    safe = flag("Whether `--repair` makes the repair.")
+    repaired = flag("Whether the repair was made.")
+    at = moment("The time at which the difference was found.")
 
 
 class ReportWithDifferences(ReportOut):
     """A reconciliation and a page of its differences."""
 
-    differences = fields.List(fields.Nested(DifferenceOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Absent on the last page."})
+    differences = listed(fields.Nested(DifferenceOut), "The differences of the page, by kind.")
+    nextCursor = next_cursor()

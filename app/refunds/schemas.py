@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from app.http.fields import Amount, Flag, ListOf, ObjectOf, Text, Whole
-from app.http.schemas import Answer, Input
+from app.http.schemas import Answer, Input, amount, flag, listed, moment, nested, text, whole
 from app.http.shaping import answer_schema
 from app.orders.fields import FAILURE, ID_LENGTH, MOST_LINES, MOST_OF_A_LINE
 from app.orders.states import REFUND
@@ -31,21 +31,22 @@ class AmountAboveZero(Amount):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.metadata = {"exclusiveMinimum": 0, "maximum": self.metadata["maximum"]}
+        bounds = dict(self.metadata)
+        self.metadata = {"exclusiveMinimum": bounds.pop("minimum"), **bounds}
 
     def _deserialize(self, value: Any, *args: Any, **options: Any) -> Decimal:
-        amount = super()._deserialize(value, *args, **options)
-        if not amount:
+        found = super()._deserialize(value, *args, **options)
+        if not found:
             raise ValidationError("must be above 0")
-        return amount
+        return found
 
 
 class RefundLineIn(Input):
-    """Products that the refund is for. `restock` puts them back into the stock."""
+    """A product that the refund is for."""
 
-    productId = Text(ID_LENGTH, required=True)
-    quantity = Whole(1, MOST_OF_A_LINE, required=True)
-    restock = Flag(load_default=False)
+    productId = Text(ID_LENGTH, required=True, doc="The id of the product.")
+    quantity = Whole(1, MOST_OF_A_LINE, required=True, doc="The number of pieces.")
+    restock = Flag(load_default=False, doc="Whether the pieces go back into the stock.")
 
 
 class RefundIn(Input):
@@ -56,37 +57,37 @@ class RefundIn(Input):
 
     may_be_empty = True
 
-    amount = AmountAboveZero()
-    reason = Text(500, lines=True)
-    products = ListOf(ObjectOf(RefundLineIn), 1, MOST_LINES)
+    amount = AmountAboveZero(doc="The amount to give back, exact, in major units.")
+    reason = Text(500, lines=True, doc="Why the money is given back.")
+    products = ListOf(ObjectOf(RefundLineIn), 1, MOST_LINES, doc="The products that the refund is for.")
 
 
 class RefundLine(Answer):
-    """Products that the refund is for."""
+    """A product that the refund is for."""
 
-    productId = fields.String(required=True)
-    quantity = fields.Integer(required=True, metadata={"minimum": 1})
-    restock = fields.Boolean(required=True)
+    productId = text("The id of the product.")
+    quantity = whole("The number of pieces.", minimum=1)
+    restock = flag("Whether the pieces go back into the stock.")
 
 
 class RefundOut(Answer):
     """A refund. A failed refund can be retried."""
 
-    id = fields.String(required=True)
-    orderId = fields.String(required=True)
-    amount = fields.Decimal(required=True, metadata={"minimum": 0, "description": "Exact, in major units."})
-    currency = fields.String(required=True)
-    status = fields.String(required=True, metadata={"enum": list(REFUND)})
-    reason = fields.String()
-    products = fields.List(fields.Nested(RefundLine))
-    failure = fields.Nested(answer_schema(FAILURE))
-    restocked = fields.Boolean(metadata={"description": "Present once the products are back in the stock."})
-    attempt = fields.Integer(required=True, metadata={"minimum": 1})
-    createdAt = fields.DateTime(required=True)
-    updatedAt = fields.DateTime(required=True)
+    id = text("The id of the refund.")
+    orderId = text("The id of the order.")
+    amount = amount("The amount, exact, in major units.")
+    currency = text("The currency of the order.")
+    status = text("The status of the refund.", enum=list(REFUND))
+    reason = text("The reason that the request gave.", required=False)
+    products = listed(fields.Nested(RefundLine), "The products that the refund is for.", required=False)
+    failure = nested(answer_schema(FAILURE), "Why the refund failed.", required=False)
+    restocked = flag("Present once the products are back in the stock.", required=False)
+    attempt = whole("The number of the attempt; each retry adds one.", minimum=1)
+    createdAt = moment("The time of the request.")
+    updatedAt = moment("The time of the last change.")
 
 
 class RefundsOut(Answer):
     """All refunds of an order, oldest first."""
 
-    refunds = fields.List(fields.Nested(RefundOut), required=True)
+    refunds = listed(fields.Nested(RefundOut), "The refunds, oldest first.")

@@ -8,7 +8,7 @@ from marshmallow import ValidationError, fields, validates_schema
 from app.errors import NotFound
 from app.http.fields import Text, Whole
 from app.http.fields import text as text_of
-from app.http.schemas import ORDER_ID, Answer, Input, count, moment, optional, text
+from app.http.schemas import ORDER_ID, Answer, Input, listed, moment, nested, next_cursor, text, whole
 from app.orders.fields import ID_LENGTH
 
 MOST_ON_HAND = 1_000_000_000
@@ -17,14 +17,16 @@ MOST_ON_HAND = 1_000_000_000
 class LevelIn(Input):
     """The level to set."""
 
-    onHand = Whole(0, MOST_ON_HAND, required=True)
+    onHand = Whole(0, MOST_ON_HAND, required=True, doc="The number of pieces in stock.")
 
 
 class AdjustmentIn(Input):
     """A change of the level; a negative quantity lowers it."""
 
-    quantity = Whole(-MOST_ON_HAND, MOST_ON_HAND, required=True)
-    reason = Text(200, required=True)
+    quantity = Whole(
+        -MOST_ON_HAND, MOST_ON_HAND, required=True, doc="The number of pieces to add, or to take if negative."
+    )
+    reason = Text(200, required=True, doc="Why the level changes.")
 
     @validates_schema
     def check_quantity(self, data: dict[str, Any], **_: Any) -> None:
@@ -36,41 +38,44 @@ class AdjustmentIn(Input):
 class Level(Answer):
     """The stock level of a product."""
 
-    productId = text()
-    onHand = count(minimum=0)
-    version = count(minimum=0)
-    updatedAt = moment()
+    productId = text("The id of the product.")
+    onHand = whole("The number of pieces in stock.", minimum=0)
+    version = whole("The number of changes of the level.", minimum=0)
+    updatedAt = moment("The time of the last change.")
 
 
 class Levels(Answer):
     """A page of stock levels."""
 
-    levels = fields.List(fields.Nested(Level), required=True)
-    nextCursor = optional(description="Absent on the last page.")
+    levels = listed(fields.Nested(Level), "The levels of the page, by product id.")
+    nextCursor = next_cursor()
 
 
 class Movement(Answer):
     """A movement in the ledger of a product."""
 
-    id = text(pattern=ORDER_ID)
-    quantity = fields.Integer(required=True, metadata={"description": "Negative if stock was taken."})
-    kind = text(enum=["decrement", "restock", "adjustment"])
-    orderId = optional(pattern=ORDER_ID)
-    reason = optional()
-    at = moment()
+    id = text("The id of the movement.", pattern=ORDER_ID)
+    quantity = whole("The number of pieces; negative if stock was taken.")
+    kind = text(
+        "What moved the stock: an order, an order's end or refund, or an adjustment.",
+        enum=["decrement", "restock", "adjustment"],
+    )
+    orderId = text("The id of the order; absent for an adjustment.", required=False, pattern=ORDER_ID)
+    reason = text("The reason of an adjustment.", required=False)
+    at = moment("The time of the movement.")
 
 
 class Movements(Answer):
     """A page of a product's ledger, newest first."""
 
-    movements = fields.List(fields.Nested(Movement), required=True)
-    nextCursor = optional(description="Absent on the last page.")
+    movements = listed(fields.Nested(Movement), "The movements of the page, newest first.")
+    nextCursor = next_cursor()
 
 
 class Adjustment(Level):
     """The level after an adjustment, and its movement."""
 
-    movement = fields.Nested(Movement, required=True)
+    movement = nested(Movement, "The movement of the adjustment.")
 
 
 def require_product_id(given: str) -> str:

@@ -6,14 +6,25 @@ from typing import Any
 from marshmallow import fields, post_load
 
 from app.http.fields import Choice, Flag, ListOf, Text
-from app.http.schemas import Answer, Input, PageQuery
+from app.http.schemas import (
+    ORDER_ID,
+    Answer,
+    Input,
+    PageQuery,
+    flag,
+    listed,
+    moment,
+    next_cursor,
+    text,
+    whole,
+)
 from app.webhooks.delivery_store import STATUSES
 from app.webhooks.model import PATTERNS, PAYLOADS, TEST, URL_PATTERN
 
 _URL = (URL_PATTERN, "must be a URL such as https://example.com/hooks, without user, password or fragment")
-_MOMENT = {"examples": ["2024-10-04T10:00:00.000Z"]}
-_ID = {"pattern": "^[0-9a-f]{24}$"}
-_DELIVERY_ID = {"pattern": "^[0-9a-f]{32}$", "description": "The `webhook-id` of every attempt."}
+_URL_DOC = "The URL that receives the webhooks."
+_PAYLOAD_DOC = "`full`: webhooks contain the order. `ids`: only its id."
+_EVENTS_DOC = "The events to receive: types such as `order.shipped`, patterns such as `order.*`, or `*`."
 
 ENDPOINT = {
     "id": "66ffbd20a1b2c3d4e5f60718",
@@ -41,12 +52,17 @@ ENDPOINTS = {"endpoints": [ENDPOINT]}
 DELIVERIES = {"deliveries": [DELIVERY]}
 
 
+def _events() -> ListOf:
+    subscription = Choice(PATTERNS, kind="an event type, a pattern such as order.*, or *")
+    return ListOf(subscription, 1, len(PATTERNS), doc=_EVENTS_DOC)
+
+
 class EndpointChange(Input):
     """A change of an endpoint."""
 
-    url = Text(2000, form=_URL)
-    events = ListOf(Choice(PATTERNS, kind="an event type, a pattern such as order.*, or *"), 1, len(PATTERNS))
-    enabled = Flag()
+    url = Text(2000, form=_URL, doc=_URL_DOC)
+    events = _events()
+    enabled = Flag(doc="Whether webhooks are sent to the endpoint.")
 
 
 class EndpointIn(Input):
@@ -55,9 +71,9 @@ class EndpointIn(Input):
     The default of `payload` is `full` with the scope `webhooks:write`, and `ids` without it.
     """
 
-    url = Text(2000, form=_URL, required=True)
-    events = ListOf(Choice(PATTERNS, kind="an event type, a pattern such as order.*, or *"), 1, len(PATTERNS))
-    payload = Choice(PAYLOADS)
+    url = Text(2000, form=_URL, required=True, doc=_URL_DOC)
+    events = _events()
+    payload = Choice(PAYLOADS, doc=_PAYLOAD_DOC)
 
     @post_load
     def everything_by_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -68,74 +84,65 @@ class EndpointIn(Input):
 class DeliveriesQuery(PageQuery):
     """The parameters of a page of deliveries."""
 
-    status = Choice(STATUSES)
+    status = Choice(STATUSES, doc="Only deliveries with this status.")
 
 
 class EndpointOut(Answer):
     """A webhook endpoint."""
 
-    id = fields.String(required=True, metadata=_ID)
-    url = fields.String(required=True)
-    events = fields.List(fields.String(metadata={"enum": list(PATTERNS)}), required=True)
-    enabled = fields.Boolean(required=True)
-    disabledReason = fields.String(
-        metadata={
-            "enum": ["requested", "gone"],
-            "description": "`requested`: disabled by a request. `gone`: the receiver answered with 410.",
-        }
+    id = text("The id of the endpoint.", pattern=ORDER_ID)
+    url = text(_URL_DOC)
+    events = listed(fields.String(metadata={"enum": list(PATTERNS)}), _EVENTS_DOC)
+    enabled = flag("Whether webhooks are sent to the endpoint.")
+    disabledReason = text(
+        "`requested`: disabled by a request. `gone`: the receiver answered with 410.",
+        required=False,
+        enum=["requested", "gone"],
     )
-    payload = fields.String(
-        required=True,
-        metadata={
-            "enum": list(PAYLOADS),
-            "description": "`full`: webhooks contain the order. `ids`: only its id.",
-        },
-    )
-    createdAt = fields.DateTime(required=True, metadata=_MOMENT)
-    updatedAt = fields.DateTime(required=True, metadata=_MOMENT)
+    payload = text(_PAYLOAD_DOC, enum=list(PAYLOADS))
+    createdAt = moment("The time of creation.")
+    updatedAt = moment("The time of the last change.")
 
 
 class EndpointWithSecret(EndpointOut):
     """An endpoint with its secret, which no other answer shows."""
 
-    secret = fields.String(required=True, metadata={"pattern": "^whsec_[A-Za-z0-9+/]+=*$"})
+    secret = text("The secret that verifies the webhooks.", pattern="^whsec_[A-Za-z0-9+/]+=*$")
 
 
 class EndpointsOut(Answer):
     """A page of endpoints, newest first."""
 
-    endpoints = fields.List(fields.Nested(EndpointOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Absent on the last page."})
+    endpoints = listed(fields.Nested(EndpointOut), "The endpoints of the page, newest first.")
+    nextCursor = next_cursor()
 
 
 class AttemptOut(Answer):
     """One attempt of a delivery."""
 
-    at = fields.DateTime(required=True, metadata=_MOMENT)
-    milliseconds = fields.Integer(required=True, metadata={"minimum": 0})
-    statusCode = fields.Integer(metadata={"description": "The status of the receiver's answer."})
-    error = fields.String(metadata={"description": "Why there is no status.", "examples": ["timeout"]})
+    at = moment("The time at which the attempt began.")
+    milliseconds = whole("How long the attempt took.", minimum=0)
+    statusCode = whole("The status of the receiver's answer.", required=False)
+    error = text("Why there is no status.", required=False, examples=["timeout"])
 
 
 class DeliveryOut(Answer):
     """The delivery of one event to one endpoint."""
 
-    id = fields.String(required=True, metadata=_DELIVERY_ID)
-    endpointId = fields.String(required=True, metadata=_ID)
-    type = fields.String(required=True, metadata={"description": f"A public event, or `{TEST}`."})
-    orderId = fields.String(metadata=_ID)
-    sequence = fields.Integer(metadata={"minimum": 1})
-    at = fields.DateTime(required=True, metadata=_MOMENT)
-    status = fields.String(required=True, metadata={"enum": list(STATUSES)})
-    reason = fields.String(metadata={"description": "Why the delivery failed."})
-    attempts = fields.List(fields.Nested(AttemptOut), required=True)
-    nextAttemptAt = fields.DateTime(
-        metadata={**_MOMENT, "description": "Present only while the delivery is pending."}
-    )
+    id = text("The `webhook-id` of every attempt.", pattern="^[0-9a-f]{32}$")
+    endpointId = text("The id of the endpoint.", pattern=ORDER_ID)
+    type = text(f"A public event, or `{TEST}`.")
+    orderId = text("The id of the order; absent for a test event.", required=False, pattern=ORDER_ID)
+    sequence = whole("The sequence of the event; absent for a test event.", required=False, minimum=1)
+    at = moment("The time of the event.")
+    status = text("The status of the delivery.", enum=list(STATUSES))
+    reason = text("Why the delivery failed.", required=False)
+    attempts = listed(fields.Nested(AttemptOut), "The attempts so far, oldest first.")
+    nextAttemptAt = moment("The time of the next attempt, while the delivery is pending.", required=False)
 
 
 class DeliveriesOut(Answer):
     """A page of deliveries, newest first."""
 
-    deliveries = fields.List(fields.Nested(DeliveryOut), required=True)
-    nextCursor = fields.String(metadata={"description": "Absent on the last page."})
+    deliveries = listed(fields.Nested(DeliveryOut), "The deliveries of the page, newest first.")
+    nextCursor = next_cursor()

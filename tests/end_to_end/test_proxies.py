@@ -11,6 +11,7 @@ import httpx
 import pytest
 import trustme
 
+from app.http.problems import PROBLEMS
 from deploy.local.process import Process
 from deploy.local.servers import HOST, free_port
 from deploy.local.stack import ROOT
@@ -202,6 +203,8 @@ def test_what_the_proxy_itself_refuses_is_a_problem_too(
         )
         problem = answer.json()
         assert (problem["status"], problem["code"]) == (status, code)
+        assert problem["title"] == PROBLEMS[code].title
+        assert problem["detail"].endswith(".")
         assert problem["requestId"] == answer.headers["X-Request-ID"]
         assert (problem["requestId"] == "mine-1") == (status in (404, 503))
         assert ("Retry-After" in answer.headers) == (status == 503)

@@ -114,6 +114,45 @@ def test_every_operation_says_which_scope_it_needs_where_tokens_are_asked_for(
         assert ({"401", "403"} <= set(operation["responses"])) is asked, (path, method)
 
 
+def undescribed(description: dict[str, Any]) -> Iterator[str]:
+    """All operations, parameters, headers, schemas and their properties without a sentence about them."""
+    for path, method, operation in operations(description):
+        where = f"{method} {path}"
+        parameters = (*operation["parameters"], *description["paths"][path].get("parameters", ()))
+        headers = {
+            name: header
+            for answer in operation["responses"].values()
+            for name, header in answer.get("headers", {}).items()
+        }
+        parts = {
+            "summary": operation.get("summary"),
+            **{parameter["name"]: parameter.get("description") for parameter in parameters},
+            **{name: header.get("description") for name, header in headers.items()},
+            **{status: answer.get("description") for status, answer in operation["responses"].items()},
+        }
+        yield from (f"{where}: {name}" for name, text in parts.items() if not text)
+    for name, schema in description["components"]["schemas"].items():
+        parts = {"itself": schema} | schema.get("properties", {})
+        yield from (f"{name}: {part}" for part, inside in parts.items() if not inside.get("description"))
+
+
+def test_every_operation_parameter_header_and_property_is_described(app: Flask) -> None:
+    assert list(undescribed(described(app))) == []
+
+
+def test_the_walk_finds_what_has_no_description(description: dict[str, Any]) -> None:
+    order = description["paths"]["/orders/{id}"]
+    del order["get"]["summary"], order["parameters"][0]["description"]
+    del order["put"]["responses"]["200"]["headers"]["ETag"]["description"]
+    del description["components"]["schemas"]["Order"]["properties"]["userId"]["description"]
+    assert set(undescribed(description)) >= {
+        "get /orders/{id}: summary",
+        "delete /orders/{id}: id",
+        "put /orders/{id}: ETag",
+        "Order: userId",
+    }
+
+
 def test_every_body_and_answer_has_an_example_and_it_is_valid(description: dict[str, Any]) -> None:
     """But for the page, the metrics and the description itself, which are large."""
     for path, _, operation in operations(description):

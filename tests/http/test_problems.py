@@ -34,7 +34,8 @@ def check(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
 
 def test_a_path_that_is_not_there_is_404(client: FlaskClient) -> None:
     for path in ("/", "/nothing", "//orders", "/orders//", "/orders/a/b", "/healthz/x", "/%00", "/é"):
-        check(client.get(path), 404, "not_found")
+        body = check(client.get(path), 404, "not_found")
+        assert body["detail"] == "Nothing has this path. The API description (openapi.json) lists all paths."
 
 
 def test_a_problem_names_where_it_happened(client: FlaskClient) -> None:
@@ -61,8 +62,9 @@ def test_a_method_that_is_not_there_is_405_with_those_that_are(
     client: FlaskClient, method: str, path: str, allowed: set[str]
 ) -> None:
     answer = client.open(path, method=method)
-    check(answer, 405, "method_not_allowed")
+    detail = check(answer, 405, "method_not_allowed")["detail"]
     assert set(answer.headers["Allow"].split(", ")) == allowed
+    assert detail == f"This path allows only these methods: {answer.headers['Allow']}."
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 BEGINNING = "ORDER: tuple[Field, ...] = (\n"
 ADDED = """\
     Field("giftNote", Text(20), "What the card says.", given="optional", always=False, changes=True),
-    Field("gateCode", Text(8), given="optional", always=False, personal=True),
+    Field("gateCode", Text(8), "The code of the gate.", given="optional", always=False, personal=True),
 """
 
 
