@@ -6,20 +6,24 @@ import argparse
 import dataclasses
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import readme, targets
 from benchmarks.contest import posts, reads
 from benchmarks.costs import costs
 from benchmarks.figures import as_json, table
 from benchmarks.guards import guards
+from benchmarks.latency import latency
 from benchmarks.lists import lists
 from benchmarks.machine import described
-from benchmarks.pipeline import pipeline
+from benchmarks.memory import memory
 from benchmarks.plan import QUICK, Plan
 from benchmarks.reconcile import reconcile
 from benchmarks.stage import install_rivals, open_stage
 from benchmarks.webhooks import webhooks
+from benchmarks.whole import whole
 from deploy.local.process import Failed
 from deploy.local.stack import ROOT
 
@@ -31,14 +35,17 @@ if TYPE_CHECKING:
 
 BENCHMARKS: dict[str, Callable[[Stage, Plan], Iterator[Figure]]] = {
     "posts": posts,
-    "guards": guards,
     "reads": reads,
-    "lists": lists,
-    "pipeline": pipeline,
-    "costs": costs,
+    "whole": whole,
+    "latency": latency,
+    "guards": guards,
     "reconcile": reconcile,
+    "memory": memory,
+    "lists": lists,
     "webhooks": webhooks,
+    "costs": costs,
 }
+SIZES = ("rounds", "seconds", "sustained", "orders", "books")
 FOLDER = ROOT / ".local/benchmarks"
 
 
@@ -55,11 +62,13 @@ def main() -> int:
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join([", ".join(f"{key} {value}" for key, value in machine.items()), "", *table(figures)]))
+    judged = list(targets.verdicts(figures))
+    written = readme.table(figures, plan, datetime.now(UTC).date()) if options.markdown else table(figures)
+    head = ", ".join(f"{key} {value}" for key, value in machine.items())
+    print("\n".join([head, "", *written, "", *targets.sentences(judged)]))
     if options.json:
-        options.json.write_text(
-            json.dumps({"machine": machine, "figures": as_json(figures)}, indent=2) + "\n"
-        )
+        result = {"machine": machine, "figures": as_json(figures), "targets": targets.as_json(judged)}
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0
 
 
@@ -70,9 +79,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--alone", action="store_true", help="leave out the rivals, and with them Node.js")
     parser.add_argument("--rounds", type=int, help="how often each takes its turn")
     parser.add_argument("--seconds", type=float, help="of load per turn")
+    parser.add_argument("--sustained", type=float, metavar="SECONDS", help="the same for the whole job")
     parser.add_argument(
-        "--orders", type=int, help="how many to list among, beside the 1,000 of the comparison"
+        "--orders",
+        type=int,
+        help="how many to list among; the README has 1000000, which takes long",
     )
+    parser.add_argument("--books", type=int, metavar="ORDERS", help="how many to reconcile")
+    parser.add_argument("--markdown", action="store_true", help="print the table as the README has it")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the figures, with every round, here"
     )
@@ -84,7 +98,7 @@ def _options() -> argparse.Namespace:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    asked = {name: getattr(options, name) for name in ("rounds", "seconds", "orders")}
+    asked = {name: getattr(options, name) for name in SIZES}
     chosen = {**(QUICK if options.quick else {}), **{name: value for name, value in asked.items() if value}}
     if options.alone:
         chosen["rivals"] = ()

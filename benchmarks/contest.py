@@ -1,123 +1,118 @@
-"""POST and GET side by side: the service, its rivals and the bare driver take turns, round by round."""
+"""POST and GET side by side: the service, its rivals and the bare driver take turns."""
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 from benchmarks import floors, load
 from benchmarks.documents import sample
-from benchmarks.figures import DRIVER, Figure
-from benchmarks.stage import PROCESSES, SERVICE, Contender, Stage, children, resident_mib
-from deploy.local.process import Failed
+from benchmarks.figures import DRIVER
+from benchmarks.stage import PROCESSES, SERVICE
+from benchmarks.turns import Seen, check_stored, posted, take_turns, warm, warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from benchmarks.figures import Figure
     from benchmarks.floors import Floor
     from benchmarks.load import Load
     from benchmarks.plan import Plan
+    from benchmarks.stage import Contender, Stage
+    from benchmarks.turns import Opened, Turn
 
-    Turn = Callable[[int], "Turned"]
+    Tokens = Callable[[str, float], Path]
 
-BATCH = 16
-UNITS = {"per s": "rate", "p50 ms": "p50", "p99 ms": "p99", "cpu us": "cpu"}
+POSTS, READS = "POST /orders, {} connections", "GET /orders/{{id}}, {} connections"
+BATCH, SENDERS = 16, 8
 READ = 1000
 
 
-class Turned(NamedTuple):
-    """What one turn showed; `cpu` in microseconds per request, of the contender and both servers."""
-
-    rate: float
-    p50: float
-    p99: float
-    cpu: float | None = None
-    requests: int = 0
-
-
 def posts(stage: Stage, plan: Plan) -> Iterator[Figure]:
-    """POST /orders, durable, at every number of connections; then the memory of the service's web workers."""
-    with _contenders(stage, plan) as contenders:
-        for connections in plan.connections:
-            turns: dict[str, Turn] = {one.name: posting(stage, one, connections, plan) for one in contenders}
-            turns[DRIVER] = _floor(floors.inserts, stage, plan, clients=connections)
-            yield from rounds(f"POST /orders, {connections} connections", turns, plan)
-        turns = {f"{DRIVER}, {BATCH} at once": _floor(floors.inserts, stage, plan, clients=8, batch=BATCH)}
-        yield from rounds("bare inserts", turns, plan)
-        yield _memory(contenders[0])
+    """POST /orders, durable, at every number of connections, by the web processes alone."""
+    turns = {name: posting(stage, plan, opened) for name, opened in _opened(stage, plan).items()}
+    turns[DRIVER] = _floor(stage, plan, POSTS, floors.inserts)
+    turns[f"{DRIVER}, {BATCH} at once"] = _batches(stage, plan)
+    return take_turns(turns, plan)
 
 
 def reads(stage: Stage, plan: Plan) -> Iterator[Figure]:
     """GET /orders/{id}, at every number of connections."""
-    with _contenders(stage, plan) as contenders:
-        for connections in plan.connections:
-            turns: dict[str, Turn] = {one.name: _reading(stage, one, connections, plan) for one in contenders}
-            turns[DRIVER] = _floor(floors.finds, stage, plan, clients=connections)
-            yield from rounds(f"GET /orders/{{id}}, {connections} connections", turns, plan)
+    turns = {name: _reading(stage, plan, opened) for name, opened in _opened(stage, plan).items()}
+    turns[DRIVER] = _floor(stage, plan, READS, floors.finds)
+    return take_turns(turns, plan)
 
 
-@contextlib.contextmanager
-def _contenders(stage: Stage, plan: Plan) -> Iterator[list[Contender]]:
-    with contextlib.ExitStack() as ending:
-        contenders = [ending.enter_context(stage.service("web"))]
-        contenders += [ending.enter_context(stage.rival(name, name)) for name in plan.rivals]
-        for one in contenders:
-            load.post_orders(one.url, "warm", max(plan.connections), plan.warm_up, one.token)
-        yield contenders
+def _opened(stage: Stage, plan: Plan) -> dict[str, Opened]:
+    rivals: dict[str, Opened] = {name: partial(stage.rival, name) for name in plan.rivals}
+    return {SERVICE: partial(stage.service, "web"), **rivals}
 
 
-def posting(stage: Stage, one: Contender, connections: int, plan: Plan) -> Turn:
-    def turn(number: int) -> Turned:
-        before = one.database.orders.estimated_document_count()
-        seen = _with_cpu(
-            stage,
-            one,
-            lambda: load.post_orders(
-                one.url, f"{connections}-{number}", connections, plan.seconds, one.token
-            ),
-        )
-        stored = one.database.orders.estimated_document_count() - before
-        if stored < seen.requests:
-            raise Failed(f"{one.name} said 201 to {seen.requests} orders and stored {stored}")
-        return seen
+def posting(
+    stage: Stage, plan: Plan, opened: Opened, what: str = POSTS, tokens: Tokens | None = None
+) -> Turn:
+    """Turns of POST; `tokens` makes the file of tokens for a run of so many seconds."""
+
+    def turn(number: int) -> Iterator[Seen]:
+        with warm(stage, plan, opened, tokens and tokens("warm", plan.warm_up)) as one:
+            for connections in plan.connections:
+                run = f"{connections}-{number}"
+                sent = tokens and tokens(run, plan.seconds)
+                drive = partial(posted, one, run, connections, plan.seconds, sent)
+                yield _measured(stage, one, what.format(connections), drive)
 
     return turn
 
 
-def _reading(stage: Stage, one: Contender, connections: int, plan: Plan) -> Turn:
-    paths = [f"/orders/{found['_id']}" for found in one.database.orders.find({}, {"_id": 1}).limit(READ)]
-    scratch = stage.folder / f"{one.name}.paths"
-    return lambda _: _with_cpu(
-        stage, one, lambda: load.get_paths(one.url, paths, connections, plan.seconds, scratch)
-    )
+def _reading(stage: Stage, plan: Plan, opened: Opened) -> Turn:
+    def turn(_: int) -> Iterator[Seen]:
+        with warm(stage, plan, opened) as one:
+            found = one.database.orders.find({}, {"_id": 1}).limit(READ)
+            paths = [f"/orders/{order['_id']}" for order in found]
+            read = partial(load.get_paths, one.url, paths, scratch=stage.folder / f"{one.name}.paths")
+            warm_up(one, plan, partial(read, max(plan.connections), plan.warm_up))
+            for connections in plan.connections:
+                drive = partial(read, connections, plan.seconds)
+                yield _measured(stage, one, READS.format(connections), drive)
+
+    return turn
 
 
-def _with_cpu(stage: Stage, one: Contender, drive: Callable[[], Load]) -> Turned:
-    before = one.cpu_seconds() + stage.cpu_seconds()
+def _measured(stage: Stage, one: Contender, what: str, drive: Callable[[], Load]) -> Seen:
+    """Rate, latency, and the processor time of the contender and both servers, in microseconds a request."""
+    before = stage.cpu_seconds(one)
     seen = drive()
-    used = one.cpu_seconds() + stage.cpu_seconds() - before
-    return Turned(seen.rate, seen.p50, seen.p99, used / seen.requests * 1e6, seen.requests)
+    used = stage.cpu_seconds(one) - before
+    if seen.body:
+        check_stored(one, seen)
+    values = {
+        "per s": seen.rate,
+        "p50 ms": seen.p50,
+        "p99 ms": seen.p99,
+        "cpu us": used / seen.requests * 1e6,
+    }
+    return Seen(what, values, seen.body)
 
 
-def _floor(call: Callable[..., Floor], stage: Stage, plan: Plan, **options: int) -> Turn:
-    uri = stage.mongo.uri(floors.DATABASE)
-    return lambda _: Turned(*call(uri, sample(), seconds=plan.seconds, processes=PROCESSES, **options))
+def _floor(stage: Stage, plan: Plan, what: str, call: Callable[..., Floor]) -> Turn:
+    def turn(_: int) -> Iterator[Seen]:
+        uri = stage.mongo.uri(floors.DATABASE)
+        for connections in plan.connections:
+            seen = call(uri, sample(), connections, plan.seconds, PROCESSES)
+            yield Seen(what.format(connections), _values(seen))
+
+    return turn
 
 
-def rounds(what: str, turns: Mapping[str, Turn], plan: Plan) -> Iterator[Figure]:
-    seen: dict[str, list[Turned]] = defaultdict(list)
-    for number in range(plan.rounds):
-        for whose, turn in turns.items():
-            seen[whose].append(turn(number))
-            plan.say(f"{what}: {whose}, round {number + 1} of {plan.rounds}: {seen[whose][-1].rate:,.0f}/s")
-    for unit, field in UNITS.items():
-        for whose, turned in seen.items():
-            rounds = tuple(getattr(one, field) for one in turned)
-            if None not in rounds:
-                yield Figure(what, unit, whose, rounds)
+def _batches(stage: Stage, plan: Plan) -> Turn:
+    def turn(_: int) -> Iterator[Seen]:
+        uri = stage.mongo.uri(floors.DATABASE)
+        seen = floors.inserts(uri, sample(), SENDERS, plan.seconds, PROCESSES, BATCH)
+        yield Seen("bare inserts", _values(seen))
+
+    return turn
 
 
-def _memory(service: Contender) -> Figure:
-    largest = max(resident_mib(worker) for worker in children(service.pids["web"]))
-    return Figure("resident memory after load", "MiB", f"{SERVICE}, web worker", (largest,))
+def _values(seen: Floor) -> dict[str, float]:
+    return {"per s": seen.rate, "p50 ms": seen.p50, "p99 ms": seen.p99}

@@ -5,33 +5,30 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 
 from benchmarks import load
 from benchmarks.figures import Figure
-from benchmarks.pipeline import GIVE_UP_AFTER, line_of
+from benchmarks.progress import await_finished
 from benchmarks.stage import children, cpu_seconds, resident_mib
-from deploy.local.process import Failed
+from benchmarks.whole import ROLES, stocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from benchmarks.pipeline import Line
     from benchmarks.plan import Plan
     from benchmarks.stage import Contender, Stage
 
-ROLES = ("web", "relay", "worker", "beat")
 TRICKLE = 20
-LOOK_EVERY = 0.05
 
 
 def costs(stage: Stage, plan: Plan) -> Iterator[Figure]:
     """Processor seconds per 1,000 orders until they are announced, at two paces, and of a quiet minute."""
-    with stage.service(*ROLES) as service:
-        line = line_of(service)
-        _until_announced(line, lambda: load.post_orders(service.url, "warm", 16, plan.warm_up))
+    with stocked(partial(stage.service, *ROLES)) as service:
+        _until_announced(service, lambda: load.post_orders(service.url, "warm", 16, plan.warm_up))
         paces: dict[str, Callable[[int], object]] = {
             f"{TRICKLE} orders a second": lambda turn: _trickle(service, plan.seconds * 3),
             "as many as it takes": lambda turn: load.post_orders(service.url, f"{turn}", 16, plan.seconds),
@@ -39,7 +36,7 @@ def costs(stage: Stage, plan: Plan) -> Iterator[Figure]:
         for pace, orders in paces.items():
             seen: dict[str, list[float]] = defaultdict(list)
             for turn in range(plan.rounds):
-                for part, seconds in _cost(stage, line, lambda turn=turn, orders=orders: orders(turn)):
+                for part, seconds in _cost(stage, service, partial(orders, turn)):
                     seen[part].append(seconds)
                 plan.say(f"costs: {pace}, round {turn + 1} of {plan.rounds}")
             for part, rounds in seen.items():
@@ -50,10 +47,10 @@ def costs(stage: Stage, plan: Plan) -> Iterator[Figure]:
             yield Figure("resident memory after it", "MiB", role, (held,))
 
 
-def _cost(stage: Stage, line: Line, orders: Callable[[], object]) -> Iterator[tuple[str, float]]:
-    used = _used(stage, line.contender)
-    taken = _until_announced(line, orders)
-    for part, seconds in _used(stage, line.contender).items():
+def _cost(stage: Stage, service: Contender, orders: Callable[[], object]) -> Iterator[tuple[str, float]]:
+    used = _used(stage, service)
+    taken = _until_announced(service, orders)
+    for part, seconds in _used(stage, service).items():
         yield part, (seconds - used[part]) / taken * 1000
 
 
@@ -64,20 +61,12 @@ def _used(stage: Stage, service: Contender) -> dict[str, float]:
     return {part: sum(map(cpu_seconds, pids)) for part, pids in parts.items()}
 
 
-def _until_announced(line: Line, orders: Callable[[], object]) -> int:
+def _until_announced(service: Contender, orders: Callable[[], object]) -> int:
     """How many orders came in, once all of them are confirmed and announced."""
-    service = line.contender
-    before = service.database.notifications.estimated_document_count()
-    had = service.database.orders.estimated_document_count()
+    had = service.orders()
     orders()
-    deadline = time.monotonic() + GIVE_UP_AFTER
-    while True:
-        taken = service.database.orders.estimated_document_count() - had
-        if service.database.notifications.estimated_document_count() >= before + taken * line.notifications:
-            return taken
-        if time.monotonic() > deadline:
-            raise Failed(f"the service did not finish {taken:,} orders in {GIVE_UP_AFTER} s")
-        time.sleep(LOOK_EVERY)
+    await_finished(service)
+    return service.orders() - had
 
 
 def _trickle(service: Contender, seconds: float) -> None:

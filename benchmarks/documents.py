@@ -11,7 +11,7 @@ from app.orders.model import Change, advance, create
 from app.orders.store import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from pymongo.database import Database
@@ -45,6 +45,16 @@ def a_user(count: int) -> str:
     return _user(count // 2, count)
 
 
+def a_product(number: int) -> str:
+    """A product that a seeded order has a line of."""
+    return f"product-{number % PRODUCTS:02d}"
+
+
+def a_reference(number: int) -> str:
+    """The reference of a seeded order, which no other one has."""
+    return f"reference-{number:08d}"
+
+
 def sample() -> Document:
     """One order as a POST of the load generator stores it."""
     return next(_stored(1, ()))
@@ -52,18 +62,21 @@ def sample() -> Document:
 
 def seed(database: Database[Document], count: int) -> None:
     """Store that many confirmed orders, as old as if they had come in one by one until now."""
-    documents = _stored(count, CONFIRMED)
+    documents = _stored(count, CONFIRMED, a_reference)
     while chunk := list(islice(documents, CHUNK)):
         database.orders.insert_many(chunk, ordered=False)
 
 
-def _stored(count: int, changes: Sequence[Change]) -> Iterator[Document]:
+def _stored(
+    count: int, changes: Sequence[Change], reference: Callable[[int], str] | None = None
+) -> Iterator[Document]:
     recorder = _Recorder()
     orders = Orders({"orders": recorder})  # type: ignore[arg-type]
     begin = now() - count * SPACING
     for number in range(count):
         at = begin + number * SPACING
-        order = create(new_id(at), at, "anonymous", _stated(number, count), None)
+        stated = _stated(number, count) | ({"reference": reference(number)} if reference else {})
+        order = create(new_id(at), at, "anonymous", stated, None)
         orders.add(advance(order, at, "system", changes) if changes else order, _due_by(at), None)
         yield recorder.documents.pop()
 
@@ -72,8 +85,8 @@ def _stated(number: int, count: int) -> dict[str, Any]:
     return {
         "userId": _user(number, count),
         "products": [
-            {"productId": f"product-{number % PRODUCTS:02d}", "quantity": 2},
-            {"productId": f"product-{(number + PRODUCTS // 2) % PRODUCTS:02d}", "quantity": 1},
+            {"productId": a_product(number), "quantity": 2},
+            {"productId": a_product(number + PRODUCTS // 2), "quantity": 1},
         ],
         "totalAmount": 20000,
         "currency": "USD",

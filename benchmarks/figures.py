@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 DRIVER = "driver"
+# More of these is better, and less of all others.
+HIGHER = ("per s",)
 HEADINGS = ("what", "unit", "whose", "median", "min - max", "service is")
 
 
@@ -29,7 +31,7 @@ class Figure(NamedTuple):
 
 
 def ratios(figures: Sequence[Figure]) -> dict[Figure, float]:
-    """For every figure of another, the service's own as a multiple of it."""
+    """For every figure of another contender, the service's own as a multiple of it."""
     own = {(figure.what, figure.unit): figure.median for figure in figures if figure.whose == SERVICE}
     return {
         figure: own[figure.what, figure.unit] / figure.median

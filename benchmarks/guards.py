@@ -2,56 +2,60 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.http.tokens import mint
-from benchmarks import load
-from benchmarks.contest import posting, rounds
+from benchmarks.contest import posting
+from benchmarks.stage import SERVICE
+from benchmarks.turns import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from benchmarks.contest import Turn
     from benchmarks.figures import Figure
     from benchmarks.plan import Plan
     from benchmarks.stage import Stage
 
+WHAT = "guarded POST, {} connections"
+BARE = f"{SERVICE}, unguarded"
 SECRET, ISSUER, AUDIENCE = "a secret of the benchmarks, long enough", "benchmarks", "orders"
 # Never reached, but counted: by caller and by address.
 RATE = "60000000/minute"
-GUARDED = {
-    "AUTH": "jwt",
-    "JWT_SECRET": SECRET,
-    "JWT_ISSUER": ISSUER,
-    "JWT_AUDIENCE": AUDIENCE,
-    "PAYMENT_PROVIDER": "sandbox",
-    "RATE_LIMIT": RATE,
-    "RATE_LIMIT_ADDRESS": RATE,
-    "LOG_LEVEL": "info",
+SETTINGS = {
+    SERVICE: {
+        "AUTH": "jwt",
+        "JWT_SECRET": SECRET,
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+        "PAYMENT_PROVIDER": "sandbox",
+        "RATE_LIMIT": RATE,
+        "RATE_LIMIT_ADDRESS": RATE,
+        "LOG_LEVEL": "info",
+    },
+    BARE: {"LOG_LEVEL": "critical"},
 }
-BARE = {"LOG_LEVEL": "critical"}
+# More users than a second has requests, so that three of four requests bring a new token.
+USERS_PER_SECOND = 5_000
 
 
 def guards(stage: Stage, plan: Plan) -> Iterator[Figure]:
     """POST /orders by both, at every number of connections."""
-    with contextlib.ExitStack() as ending:
-        bare = ending.enter_context(stage.service("web", database="bare", settings=BARE))
-        guarded = ending.enter_context(stage.service("web", database="guarded", settings=GUARDED))
-        contenders = (
-            dataclasses.replace(bare, name="service, bare"),
-            dataclasses.replace(guarded, token=_token()),
-        )
-        for one in contenders:
-            load.post_orders(one.url, "warm", max(plan.connections), plan.warm_up, one.token)
-        for connections in plan.connections:
-            turns: dict[str, Turn] = {one.name: posting(stage, one, connections, plan) for one in contenders}
-            yield from rounds(f"guarded POST, {connections} connections", turns, plan)
+    tokens = {SERVICE: partial(_tokens, stage), BARE: None}
+    turns = {
+        name: posting(stage, plan, partial(stage.service, "web", settings=settings), WHAT, tokens[name])
+        for name, settings in SETTINGS.items()
+    }
+    return take_turns(turns, plan)
 
 
-def _token() -> str:
+def _tokens(stage: Stage, run: str, seconds: float) -> Path:
+    """A file with the tokens of the users whose orders orders.lua posts in that run, each with its own."""
     now = int(time.time())
-    claims = {"sub": "services", "scope": "orders:admin", "iss": ISSUER, "aud": AUDIENCE}
-    return mint(SECRET, {**claims, "iat": now, "exp": now + 3_600})
+    claims = {"scope": "orders:write", "iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 3_600}
+    file = stage.folder / "tokens"
+    users = (f"user-{run}-{number:08d}" for number in range(1, round(seconds * USERS_PER_SECOND) + 1))
+    file.write_text("".join(f"{mint(SECRET, {**claims, 'sub': user})}\n" for user in users))
+    return file

@@ -6,16 +6,20 @@ import contextlib
 import statistics
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from benchmarks.documents import a_user, seed
+from benchmarks.documents import SPACING, a_product, a_reference, a_user, seed
 from benchmarks.figures import DRIVER, Figure
 from benchmarks.stage import SERVICE
+from deploy.local.process import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from pymongo.database import Database
 
     from benchmarks.plan import Plan
     from benchmarks.stage import Contender, Stage
@@ -23,10 +27,24 @@ if TYPE_CHECKING:
     Call = Callable[[], object]
 
 FEW = 1_000
+WHAT = "GET /orders, {}"
+AMONG_FEW = f"{SERVICE}, {FEW:,} orders"
 REQUESTS = 100
 PAGE = 25
 WALKED_BY = 100
 DEPTH = 0.9
+FIRST = "first page"
+ONE_FILTER = (
+    FIRST,
+    "deep page",
+    "of one user",
+    "of one status",
+    "of one payment status",
+    "of one product",
+    "of one reference",
+    "of a time",
+)
+TWO_FILTERS = ("of one user and status", "of one product and status", "of one product and payment status")
 
 
 def lists(stage: Stage, plan: Plan) -> Iterator[Figure]:
@@ -37,37 +55,49 @@ def lists(stage: Stage, plan: Plan) -> Iterator[Figure]:
             services[count] = ending.enter_context(stage.service("web", database=f"{SERVICE}-{count}"))
             seed(services[count].database, count)
             plan.say(f"lists: {count:,} orders stored")
-        calls = {count: ending.enter_context(_pages(service, count)) for count, service in services.items()}
-        for what, call in calls[plan.orders].items():
-            turns = {SERVICE: call, f"{SERVICE}, {FEW:,} orders": calls[FEW][what]}
-            if what == "first page":
-                turns[DRIVER] = _bare(services[plan.orders])
+        many, few = (ending.enter_context(_pages(services[count], count)) for count in (plan.orders, FEW))
+        for kind, call in many.items():
+            calls = {SERVICE: call, AMONG_FEW: few[kind]}
+            if kind == FIRST:
+                calls[DRIVER] = _bare(services[plan.orders])
             seen: dict[str, list[float]] = defaultdict(list)
             for _ in range(plan.rounds):
-                for whose, took in _medians_ms(turns).items():
+                for whose, took in _medians_ms(calls).items():
                     seen[whose].append(took)
-            plan.say(f"lists: {what}")
+            plan.say(f"lists: {kind}")
             for whose, medians in seen.items():
-                yield Figure(f"GET /orders of {plan.orders:,}, {what}", "p50 ms", whose, tuple(medians))
+                yield Figure(WHAT.format(kind), "p50 ms", whose, tuple(medians))
+
+
+def _filters(database: Database[dict[str, Any]], count: int, cursor: str) -> list[dict[str, str]]:
+    """The queries of ONE_FILTER and TWO_FILTERS among that many seeded orders, in their order."""
+    user, middle = {"userId": a_user(count)}, count // 2
+    status, payment = {"status": "confirmed"}, {"paymentStatus": "captured"}
+    product, reference = {"productId": a_product(middle)}, {"reference": a_reference(middle)}
+    begin = next(database.orders.find({}, {"createdAt": 1}).sort("_id").skip(middle))["createdAt"]
+    end = begin + 2 * PAGE * SPACING
+    time = {"createdFrom": f"{begin.isoformat()}Z", "createdTo": f"{end.isoformat()}Z"}
+    one = [{}, {"cursor": cursor}, user, status, payment, product, reference, time]
+    return [*one, {**user, **status}, {**product, **status}, {**product, **payment}]
 
 
 @contextlib.contextmanager
 def _pages(service: Contender, count: int) -> Iterator[dict[str, Call]]:
-    """A call for each kind of page."""
+    """A call for each kind of page. Each must show orders."""
     with httpx.Client(base_url=service.url, timeout=60) as client:
 
-        def page(**query: str | int) -> httpx.Response:
-            return client.get("/orders", params=query).raise_for_status()
+        def page(query: Mapping[str, str | int]) -> dict[str, Any]:
+            return client.get("/orders", params=query).raise_for_status().json()
 
         cursor = ""
         for _ in range(int(count * DEPTH) // WALKED_BY):
-            cursor = page(limit=WALKED_BY, **({"cursor": cursor} if cursor else {})).json()["nextCursor"]
-        yield {
-            "first page": lambda: page(limit=PAGE),
-            "deep page": lambda: page(limit=PAGE, cursor=cursor),
-            "of one user": lambda: page(limit=PAGE, userId=a_user(count)),
-            "of one status": lambda: page(limit=PAGE, status="confirmed"),
-        }
+            after = {"cursor": cursor} if cursor else {}
+            cursor = page({"limit": WALKED_BY, **after})["nextCursor"]
+        queries = dict(zip(ONE_FILTER + TWO_FILTERS, _filters(service.database, count, cursor), strict=True))
+        for kind, query in queries.items():
+            if not page(query)["orders"]:
+                raise Failed(f"the page {kind} is empty")
+        yield {kind: partial(page, {"limit": PAGE, **query}) for kind, query in queries.items()}
 
 
 def _bare(service: Contender) -> Call:

@@ -6,8 +6,9 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks import fairness
 from deploy.local.process import Failed
 
 if TYPE_CHECKING:
@@ -17,17 +18,18 @@ SCRIPT = Path(__file__).with_name("orders.lua")
 
 
 class Load(NamedTuple):
-    """What one run of wrk saw; latencies in milliseconds."""
+    """What one run of wrk saw; latencies in milliseconds. `body` is that of one of the orders it posted."""
 
     rate: float
     p50: float
     p99: float
     requests: int
+    body: dict[str, Any]
 
 
-def post_orders(url: str, run: str, connections: int, seconds: float, token: str = "") -> Load:
-    """Post distinct orders for that long, with the token if there is one."""
-    return _drive(f"{url}/orders", connections, seconds, ["post", run, *([token] if token else [])])
+def post_orders(url: str, run: str, connections: int, seconds: float, tokens: Path | None = None) -> Load:
+    """Post distinct orders for that long, with the tokens in a file if there is one."""
+    return _drive(f"{url}/orders", connections, seconds, ["post", run, *([str(tokens)] if tokens else [])])
 
 
 def get_paths(url: str, paths: Iterable[str], connections: int, seconds: float, scratch: Path) -> Load:
@@ -37,7 +39,7 @@ def get_paths(url: str, paths: Iterable[str], connections: int, seconds: float, 
 
 
 def _drive(url: str, connections: int, seconds: float, arguments: list[str]) -> Load:
-    """Run wrk on one thread; Failed at the first answer that is not a success, or none."""
+    """Run wrk on one thread."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise Failed("wrk is missing: apt-get install wrk (Debian, Ubuntu) or brew install wrk (macOS)")
@@ -54,10 +56,18 @@ def _drive(url: str, connections: int, seconds: float, arguments: list[str]) -> 
     ended = subprocess.run(
         [*command, *arguments], capture_output=True, text=True, timeout=seconds + 60, check=False
     )
-    line = next((line for line in ended.stdout.splitlines() if line.startswith("{")), None)
-    if ended.returncode or line is None:
+    if ended.returncode:
         raise Failed(f"wrk failed on {url}: {(ended.stderr or ended.stdout).strip()}")
+    return read(url, ended.stdout)
+
+
+def read(url: str, output: str) -> Load:
+    """What wrk printed. Raises Failed at the first answer that is not a success, or none."""
+    line = next((line for line in output.splitlines() if line.startswith("{")), None)
+    if line is None:
+        raise Failed(f"wrk failed on {url}: {output.strip()}")
     seen = json.loads(line)
-    if seen["refused"] or seen["failed"] or not seen["requests"]:
-        raise Failed(f"{url} did not answer every request with success: {seen}")
-    return Load(seen["requests"] / seen["seconds"], seen["p50"], seen["p99"], seen["requests"])
+    fairness.refuse(url, fairness.errors(seen["refused"], seen["failed"]))
+    if not seen["requests"]:
+        raise Failed(f"{url} answered no request")
+    return Load(seen["requests"] / seen["seconds"], seen["p50"], seen["p99"], seen["requests"], seen["body"])

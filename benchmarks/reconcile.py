@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from benchmarks.plan import Plan
     from benchmarks.stage import Contender, Stage
 
+WHAT = "POST /orders while orders are reconciled, 16 connections"
+ALONE_WHAT = "a reconciliation"
+ALONE = f"{SERVICE}, not reconciling"
 CONNECTIONS = 16
 LOOK_EVERY = 0.05
 COMMAND = (sys.executable, "-m", "flask", "--app", "wsgi", "reconcile")
@@ -33,21 +36,21 @@ COMMAND = (sys.executable, "-m", "flask", "--app", "wsgi", "reconcile")
 def reconcile(stage: Stage, plan: Plan) -> Iterator[Figure]:
     """A reconciliation alone; then turns of POST with one under way beside it and without."""
     with stage.service("web", database=f"{SERVICE}-books") as service:
-        seed_books(service.database, plan.orders)
-        plan.say(f"reconcile: {plan.orders:,} orders stored")
-        what = f"reconcile {plan.orders:,} orders"
+        seed_books(service.database, plan.books)
+        plan.say(f"reconcile: {plan.books:,} orders stored")
+        what = ALONE_WHAT
         alone = _Reconciliation(stage, service)
         seconds = alone.finish()
         plan.say(f"reconcile: {seconds:.1f} s")
         yield Figure(what, "s", SERVICE, (seconds,))
         yield Figure(what, "peak MiB", SERVICE, (alone.peak,))
-        rates: dict[str, list[float]] = {SERVICE: [], f"{SERVICE}, reconciling": []}
+        rates: dict[str, list[float]] = {ALONE: [], SERVICE: []}
         runs = itertools.count()
         load.post_orders(service.url, f"reconcile-{next(runs)}", CONNECTIONS, plan.warm_up)
         beside = _Reconciliation(stage, service)
         for _ in range(2 * plan.rounds):
             for whose, taken in rates.items():
-                if whose == SERVICE:
+                if whose == ALONE:
                     beside.freeze()
                 else:
                     beside = beside.thaw()
@@ -55,7 +58,7 @@ def reconcile(stage: Stage, plan: Plan) -> Iterator[Figure]:
                 taken.append(load.post_orders(service.url, run, CONNECTIONS, plan.seconds).rate)
         beside.kill()
         for whose, taken in rates.items():
-            yield Figure("POST /orders, 16 connections", "per s", whose, tuple(taken))
+            yield Figure(WHAT, "per s", whose, tuple(taken))
 
 
 class _Reconciliation:

@@ -1,4 +1,4 @@
-"""How soon a thousand webhooks are with a receiver, and what endpoints cost that hear of nothing."""
+"""How soon a receiver has a thousand webhooks, and the cost of endpoints that no event is for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import re
 import threading
 import time
-from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,19 +15,25 @@ import httpx
 from app.clock import now
 from app.webhooks.model import delivery_id
 from benchmarks.documents import seed
-from benchmarks.figures import Figure
-from benchmarks.pipeline import LOOK_EVERY, WHAT, Drained, line_of, worked_off
 from benchmarks.stage import SERVICE
+from benchmarks.turns import Seen, take_turns, warm
+from benchmarks.whole import ROLES, stocked, worked
 from deploy.local.process import Failed
 from deploy.local.servers import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.figures import Figure
     from benchmarks.plan import Plan
     from benchmarks.stage import Contender, Stage
+    from benchmarks.turns import Turn
 
 DELIVERIES = 1_000
+DELIVERED = "1,000 webhooks to a receiver on this machine"
+WHAT = "the whole job with 10 idle webhook endpoints"
+WITHOUT = f"{SERVICE}, no endpoints"
+LOOK_EVERY = 0.02
 IDLE = 10
 GIVE_UP_AFTER = 120
 PATH = "/webhook-endpoints"
@@ -35,36 +41,22 @@ LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 def webhooks(stage: Stage, plan: Plan) -> Iterator[Figure]:
-    """Deliver what is due to one endpoint; then work off orders with no endpoints, and with idle ones."""
-    with stage.service("web", "relay", "worker", "beat") as service, _receiver() as receiver:
+    """Deliver what is due to one endpoint; then the whole job with no endpoints, and with idle ones."""
+    with stage.service(*ROLES) as service, _receiver() as receiver:
         seed(service.database, DELIVERIES)
-        took = []
-        for number in range(plan.rounds):
-            took.append(_delivered(service, receiver))
-            plan.say(
-                f"webhooks: {DELIVERIES:,} delivered, round {number + 1} of {plan.rounds}: {took[-1]:.1f} s"
-            )
-        yield Figure(f"{DELIVERIES:,} webhooks to a swift receiver", "s", SERVICE, tuple(took))
-    with stage.service("web", "relay", "worker", "beat") as service:
-        yield from _idle(stage, plan, service)
+        turns: dict[str, Turn] = {SERVICE: lambda _: iter([_delivered(service, receiver)])}
+        yield from take_turns(turns, plan)
+    yield from take_turns(
+        {SERVICE: partial(_idle, stage, plan, IDLE), WITHOUT: partial(_idle, stage, plan, 0)}, plan
+    )
 
 
-def _idle(stage: Stage, plan: Plan, service: Contender) -> Iterator[Figure]:
-    line = line_of(service)
-    worked_off(stage, line, "warm", plan.backlog // 4)
-    seen: dict[str, list[Drained]] = defaultdict(list)
-    for number in range(plan.rounds):
-        for idle in (0, IDLE):
-            ids = [_added(service, "http://127.0.0.1:9/", "payment.refunded") for _ in range(idle)]
-            whose = f"{SERVICE}, {idle} idle endpoints"
-            seen[whose].append(worked_off(stage, line, f"{idle}-{number}", plan.backlog))
-            plan.say(f"webhooks: {whose}, round {number + 1} of {plan.rounds}: {seen[whose][-1].rate:,.0f}/s")
-            for endpoint_id in ids:
-                httpx.delete(f"{service.url}{PATH}/{endpoint_id}").raise_for_status()
-    for whose, drained in seen.items():
-        yield Figure(WHAT, "orders per s", whose, tuple(one.rate for one in drained))
-    for whose, drained in seen.items():
-        yield Figure(WHAT, "cpu us", whose, tuple(one.cpu for one in drained if one.cpu is not None))
+def _idle(stage: Stage, plan: Plan, endpoints: int, number: int) -> Iterator[Seen]:
+    opened = partial(stage.service, *ROLES)
+    with warm(stage, plan, partial(stocked, opened)) as service:
+        for _ in range(endpoints):
+            _added(service, "http://127.0.0.1:9/", "payment.refunded")
+        yield from worked(stage, service, f"{number}", plan.sustained, WHAT)
 
 
 def _added(service: Contender, url: str, events: str) -> str:
@@ -72,7 +64,7 @@ def _added(service: Contender, url: str, events: str) -> str:
     return str(answer.json()["id"])
 
 
-def _delivered(service: Contender, receiver: _Receiver) -> float:
+def _delivered(service: Contender, receiver: _Receiver) -> Seen:
     """Seconds from the moment that they are all due, the wait for beat's tick included."""
     endpoint_id, at = _added(service, receiver.url, "*"), now()
     due = [_due(str(order["_id"]), endpoint_id, at) for order in service.database.orders.find({}, {"_id": 1})]
@@ -85,7 +77,7 @@ def _delivered(service: Contender, receiver: _Receiver) -> float:
         time.sleep(LOOK_EVERY)
     took = time.perf_counter() - begin
     httpx.delete(f"{service.url}{PATH}/{endpoint_id}").raise_for_status()
-    return took
+    return Seen(DELIVERED, {"s": took})
 
 
 def _due(order_id: str, endpoint_id: str, at: Any) -> dict[str, Any]:
