@@ -101,6 +101,10 @@ class RefundTooLarge(OrderServiceError):
         self.currency = currency
 
 
+class NothingToRefund(OrderServiceError):
+    """The refund comes to 0 or less."""
+
+
 class RefundNotFailed(OrderServiceError):
     """Only a failed refund can be retried."""
 

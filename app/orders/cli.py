@@ -127,7 +127,9 @@ def _owed(order: Order) -> str | None:
 def _line(order: Order, number: int) -> tuple[str, ...]:
     line = order["products"][number]
     price = f"at {money.to_text(line['unitPrice'], order['currency'])}" if "unitPrice" in line else ""
-    return str(number + 1), str(line["quantity"]), plain(line["productId"]), price
+    # A single line needs no number.
+    numbered = (str(number + 1),) if len(order["products"]) > 1 else ()
+    return *numbered, str(line["quantity"]), plain(line["productId"]), price
 
 
 def _adjustment(order: Order, one: Adjustment) -> tuple[str, ...]:

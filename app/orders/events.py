@@ -80,13 +80,16 @@ EVENTS: dict[str, EventType] = {
     "stock.released": EventType("stock", "released", "The order ended before it took any stock."),
     "stock.restocked": EventType("stock", "restocked", "The goods are back in the stock."),
     "refund.requested": EventType(
-        "refund", "pending", "A refund was requested.", "`refundId`, `amount`, `reason`, `products`"
+        "refund",
+        "pending",
+        "A refund was requested.",
+        "`refundId`, `amount`, `reason`, `products`, `shipping`; `computed`, where no amount was requested",
     ),
     "refund.retried": EventType(
         "refund",
         "pending",
         "A failed refund is tried again.",
-        "`refundId`; `amount`, where less is given back than at first",
+        "`refundId`; `amount`, where it is another than at first",
     ),
     "refund.succeeded": EventType("refund", "succeeded", "The refund's money was given back.", "`refundId`"),
     "refund.failed": EventType(

@@ -140,6 +140,14 @@ CANCELLATION = Record(
         _own("detail", Text(), "The `reason` of the request that cancelled the order."),
     ),
 )
+BREAKDOWN = Record(
+    "RefundBreakdown",
+    "The amount of a refund by kind. Its parts add up to the amount.",
+    (
+        Field("products", Amount(signed=True), "The price of the pieces: the amount less the other parts."),
+        *(Field(kind, Amount(signed=kind == "discount"), f"The part that is {kind}.") for kind in KINDS),
+    ),
+)
 REFUND_STATE = Record(
     "StoredRefund",
     "A refund of the order.",
@@ -156,8 +164,11 @@ REFUND_STATE = Record(
             Many(
                 Record(
                     "StoredRefundLine",
-                    "A product of the order that the refund is for.",
+                    "A line of the order that the refund is for.",
                     (
+                        _own(
+                            "line", Whole(1), "The number of the line. Refunds of earlier releases lack it."
+                        ),
                         Field("productId", Text(ID_LENGTH), "The id of the product."),
                         Field("quantity", Whole(1), "The number of pieces."),
                         Field("restock", Flag(), "Whether the pieces go back into the stock."),
@@ -165,8 +176,12 @@ REFUND_STATE = Record(
                 ),
                 least=1,
             ),
-            "The products that the refund is for.",
+            "The lines that the refund is for.",
         ),
+        _own("shipping", Flag(), "Present if the refund returns the shipping of the whole order."),
+        # A retry computes such an amount anew.
+        _own("computed", Flag(), "Present if the service computed the amount.", shown=False),
+        _own("breakdown", BREAKDOWN, "The amount by kind, if the refund is by lines.", stored=False),
         _own("failure", FAILURE, "The reason why the refund failed."),
         _own("restocked", Flag(), "Present once the products are back in the stock."),
     ),

@@ -14,6 +14,7 @@ from app.clock import to_text
 from app.orders.fields import ORDER, PERSONAL, REFUND_STATE, with_amounts
 from app.orders.log import Event
 from app.orders.model import Order
+from app.orders.pieces import breakdowns
 from app.orders.reading import reading
 from app.orders.refunds import Refund
 from app.shapes import Amount, Field, Kind, Many, Moment, Record
@@ -35,7 +36,17 @@ def order_text(found: Order) -> bytes:
 
 def refund(found: Refund, owner: Order) -> dict[str, Any]:
     """The public form of a refund of the order `owner`."""
-    shown = _REFUND(found, owner["currency"])
+    return next(shown for shown in refunds(owner) if shown["id"] == found["id"])
+
+
+def refunds(owner: Order) -> list[dict[str, Any]]:
+    """The public form of all refunds of the order."""
+    pairs = zip(owner.get("refunds", ()), breakdowns(owner), strict=True)
+    return [_refund(found, owner, breakdown) for found, breakdown in pairs]
+
+
+def _refund(found: Refund, owner: Order, breakdown: dict[str, int] | None) -> dict[str, Any]:
+    shown = _REFUND({**found, "breakdown": breakdown}, owner["currency"])
     return {"id": shown.pop("id"), "orderId": owner["id"], "currency": owner["currency"], **shown}
 
 

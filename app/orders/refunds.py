@@ -14,8 +14,12 @@ from app.orders.states import REFUND
 
 
 class RefundLine(TypedDict):
-    """A product that a refund covers. `restock` says whether it goes back into the stock."""
+    """A line that a refund covers, and its product. `restock` says whether it goes back into the stock.
 
+    Refunds of earlier releases have no `line`.
+    """
+
+    line: NotRequired[int]
     productId: str
     quantity: int
     restock: bool
@@ -25,7 +29,8 @@ class Refund(TypedDict):
     """One refund. `amount` is in minor units of the order's currency.
 
     `attempt` starts at 1 and grows with each retry of a failed refund. `restocked` is present once the
-    refund's products are back in the stock.
+    refund's products are back in the stock. `shipping` is present if the refund returns the shipping of the
+    whole order, and `computed` if the service computed the amount.
     """
 
     id: str
@@ -36,6 +41,8 @@ class Refund(TypedDict):
     updatedAt: datetime
     reason: NotRequired[str]
     products: NotRequired[list[RefundLine]]
+    shipping: NotRequired[bool]
+    computed: NotRequired[bool]
     failure: NotRequired[dict[str, str]]
     restocked: NotRequired[bool]
 
@@ -70,16 +77,6 @@ def next_id(order_id: str, refunds: Sequence[Refund]) -> str:
 def reserved(refunds: Sequence[Refund]) -> int:
     """The total of the pending refunds, in minor units."""
     return sum(refund["amount"] for refund in refunds if is_pending(refund))
-
-
-def returned(refunds: Sequence[Refund]) -> dict[str, int]:
-    """The quantity of each product in the refunds, without the failed refunds."""
-    counted: dict[str, int] = {}
-    for refund in refunds:
-        if refund["status"] != "failed":
-            for line in refund.get("products", ()):
-                counted[line["productId"]] = counted.get(line["productId"], 0) + line["quantity"]
-    return counted
 
 
 def to_restock(refund: Refund) -> dict[str, int]:

@@ -4,8 +4,8 @@ Amounts are whole minor units. A line has a `quantity` and perhaps a `unitPrice`
 and an `amount`, and perhaps the number of its `line` and `included`. Lines are numbered from 1.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 KINDS = ("shipping", "tax", "discount", "fee", "tip")
 # These go back as a whole or not at all, unless they belong to a line.
@@ -67,3 +67,50 @@ def below_zero(lines: _Lines, adjustments: _Adjustments) -> dict[int, int]:
 def _price(line: Mapping[str, Any]) -> int:
     price: int = line.get("unitPrice", 0) * line["quantity"]
     return price
+
+
+class Pieces(NamedTuple):
+    """Pieces of a line. `before` counts the pieces of the line that were paid or asked back before them."""
+
+    line: int
+    quantity: int
+    before: int
+
+
+class Costs:
+    """What the pieces of an order's lines cost."""
+
+    def __init__(self, lines: _Lines, adjustments: _Adjustments) -> None:
+        self._lines = lines
+        self._shipping = sum(
+            one["amount"] for one in adjustments if one["kind"] == "shipping" and "line" not in one
+        )
+        self._kinds = [dict.fromkeys(KINDS, 0) for _ in lines]
+        for adjustment in adjustments:
+            for kinds, part in zip(self._kinds, by_line(lines, adjustment), strict=True):
+                kinds[adjustment["kind"]] += part
+
+    def share(self, line: int) -> int:
+        """The share of the line with this number. A line without a price has a price of 0 here."""
+        return _price(self._lines[line - 1]) + sum(self._kinds[line - 1].values())
+
+    def breakdown(
+        self, pieces: Iterable[Pieces], *, shipping: bool, amount: int | None = None
+    ) -> dict[str, int]:
+        """The cost of the pieces by kind, and as `products` the rest of the amount.
+
+        Without an `amount`, it is the shares of the pieces. `shipping` adds the shipping of the whole order.
+        """
+        kinds = dict.fromkeys(KINDS, 0)
+        kinds["shipping"] = costs = self._shipping if shipping else 0
+        for some in pieces:
+            costs += self._part(self.share(some.line), some)
+            for kind, whole in self._kinds[some.line - 1].items():
+                kinds[kind] += self._part(whole, some)
+        return {"products": (costs if amount is None else amount) - sum(kinds.values()), **kinds}
+
+    def _part(self, whole: int, some: Pieces) -> int:
+        """The part of an amount of a line. The parts of all its pieces add up to the amount."""
+        of = self._lines[some.line - 1]["quantity"]
+        part: int = whole * (some.before + some.quantity) // of - whole * some.before // of
+        return part

@@ -41,6 +41,7 @@ blueprint.before_request(require_json_accepted)
     "not_found",
     "not_refundable",
     "refund_too_large",
+    "nothing_to_refund",
     "too_many_refunds",
     "history_full",
     "idempotency_key_reused",
@@ -50,8 +51,9 @@ blueprint.before_request(require_json_accepted)
 def create_refund(draft: Any, order_id: str) -> Response:
     """Create a refund
 
-    Without an amount it is for all captured money that is left. The amount is reserved at once; the money is
-    returned in the background.
+    Without `amount` it is for what its `products` cost, and for the shipping of the whole order with
+    `shipping`. Without these it is for all captured money that is left. The amount is reserved at once; the
+    money is returned in the background.
     """
     key = headers.idempotency_key(required=False)
     result = refunding.request_refund(
@@ -70,7 +72,7 @@ def list_refunds(order_id: str) -> Response:
     """List the refunds of an order, oldest first"""
     order = ordering.get_order(services().orders, order_id)
     with reading(order_id):
-        return answer({"refunds": [public.refund(refund, order) for refund in order.get("refunds", ())]})
+        return answer({"refunds": public.refunds(order)})
 
 
 @blueprint.get("/orders/<order_id>/refunds/<refund_id>")
@@ -88,6 +90,7 @@ def get_refund(order_id: str, refund_id: str) -> Response:
     "not_found",
     "refund_not_failed",
     "refund_too_large",
+    "nothing_to_refund",
     "too_many_retries",
     "history_full",
     "invalid_input",

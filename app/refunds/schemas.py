@@ -4,22 +4,36 @@
 from decimal import Decimal
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, validates_schema
 
 from app.http.fields import Amount, Flag, ListOf, ObjectOf, Text, Whole
 from app.http.schemas import Answer, Input, amount, flag, listed, moment, nested, text, whole
 from app.http.shaping import answer_schema
-from app.orders.fields import FAILURE, ID_LENGTH, MOST_LINES, MOST_OF_A_LINE
+from app.orders.fields import BREAKDOWN, FAILURE, ID_LENGTH, MOST_LINES, MOST_OF_A_LINE
 from app.orders.states import REFUND
 
-NEW_REFUND: dict[str, Any] = {"amount": 10.00, "reason": "The apples arrived bruised"}
+NEW_REFUND: dict[str, Any] = {
+    "products": [{"line": 1, "quantity": 1, "restock": False}],
+    "shipping": True,
+    "reason": "The lamp arrived broken",
+}
 REFUND_EXAMPLE: dict[str, Any] = {
     "id": "66ffbd20a1b2c3d4e5f60718-1",
     "orderId": "66ffbd20a1b2c3d4e5f60718",
-    "amount": 10.00,
+    "amount": 99.90,
     "currency": "USD",
     "status": "pending",
-    "reason": "The apples arrived bruised",
+    "reason": "The lamp arrived broken",
+    "products": [{"line": 1, "productId": "product-id", "quantity": 1, "restock": False}],
+    "shipping": True,
+    "breakdown": {
+        "products": 100.00,
+        "shipping": 4.90,
+        "tax": 0.00,
+        "discount": -5.00,
+        "fee": 0.00,
+        "tip": 0.00,
+    },
     "attempt": 1,
     "createdAt": "2024-10-05T10:00:00.000Z",
     "updatedAt": "2024-10-05T10:00:00.000Z",
@@ -42,29 +56,45 @@ class AmountAboveZero(Amount):
 
 
 class RefundLineIn(Input):
-    """A product that the refund is for."""
+    """Pieces of a line that the refund is for.
 
-    productId = Text(ID_LENGTH, required=True, doc="The id of the product.")
+    `productId` can take the place of `line` if only one line has the product.
+    """
+
+    line = Whole(1, MOST_LINES, doc="The number of the line.")
+    productId = Text(ID_LENGTH, doc="The id of the product, instead of `line`.")
     quantity = Whole(1, MOST_OF_A_LINE, required=True, doc="The number of pieces.")
     restock = Flag(load_default=False, doc="Whether the pieces go back into the stock.")
 
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def check_line(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """Checks that there is either `line` or `productId`."""
+        match isinstance(original, dict) and ("line" in original, "productId" in original):
+            case (False, False):
+                raise ValidationError({"line": ["is required"]})
+            case (True, True):
+                raise ValidationError({"productId": ["must not be given together with line"]})
+
 
 class RefundIn(Input):
-    """A new refund. Without `amount`, the price of its `products`; without `products` too, all that is left.
+    """A new refund. Without `amount`, it is for what its `products` and `shipping` cost.
 
-    So the body may be empty.
+    Without these, it is for all that is left. So the body may be empty. `shipping` returns the order-wide
+    shipping.
     """
 
     may_be_empty = True
 
     amount = AmountAboveZero(doc="The amount to give back, exact, in major units.")
     reason = Text(500, lines=True, doc="Why the money is given back.")
-    products = ListOf(ObjectOf(RefundLineIn), 1, MOST_LINES, doc="The products that the refund is for.")
+    products = ListOf(ObjectOf(RefundLineIn), 1, MOST_LINES, doc="The lines that the refund is for.")
+    shipping = Flag(doc="Whether to return the shipping of the whole order.")
 
 
 class RefundLine(Answer):
-    """A product that the refund is for."""
+    """Pieces of a line that the refund is for."""
 
+    line = whole("The number of the line. Refunds of earlier releases lack it.", required=False, minimum=1)
     productId = text("The id of the product.")
     quantity = whole("The number of pieces.", minimum=1)
     restock = flag("Whether the pieces go back into the stock.")
@@ -79,7 +109,9 @@ class RefundOut(Answer):
     currency = text("The currency of the order.")
     status = text("The status of the refund.", enum=list(REFUND))
     reason = text("The reason that the request gave.", required=False)
-    products = listed(fields.Nested(RefundLine), "The products that the refund is for.", required=False)
+    products = listed(fields.Nested(RefundLine), "The lines that the refund is for.", required=False)
+    shipping = flag("Present if the refund returns the shipping of the whole order.", required=False)
+    breakdown = nested(answer_schema(BREAKDOWN), "The amount by kind, if it is by lines.", required=False)
     failure = nested(answer_schema(FAILURE), "Why the refund failed.", required=False)
     restocked = flag("Present once the products are back in the stock.", required=False)
     attempt = whole("The number of the attempt; each retry adds one.", minimum=1)

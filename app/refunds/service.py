@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.errors import (
     Fault,
     IdempotencyKeyReused,
     InvalidInput,
     NotFound,
+    NothingToRefund,
     NotRefundable,
     RefundNotFailed,
     RefundTooLarge,
@@ -18,24 +19,35 @@ from app.errors import (
 from app.money import to_minor
 from app.orders import OrderServices
 from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
-from app.orders.model import Change, Order, advance, fold, quantities, refundable
+from app.orders.model import Change, Order, advance, fold, refundable
+from app.orders.pieces import computed, is_by_lines, refunded, unclaimed
 from app.orders.reading import reads_order
-from app.orders.refunds import Refund, RefundLine, next_id, returned
+from app.orders.refunds import Refund, RefundLine, next_id
 from app.orders.service import found, get_order, history
 from app.orders.states import CAPTURED
 from app.orders.store import RefundKey
 
 
+class RefundLineDraft(TypedDict):
+    """A line of a client's request for a refund, by its number or by its product."""
+
+    line: NotRequired[int]
+    productId: NotRequired[str]
+    quantity: int
+    restock: bool
+
+
 class RefundDraft(TypedDict):
     """A client's request for a refund, with `amount` in major units.
 
-    Without `amount`, the refund is for the price of its products. Without products, it is for the whole
-    refundable amount.
+    Without `amount`, the refund is for what its products and the shipping cost. Without these, it is for the
+    whole refundable amount. `shipping` returns the shipping of the whole order.
     """
 
     amount: NotRequired[Decimal]
     reason: NotRequired[str]
-    products: NotRequired[list[RefundLine]]
+    products: NotRequired[list[RefundLineDraft]]
+    shipping: NotRequired[bool]
 
 
 class OrderRefund(NamedTuple):
@@ -54,8 +66,8 @@ def request_refund(
     """Requests a refund. The money is reserved at once and returned in the background.
 
     Concurrent refunds together never exceed the captured amount. If several calls have the same key and
-    digest, one requests the refund and the others return it. Raises NotFound, NotRefundable, RefundTooLarge,
-    TooManyRefunds, InvalidInput, IdempotencyKeyReused, HistoryFull.
+    digest, one requests the refund and the others return it. Raises NotFound, NotRefundable, NothingToRefund,
+    RefundTooLarge, TooManyRefunds, InvalidInput, IdempotencyKeyReused, HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
@@ -83,9 +95,9 @@ def get_refund(services: OrderServices, order_id: str, refund_id: str) -> OrderR
 def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, actor: str) -> OrderRefund:
     """Retries a failed refund, even of a deleted order.
 
-    The refund has to fit into the refundable amount; for a cancelled order it is cut to that amount. Raises
-    NotFound, RefundNotFailed, TooManyRetries, RefundTooLarge, HistoryFull, InvalidInput if another refund has
-    covered its products meanwhile.
+    An amount that the service computed is computed anew. The refund has to fit into the refundable amount.
+    For a cancelled order it is cut to that amount. Raises NotFound, RefundNotFailed, TooManyRetries,
+    NothingToRefund, RefundTooLarge, HistoryFull, InvalidInput if another refund has covered its pieces.
     """
     while True:
         order = found(services.store.with_tail(order_id, deleted=True))
@@ -97,13 +109,13 @@ def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, acto
                 f"The refund was retried {MOST_RETRIES} times. Refund it at the payment provider, which"
                 " reports it to this service."
             )
-        data: dict[str, object] = {"refundId": refund_id}
-        if order["status"] == "cancelled" and 0 < (left := refundable(order)) < refund["amount"]:
-            data["amount"] = left
-        else:
-            _require_left(order, refund["amount"])
-        _require_goods(order, refund.get("products", ()))
-        change = Change("refund.retried", data)
+        _require_pieces(order, refund)
+        amount = _computed(order, refund) if "computed" in refund else refund["amount"]
+        if order["status"] == "cancelled" and 0 < (left := refundable(order)) < amount:
+            amount = left
+        _require_left(order, amount)
+        other = {"amount": amount} if amount != refund["amount"] else {}
+        change = Change("refund.retried", {"refundId": refund_id, **other})
         after = advance(order, services.clock(), actor, [change], "retry")
         if services.store.append(order, after, services.due_by()):
             return OrderRefund(after, _refund(after, refund_id))
@@ -119,51 +131,88 @@ def failed_refunds(services: OrderServices, order_id: str) -> list[Refund]:
 
 def _checked(order: Order, draft: RefundDraft) -> dict[str, object]:
     """The event's data for the draft. Raises if the order does not allow the refund."""
+    drafts = draft.get("products", [])
+    _require_room(order, len(drafts))
+    asked: Any = {"reason": draft["reason"]} if "reason" in draft else {}
+    faults: list[Fault] = []
+    if drafts:
+        asked["products"] = _lines(order, drafts, faults)
+    if draft.get("shipping"):
+        asked["shipping"] = True
+        if any("shipping" in refund for refund in _refunds(order)):
+            faults.append(Fault("/shipping", "must not be true, because another refund returns the shipping"))
+    if "amount" in draft:
+        try:
+            asked["amount"] = to_minor(draft["amount"], order["currency"])
+        except ValueError as error:
+            faults.append(Fault("/amount", str(error)))
+    elif unpriced := _unpriced(order, asked):
+        faults.append(Fault("/amount", f"is required because line {unpriced} has no unitPrice"))
+    if faults:
+        raise InvalidInput(*faults)
+    if "amount" not in draft:
+        asked |= {"amount": _computed(order, asked), "computed": True}
+    _require_left(order, asked["amount"])
+    return asked
+
+
+def _require_room(order: Order, lines: int) -> None:
+    """Raises NotRefundable, TooManyRefunds if the order cannot have another refund with so many lines."""
     if order["payment"]["status"] not in (*CAPTURED, "refunded"):
         raise NotRefundable(
             f"The payment is {order['payment']['status']}. Only captured money can be refunded."
         )
     if len(_refunds(order)) >= MOST_REFUNDS:
         raise TooManyRefunds(f"An order can have at most {MOST_REFUNDS} refunds.")
-    lines = draft.get("products", [])
-    if len(lines) + sum(len(refund.get("products", ())) for refund in _refunds(order)) > MOST_REFUND_LINES:
+    if lines + sum(len(refund.get("products", ())) for refund in _refunds(order)) > MOST_REFUND_LINES:
         raise TooManyRefunds(f"All refunds of an order can have at most {MOST_REFUND_LINES} lines together.")
-    _require_goods(order, lines)
-    amount = _amount(order, draft.get("amount"), lines)
-    _require_left(order, amount)
-    data: dict[str, object] = {"amount": amount}
-    if "reason" in draft:
-        data["reason"] = draft["reason"]
-    if lines:
-        data["products"] = lines
-    return data
 
 
-def _amount(order: Order, stated: Decimal | None, lines: list[RefundLine]) -> int:
-    if stated is not None:
-        try:
-            return to_minor(stated, order["currency"])
-        except ValueError as error:
-            raise InvalidInput(Fault("/amount", str(error))) from error
-    if not lines:
-        left = refundable(order)
-        if not left:
-            raise RefundTooLarge(left, order["currency"])
-        return left
-    prices: dict[str, set[int | None]] = {}
-    for ordered in order["products"]:
-        prices.setdefault(ordered["productId"], set()).add(ordered.get("unitPrice"))
-    costs = 0
-    for line in lines:
-        price, *others = prices[line["productId"]]
-        if price is None or others:
-            raise InvalidInput(
-                Fault("/amount", f"is required because {line['productId']} has no single unitPrice")
-            )
-        costs += price * line["quantity"]
-    if not costs:
-        raise InvalidInput(Fault("/amount", "is required because these products cost nothing"))
-    return costs
+def _lines(order: Order, drafts: Sequence[RefundLineDraft], faults: list[Fault]) -> list[RefundLine]:
+    """The lines of a refund that are right. Adds a fault for each of the others."""
+    lines, left = order["products"], unclaimed(order, refunded(order))
+    found: list[RefundLine] = []
+    for index, draft in enumerate(drafts):
+        where = f"/products/{index}"
+        if "line" in draft:
+            numbers = [draft["line"]] if draft["line"] <= len(lines) else []
+            where, unknown = f"{where}/line", f"must be a line of the order, from 1 to {len(lines)}"
+        else:
+            product = draft["productId"]
+            numbers = [number for number, line in enumerate(lines, 1) if line["productId"] == product]
+            where, unknown = f"{where}/productId", "must be a product of the order"
+        if len(numbers) != 1:
+            several = f"is on several lines ({', '.join(map(str, numbers))}), so give the line instead"
+            faults.append(Fault(where, several if numbers else unknown))
+            continue
+        (number,) = numbers
+        pieces, product = draft["quantity"], lines[number - 1]["productId"]
+        if pieces > left[number - 1]:
+            detail = f"must be at most {left[number - 1]}, which is left of the line"
+            faults.append(Fault(f"/products/{index}/quantity", detail))
+            continue
+        left[number - 1] -= pieces
+        found.append({"line": number, "productId": product, "quantity": pieces, "restock": draft["restock"]})
+    return found
+
+
+def _unpriced(order: Order, asked: Refund) -> int | None:
+    """The number of the first line of a refund that has no price; None if all have one."""
+    numbers = (line["line"] for line in asked.get("products", ()))
+    return next((number for number in numbers if "unitPrice" not in order["products"][number - 1]), None)
+
+
+def _computed(order: Order, refund: Refund) -> int:
+    """The amount that the service computes for a refund. Raises NothingToRefund if it is 0 or less."""
+    if is_by_lines(refund):
+        others = _refunds(order)
+        present = others if refund in others else [*others, refund]
+        amount = computed({**order, "refunds": present}, refund)
+    else:
+        amount = refundable(order)
+    if amount <= 0:
+        raise NothingToRefund("The refund comes to nothing.")
+    return amount
 
 
 def _require_left(order: Order, amount: int) -> None:
@@ -171,23 +220,17 @@ def _require_left(order: Order, amount: int) -> None:
         raise RefundTooLarge(left, order["currency"])
 
 
-def _require_goods(order: Order, lines: Sequence[RefundLine]) -> None:
-    """Raises InvalidInput if all refunds together would cover more of a product than was ordered."""
-    left = quantities(order)
-    for product, quantity in returned(_refunds(order)).items():
-        left[product] -= quantity
-    faults = []
-    for index, line in enumerate(lines):
-        product = line["productId"]
-        if product not in left:
-            faults.append(Fault(f"/products/{index}/productId", "must be a product of the order"))
-            continue
-        if line["quantity"] > left[product]:
-            detail = f"must be at most {left[product]}, which is left of the product"
-            faults.append(Fault(f"/products/{index}/quantity", detail))
-        left[product] -= line["quantity"]
-    if faults:
-        raise InvalidInput(*faults)
+def _require_pieces(order: Order, refund: Refund) -> None:
+    """Raises InvalidInput if other refunds have covered the pieces of a failed one.
+
+    That is possible only if an earlier release recorded the failure. Then the refund did not keep its pieces.
+    """
+    pairs = [*zip(_refunds(order), refunded(order), strict=True)]
+    left = unclaimed(order, [own for other, own in pairs if other["status"] != "failed"])
+    for some in (some for other, own in pairs if other is refund for some in own):
+        left[some.line - 1] -= some.quantity
+        if left[some.line - 1] < 0:
+            raise InvalidInput(Fault("/products", f"has pieces of line {some.line} that were refunded since"))
 
 
 def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: str) -> OrderRefund:

@@ -29,12 +29,15 @@ FACTS_OF_FIELDS = {
     r"must have at most \d decimals in [A-Z]{3}": "depends on the currency, which may be the default",
     r"must equal the sum of the lines( and adjustments)? \(.*\)": "a sum",
     r"must be at (least|most) 0 for a [a-z]+": "depends on the kind",
+    r"is on several lines \([\d, ]+\), so give the line instead": "what the order holds",
+    "must not be true, because another refund returns the shipping": "what was refunded",
+    "must not be given together with line": "one of two",
     "is only allowed with the kind tax": "depends on the kind",
     r"must be a line of the order, from 1 to \d+": "how many lines the order has",
     r"must not bring the share of line \d+ below 0": "a sum",
     "must be a URL that webhooks can be sent to": "a port or an address of IPv6 that cannot be",
     "must be a product of the order": "what the order holds",
-    r"must be at most \d+, which is left of the product": "what the order holds",
+    r"must be at most \d+, which is left of the line": "what the order holds",
     r"is required because .*": "what the order's products cost",
 }
 _OF_FIELDS = re.compile("|".join(FACTS_OF_FIELDS))

@@ -26,6 +26,7 @@ PLACED: dict[str, Any] = {
     "userId": "u",
     "reference": "r",
     "products": [{"productId": "p", "quantity": 2, "unitPrice": 5}],
+    "adjustments": [{"kind": "fee", "name": "f", "amount": 1, "line": 1}, {"kind": "discount", "amount": -1}],
     "totalAmount": 10,
     "email": "a@example.org",
     "metadata": {"a": "b"},
@@ -46,6 +47,7 @@ BODIES: dict[tuple[str, str], list[Any]] = {
         {"amount": 1},
         KEYED_REFUND,
         {"products": [{"productId": "p", "quantity": 1, "restock": True}]},
+        {"products": [{"line": 1, "quantity": 1}], "shipping": True},
     ],
     ("POST", "/orders/<order_id>/refunds/<refund_id>/retry"): [None],
     ("GET", "/orders/<order_id>"): [None],
@@ -83,7 +85,7 @@ def test_no_damaged_field_leads_to_an_internal_error(
     order_id = client.post("/orders", json=PLACED, headers=KEY).get_json()["order"]["id"]
     if confirmed:
         settle(order_id)
-        client.post(f"/orders/{order_id}/refunds", json={"amount": 2})
+        client.post(f"/orders/{order_id}/refunds", json={"products": [{"line": 1, "quantity": 1}]})
         settle(order_id)
         client.post(f"/orders/{order_id}/refunds", json=KEYED_REFUND, headers=KEY)
     document = orders.find_one({"_id": ObjectId(order_id)})

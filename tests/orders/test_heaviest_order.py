@@ -61,11 +61,16 @@ def placed() -> Order:
 
 
 def refund_drafts() -> list[dict[str, Any]]:
-    lines = [{"productId": widest(128, n), "quantity": 1, "restock": True} for n in range(200)]
+    lines = [{"line": n + 1, "quantity": 1, "restock": True} for n in range(200)]
     full = MOST_REFUND_LINES // len(lines)
     asked = [{"amount": 1, "reason": BIG * 500, "products": lines}] * full
     asked += [{"amount": 1, "reason": BIG * 500}] * (MOST_REFUNDS - full)
-    return [RefundIn().load(draft) for draft in asked]
+    drafts: list[dict[str, Any]] = [RefundIn().load(draft) for draft in asked]
+    for draft in drafts:
+        for line in draft.get("products", ()):
+            line.setdefault("productId", widest(128, line["line"] - 1))
+        draft |= {"shipping": True, "computed": True}
+    return drafts
 
 
 def failed(order: Order, refund_id: str) -> list[Change]:

@@ -105,7 +105,9 @@ def test_lines_say_what_the_refund_amounts_to(
     order_id = confirm(products=APPLES)
     answer = ask(order_id, products=[{"productId": "apple", "quantity": 2}])
     assert (answer.status_code, answer.get_json()["amount"]) == (202, 80)
-    assert answer.get_json()["products"] == [{"productId": "apple", "quantity": 2, "restock": False}]
+    assert answer.get_json()["products"] == [
+        {"line": 1, "productId": "apple", "quantity": 2, "restock": False}
+    ]
 
 
 def test_goods_that_are_back_on_the_shelf_are_in_the_stock_again(
