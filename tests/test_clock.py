@@ -75,5 +75,5 @@ def test_a_wait_doubles_with_every_attempt_and_strays_by_half_at_most(
     assert middle * 0.499 <= backoff(attempts, base=base, longest=longest).total_seconds() <= middle * 1.501
 
 
-def test_waits_are_spread_so_that_those_who_failed_together_do_not_return_together() -> None:
+def test_waits_are_spread_so_that_common_failures_have_no_common_retry() -> None:
     assert len({backoff(3) for _ in range(50)}) > 40

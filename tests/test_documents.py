@@ -41,7 +41,7 @@ EVENTS_PAGE, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/a
 EVERYTHING = "\n".join(TEXTS.values())
 
 # How the documents say which refunds make a step due.
-REFUNDS_TOLD = {is_pending: "; pending", to_restock: "; goods to restock"}
+REFUNDS_SHOWN = {is_pending: "; pending", to_restock: "; goods to restock"}
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 
@@ -153,7 +153,7 @@ def test_nothing_that_cannot_be_undone_is_in_a_list_to_paste() -> None:
     assert "erase-customer" not in "".join(re.findall(r"(?ms)^```sh$.*?^```", README))
 
 
-def test_operators_are_told_of_settings_and_metrics_that_exist() -> None:
+def test_the_settings_and_metrics_named_for_operators_exist() -> None:
     """Whatever is written like one, in the pages for them."""
     known = {name.upper() for name in TABLE} | set(re.findall(r"(?m)^\| `(\w+)` \|", SETTINGS))
     for name in ("operations", "scaling"):
@@ -203,7 +203,7 @@ def test_every_scope_is_listed() -> None:
     assert once((code(scope)[0], allows) for scope, allows in table(ACCESS, "## Scopes")) == SCOPES
 
 
-def test_the_contract_tells_every_field_and_parameter() -> None:
+def test_the_contract_has_every_field_and_parameter() -> None:
     """Of what a client may send for a new order and a list."""
     fields = {name for row in table(CONTRACT, "### `POST /orders`") for name in code(row[0])}
     assert {name for name in fields if "[]" not in name} == set(OrderIn().fields)
@@ -211,7 +211,7 @@ def test_the_contract_tells_every_field_and_parameter() -> None:
     assert parameters == set(OrdersQuery().fields)
 
 
-def test_the_contract_tells_the_moves_of_every_axis() -> None:
+def test_the_contract_has_the_changes_of_every_axis() -> None:
     """No move that the tables forbid, and every state that can be reached."""
     rows = dict(table(CONTRACT, "An order has three axes"))
     for heading, axis, states in (
@@ -231,8 +231,8 @@ def test_the_contract_tells_the_moves_of_every_axis() -> None:
         assert named == set(states)
 
 
-def test_the_contract_tells_the_reasons_and_methods() -> None:
-    """Why an order may be cancelled, and what the sandbox can be told."""
+def test_the_contract_has_the_reasons_and_methods() -> None:
+    """The reasons of cancellations, and the payment methods of the sandbox."""
     assert all(f"`{reason}`" in CONTRACT for reason in CANCELLATION_REASONS)
     listed = once((code(method)[0], does) for method, does in table(CONTRACT, "## The sandbox"))
     assert listed.keys() == METHODS.keys()
@@ -272,7 +272,7 @@ def test_the_table_of_events_and_steps_is_the_one_in_the_code() -> None:
             [*step.after],
             [step.name],
             " / ".join(", ".join(axis) or "any" for axis in (step.status, step.payment, step.stock))
-            + REFUNDS_TOLD.get(step.refund, ""),
+            + REFUNDS_SHOWN.get(step.refund, ""),
         )
         for step in STEPS
     ]
@@ -289,7 +289,7 @@ def test_the_table_of_scheduled_tasks_is_the_one_in_the_code() -> None:
     assert listed == [(name, interval.total_seconds()) for name, interval in EVERY.items()]
 
 
-def test_nobody_is_led_to_a_package_of_our_name_on_an_index() -> None:
+def test_every_advised_installation_is_from_a_lock_file() -> None:
     """What the service needs beyond its own lock is installed from a lock that is there."""
     sources = [path.read_text() for path in (ROOT / "app").rglob("*.py")]
     advised = re.findall(r"pip install ([^`\n\"]*)", EVERYTHING + "\n".join(sources))

@@ -160,28 +160,28 @@ def between(*events: tuple[str, str]) -> dict[str, Any]:
         ({"ranges": [{"type": "GIT", "events": [{"introduced": "0"}]}]}, False),
     ],
 )
-def test_a_dump_tells_which_versions_are_affected(
+def test_a_dump_shows_which_versions_are_affected(
     affected: dict[str, Any], is_affected: bool, tmp_path: Path
 ) -> None:
     dump = written_dump(tmp_path, advisory(1, **affected))
     assert bool(advisories.Dump(dump).lookup(LOCKED)) is is_affected
 
 
-def written_dump(folder: Path, *told: dict[str, Any]) -> Path:
+def written_dump(folder: Path, *entries: dict[str, Any]) -> Path:
     file = folder / "all.zip"
     with zipfile.ZipFile(file, "w") as dump:
-        for each in told:
+        for each in entries:
             dump.writestr(f"{each['id']}.json", json.dumps(each))
     return file
 
 
-def test_an_advisory_that_was_withdrawn_concerns_nobody(tmp_path: Path) -> None:
+def test_a_withdrawn_advisory_is_ignored(tmp_path: Path) -> None:
     withdrawn = advisory(1, versions=["3.1.2"]) | {"withdrawn": "2026-02-02T00:00:00Z"}
     assert advisories.Dump(written_dump(tmp_path, withdrawn)).lookup(LOCKED) == []
 
 
-def test_the_date_of_a_dump_is_told(tmp_path: Path) -> None:
-    assert "the newest of 2026-01-02" in advisories.Dump(written_dump(tmp_path, advisory(1))).told()
+def test_the_date_of_a_dump_is_shown(tmp_path: Path) -> None:
+    assert "the newest of 2026-01-02" in advisories.Dump(written_dump(tmp_path, advisory(1))).source()
 
 
 class OsvDouble(BaseHTTPRequestHandler):
@@ -227,7 +227,7 @@ def run(folder: Path, *arguments: str) -> int:
 def test_a_service_out_of_reach_is_no_silent_pass(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is told, and the exit code is neither that of a clean audit nor that of a finding."""
+    """It is reported, and the exit code is neither that of a clean audit nor that of a finding."""
     monkeypatch.setattr(advisories.Service.__init__, "__defaults__", ("http://127.0.0.1:9/",))
     assert run(folder) == NOT_CHECKED
     assert "vulnerabilities: NOT CHECKED: http://127.0.0.1:9/ gives no answer" in capsys.readouterr().out

@@ -27,7 +27,7 @@ def test_the_service_starts_with_no_more_than_asked_for_openness() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"AUTH": ""}, {"AUTH": "on"}])
-def test_the_service_does_not_start_unless_it_is_told_who_may_call(environ: dict[str, str]) -> None:
+def test_the_service_does_not_start_without_a_valid_auth_setting(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="AUTH must be jwt, or off"):
         Settings.from_env(environ)
 

@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     everything = locks.union(locked, locked)
     shipped = locks.union(locked, locked.keys() - set(rules["tools"]["locks"]))
     found = [
-        *_told("locks", f"{', '.join(sorted(locked))}", locks.faults(folder, locked, wanted)),
-        *_told(
+        *_printed("locks", f"{', '.join(sorted(locked))}", locks.faults(folder, locked, wanted)),
+        *_printed(
             "licences",
             f"{len(shipped)} packages shipped, {len(everything) - len(shipped)} tools, by their metadata",
             licences.faults(shipped, everything, rules),
@@ -53,7 +53,7 @@ def _vulnerabilities(
         if each.advisory in accepted:
             print(f"  accepted: {each.package}, {each.advisory}: {accepted[each.advisory]}")
     faults = [f"{name} {version}: {id_}" for name, version, id_ in known if id_ not in accepted]
-    return _told("vulnerabilities", f"{len(packages)} packages against {source.told()}", faults)
+    return _printed("vulnerabilities", f"{len(packages)} packages against {source.source()}", faults)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -74,7 +74,7 @@ def _source(options: argparse.Namespace) -> advisories.Source | None:
     return None if options.offline else advisories.Service()
 
 
-def _told(what: str, checked: str, faults: Sequence[str]) -> Sequence[str]:
+def _printed(what: str, checked: str, faults: Sequence[str]) -> Sequence[str]:
     print(f"{what}: {checked}: {f'{len(faults)} found' if faults else 'nothing found'}")
     for fault in faults:
         print(f"  {fault}")

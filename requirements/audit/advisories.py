@@ -30,9 +30,9 @@ class Known(NamedTuple):
 
 
 class Source(Protocol):
-    """What tells of itself, with its date, and of the advisories it has. Raises Unreachable."""
+    """A source of advisories, with its name and date. Raises Unreachable."""
 
-    def told(self) -> str: ...
+    def source(self) -> str: ...
 
     def lookup(self, packages: Lock) -> list[Known]: ...
 
@@ -43,7 +43,7 @@ class Service:
     def __init__(self, url: str = SERVICE) -> None:
         self._url = url
 
-    def told(self) -> str:
+    def source(self) -> str:
         return f"{self._url} as of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
     def lookup(self, packages: Lock) -> list[Known]:
@@ -78,7 +78,7 @@ class Dump:
             raise Unreachable(f"{file} holds no advisory")
         self._told = f"{len(self._all):,} advisories in {file}"
 
-    def told(self) -> str:
+    def source(self) -> str:
         newest = max(advisory["modified"] for advisory in self._all)
         return f"{self._told}, the newest of {newest[:10]}"
 

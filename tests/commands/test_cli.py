@@ -81,8 +81,8 @@ def test_every_bad_line_of_a_file_is_named_and_nothing_is_loaded(
     result = runner.invoke(args=["stock", "load", _file(tmp_path, "\n".join(lines))])
     assert result.exit_code == 1
     assert result.stdout == ""
-    told = [line.partition(": line ")[2] for line in result.stderr.splitlines()]
-    assert told == [
+    faults = [line.partition(": line ")[2] for line in result.stderr.splitlines()]
+    assert faults == [
         "3: onHand is not a whole number from 0 to 1000000000",
         "4: onHand is not a whole number from 0 to 1000000000",
         "5: has 1 columns, not 2",

@@ -72,8 +72,8 @@ def test_every_amount_of_a_history_is_in_major_units(
     finish(services, order_id)
     printed = runner.invoke(args=["orders", "show", order_id]).stdout
     events = [line.split() for line in printed.splitlines() if line.startswith("  ")][1:]
-    told = [(event[2], *event[4:]) for event in events if event[2].startswith(("payment", "refund"))]
-    assert told[1:] == [
+    shown = [(event[2], *event[4:]) for event in events if event[2].startswith(("payment", "refund"))]
+    assert shown[1:] == [
         ("payment.captured", "capturedAmount=12.50"),
         ("refund.requested", f"refundId={refund}", "amount=5.00"),
         ("refund.succeeded", f"refundId={refund}"),
@@ -128,7 +128,7 @@ def test_an_order_that_owes_a_refund_is_reported_with_the_command_and_kept(
     assert purge_deleted_orders(services.orders) == 1
 
 
-def test_an_order_whose_failed_refund_was_made_up_for_by_another_is_purged(
+def test_an_order_is_purged_once_another_refund_has_replaced_its_failed_one(
     services: Services, recovered: Services, place: Place, finish: Finish, clock: StoppedClock
 ) -> None:
     kept, gone = place(method=NEVER)["id"], place(method=NEVER)["id"]

@@ -109,7 +109,7 @@ def test_where_callers_bring_tokens(
 
 
 @pytest.mark.timeout(ENDLESS)
-def test_where_a_token_is_not_for_it_or_is_none(
+def test_requests_with_a_lesser_token_an_invalid_one_and_none(
     start_stack: StackStarter, explore: Callable[..., int]
 ) -> None:
     stack = start_stack(settings=SETTINGS, roles={"web": 1})

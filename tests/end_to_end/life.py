@@ -1,4 +1,4 @@
-"""A whole life of the service with everything in it that must not be told, and with every kind of failure."""
+"""A whole life of the service with every text that must not be published, and with every kind of failure."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _unique(kind: str) -> str:
     return f"{kind}{uuid.uuid4().hex}"
 
 
-class Told(NamedTuple):
-    """What the processes told: by the name of the process, what it logged and its metrics; the raw spans."""
+class Published(NamedTuple):
+    """The logs and metrics by the name of the process, and the raw spans."""
 
     logs: dict[str, str]
     metrics: dict[str, str]
@@ -57,7 +57,7 @@ class Life:
         self._directory = directory
         self._ended = contextlib.ExitStack()
 
-    def run(self) -> Told:
+    def run(self) -> Published:
         """From the first order to the last failure."""
         self._start()
         self._refuse()
@@ -66,9 +66,9 @@ class Life:
         self._spoil_documents(ended[0])
         self._lose_database()
         time.sleep(1)
-        told = Told(self._logs(), self._whole_metrics(), self.collector.raw)
+        published = Published(self._logs(), self._whole_metrics(), self.collector.raw)
         self.service.stack.close()
-        return told._replace(logs=self._logs())
+        return published._replace(logs=self._logs())
 
     def _emails(self) -> list[str]:
         """One that is taken, one refused for good, one refused for now, each quoted by the mail server."""

@@ -1,4 +1,4 @@
-"""The service with one more route, which tells how a request looks to it."""
+"""The service with one more route, which shows how a request looks to the application."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = create_app()
 @app.get("/mirror")
 @declares(OPEN)
 def mirror() -> Response:
-    """Tells what the application takes the request for."""
+    """Shows the request as the application sees it."""
     return answer(
         {
             "url": request.url,

@@ -23,7 +23,7 @@ NO_MAIL_SERVER = "smtp://127.0.0.1:1"
 
 
 class Planted:
-    """Words that stand nowhere else, one for each place where a customer can be told of."""
+    """Words that stand nowhere else, one for each place with a customer's data."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -83,7 +83,7 @@ def test_nothing_of_an_erased_customer_can_be_read_anywhere(
     assert service.broken_chains(live) == []
     assert service.get(bystander["id"]) == bystander
 
-    # What was still to be told is told without what is gone, or dropped.
+    # Announcements that were still to come lack the erased data, or are dropped.
     refused = len(receiver.hooks)
     receiver.reply = Reply(200)
     service.database.webhook_deliveries.update_many({"status": "pending"}, [{"$set": {"dueBy": "$$NOW"}}])
@@ -158,8 +158,8 @@ def _feed_length(service: Service) -> int:
 
 def _books(service: Service) -> list[Any]:
     """Money, stock, ledgers, logs with their hashes, and whatever does not agree about them."""
-    told = {"personal": 0, "erasedAt": 0, "idempotency": 0, "dueBy": 0, "attempts": 0}
-    orders = list(service.database.orders.find({}, told).sort("_id"))
+    fields = {"personal": 0, "erasedAt": 0, "idempotency": 0, "dueBy": 0, "attempts": 0}
+    orders = list(service.database.orders.find({}, fields).sort("_id"))
     names = ("stock", "stock_movements", "sandbox_payments", "feed")
     rows = [list(service.database[name].find().sort("_id")) for name in names]
     faults = books.faults(service, service.order_ids())

@@ -19,8 +19,8 @@ LEASE = "lease:relay"
 ADDRESS = {"name": "Ada Lovelace", "city": "London", "country": "GB"}
 
 
-class Told(NamedTuple):
-    """An event as the feed told it; the order as the text that it came as."""
+class Read(NamedTuple):
+    """An event as the feed had it; the order as its text."""
 
     id: str
     type: str
@@ -37,13 +37,13 @@ class Consumer:
         self._params: dict[str, Any] = {"limit": limit}
         self._enough = threading.Event()
         self._reading = threading.Thread(target=self._read_on)
-        self.told: list[Told] = []
+        self.read: list[Read] = []
 
-    def read_to_the_end(self) -> list[Told]:
-        """Everything told so far, and what is there to be read."""
+    def read_to_the_end(self) -> list[Read]:
+        """Everything read so far, and what the feed has now."""
         while self._read():
             pass
-        return self.told
+        return self.read
 
     def _read(self) -> bool:
         answer = self._http.get("/events", params=self._params)
@@ -54,7 +54,7 @@ class Consumer:
             _, end = json.JSONDecoder().raw_decode(answer.text, at)
             order, at = answer.text[at:end], end
             order_id = event["data"]["order"]["id"]
-            self.told.append(Told(event["id"], event["type"], event["data"]["sequence"], order_id, order))
+            self.read.append(Read(event["id"], event["type"], event["data"]["sequence"], order_id, order))
         self._params["after"] = part["nextCursor"]
         return bool(part["hasMore"])
 
@@ -87,18 +87,18 @@ def test_a_consumer_rebuilds_every_order_exactly(serve: ServiceStarter) -> None:
             service.stack.start("relay")
         service.come_to_rest(ids)
 
-        def all_told() -> bool:
+        def all_read() -> bool:
             stored = service.database.orders.aggregate([{"$group": {"_id": None, "n": {"$sum": "$version"}}}])
-            return len(consumer.told) == next(stored)["n"]
+            return len(consumer.read) == next(stored)["n"]
 
-        eventually(all_told)
+        eventually(all_read)
 
     assert service.faults_logged() == []
-    told = consumer.told
-    _orders_are_known(service, told)
-    assert len({one.id for one in told}) == len(told)
+    read = consumer.read
+    _orders_are_known(service, read)
+    assert len({one.id for one in read}) == len(read)
     again = Consumer(service.http, limit=1_000).read_to_the_end()
-    assert [(one.id, one.order) for one in again] == [(one.id, one.order) for one in told]
+    assert [(one.id, one.order) for one in again] == [(one.id, one.order) for one in read]
     assert books.faults(service, ids) == []
 
 
@@ -127,11 +127,11 @@ def _a_busy_round(service: Service) -> list[str]:
     return ids
 
 
-def _orders_are_known(service: Service, told: list[Told]) -> None:
-    """By the last that was told of each, byte for byte; and what was told of each has no gap."""
+def _orders_are_known(service: Service, read: list[Read]) -> None:
+    """The last event of each order has its exact state, and the events of each have no gap."""
     last, deleted = {}, set()
     sequences: dict[str, list[int]] = {}
-    for one in told:
+    for one in read:
         last[one.order_id] = one.order
         sequences.setdefault(one.order_id, []).append(one.sequence)
         if one.type == "order.deleted":

@@ -51,7 +51,7 @@ def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def run(description: bytes) -> None:
         (tmp_path / "openapi.json").write_bytes(description)
         here = Path(sys.executable).parent
-        told = subprocess.run(
+        result = subprocess.run(
             [
                 *(here / "openapi-python-client", "generate", "--fail-on-warning", "--meta", "none"),
                 *("--path", tmp_path / "openapi.json", "--output-path", tmp_path / PACKAGE),
@@ -63,7 +63,7 @@ def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert (told.returncode, "arning" in told.stdout) == (0, False), told.stdout
+        assert (result.returncode, "arning" in result.stdout) == (0, False), result.stdout
         monkeypatch.syspath_prepend(tmp_path)
 
     yield run
@@ -118,7 +118,7 @@ def test_a_generated_client_leads_an_order_through_its_life(serve: ServiceStarte
         events = api.call("orders.list_order_events", order.id).events
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         assert api.call("orders.verify_order_events", order.id).intact
-        fed = eventually(lambda: told if len((told := api.call("events.list_events")).events) > 8 else None)
+        fed = eventually(lambda: feed if len((feed := api.call("events.list_events")).events) > 8 else None)
         assert {event.data.order.id for event in fed.events} == {order.id, other.id}
         eventually(lambda: len(receiver.hooks) >= 6)
         assert all(hook.verified(endpoint.secret) for hook in receiver.hooks)

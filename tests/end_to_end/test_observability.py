@@ -1,4 +1,4 @@
-"""What the service tells of itself in logs, metrics and traces: all that is asked for, nothing of anybody."""
+"""Logs, metrics and traces of the whole service: they are complete and have no personal data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.observability.metrics import COUNTED, STATE
 from deploy.local.stack import ROLES, ROOT
-from tests.end_to_end.life import Life, Told
+from tests.end_to_end.life import Life, Published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,15 +32,15 @@ Exposed = dict[str, dict[str, set[str]]]
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Life, Told]]:
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Life, Published]]:
     """A whole life of a service of its own."""
     with Life(tmp_path_factory.mktemp("life")) as life:
         yield life, life.run()
 
 
 @pytest.fixture(scope="module")
-def exposed(life: tuple[Life, Told]) -> Exposed:
-    """The values that each label of each metric really takes, whatever process tells it."""
+def exposed(life: tuple[Life, Published]) -> Exposed:
+    """The values that each label of each metric really takes, from any process."""
     found: Exposed = {}
     for text in life[1].metrics.values():
         for family in text_string_to_metric_families(text):
@@ -51,22 +51,22 @@ def exposed(life: tuple[Life, Told]) -> Exposed:
     return found
 
 
-def test_no_secret_address_token_or_name_is_in_logs_metrics_or_traces(life: tuple[Life, Told]) -> None:
-    run, told = life
-    spans = b"\n".join(told.spans)
+def test_no_secret_address_token_or_name_is_in_logs_metrics_or_traces(life: tuple[Life, Published]) -> None:
+    run, published = life
+    spans = b"\n".join(published.spans)
     for kind, secret in run.secrets.items():
         for role in ROLES:
-            assert not [line for line in told.logs[role].splitlines() if secret in line], (kind, role)
-            assert not [line for line in told.metrics[role].splitlines() if secret in line], (kind, role)
+            assert not [line for line in published.logs[role].splitlines() if secret in line], (kind, role)
+            assert not [line for line in published.metrics[role].splitlines() if secret in line], (kind, role)
         assert secret.encode() not in spans, kind
-    assert {"web", "worker"} <= {role for role in ROLES if '"exception"' in told.logs[role]}
+    assert {"web", "worker"} <= {role for role in ROLES if '"exception"' in published.logs[role]}
     for expected in ("WriteError", "database unavailable", "Invalid request"):
-        assert expected in told.logs["web"]
+        assert expected in published.logs["web"]
     for expected in ("notification failed", "notification will be tried again", "webhook endpoint is gone"):
-        assert expected in told.logs["worker"]
+        assert expected in published.logs["worker"]
 
 
-def test_every_line_is_an_object_with_its_time_and_its_level(life: tuple[Life, Told]) -> None:
+def test_every_line_is_an_object_with_its_time_and_its_level(life: tuple[Life, Published]) -> None:
     for role, text in life[1].logs.items():
         for line in text.splitlines():
             # Celery says so by itself, where it runs as root.
@@ -74,7 +74,7 @@ def test_every_line_is_an_object_with_its_time_and_its_level(life: tuple[Life, T
                 assert {"event", "level", "timestamp"} <= json.loads(line).keys(), role
 
 
-def test_every_metric_is_told_by_the_processes_that_it_is_said_to_be_of(life: tuple[Life, Told]) -> None:
+def test_every_metric_is_served_by_the_processes_in_its_row(life: tuple[Life, Published]) -> None:
     for name, metric in {**COUNTED, **STATE}.items():
         for role in metric.of.split(", "):
             families = {

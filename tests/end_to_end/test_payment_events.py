@@ -1,4 +1,4 @@
-"""What the payment provider tells is taken in by the running service, whatever part of it is away."""
+"""The running service processes the payment provider's events, even if a part of it is away."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def statuses(service: Service) -> list[str]:
 
 
 @pytest.fixture
-def told(serve: ServiceStarter, private_broker: Callable[[], Broker]) -> tuple[Service, Broker]:
+def running(serve: ServiceStarter, private_broker: Callable[[], Broker]) -> tuple[Service, Broker]:
     """A service that takes in events, and its broker."""
     broker = private_broker()
     return serve(redis_url=broker.url(), settings={"PAYMENT_WEBHOOK_SECRET": SECRET}), broker
 
 
 def test_events_are_taken_without_a_broker_and_worked_on_when_it_is_back(
-    told: tuple[Service, Broker],
+    running: tuple[Service, Broker],
 ) -> None:
-    service, broker = told
+    service, broker = running
     order = service.confirmed(draft())
     broker.stop()
     refund_outside(service, order["id"], 250)
@@ -61,10 +61,10 @@ def test_events_are_taken_without_a_broker_and_worked_on_when_it_is_back(
     assert (payment["status"], payment["refundedAmount"]) == ("partially_refunded", 2.5)
 
 
-def test_an_event_told_by_fifty_at_once_without_a_worker_is_worked_on_once(
-    told: tuple[Service, Broker],
+def test_an_event_sent_fifty_times_at_once_without_a_worker_is_processed_once(
+    running: tuple[Service, Broker],
 ) -> None:
-    service, _ = told
+    service, _ = running
     order = service.confirmed(draft())
     refund_outside(service, order["id"], 250)
     call = signed(event(order["id"], "refund.succeeded"), "evt_1")

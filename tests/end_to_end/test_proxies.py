@@ -1,4 +1,4 @@
-"""Behind one proxy and behind two the service knows who calls and how, and believes no client about it."""
+"""Behind one proxy or two, the service knows the client's address and scheme, and believes no client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LIES = {
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Callable[..., int]]:
-    """Starts a web process that tells how requests look to it, and gives its port."""
+    """Starts a web process that shows how requests look to it, and returns its port."""
     with contextlib.ExitStack() as processes:
 
         def start(**settings: str) -> int:
@@ -80,8 +80,8 @@ def seen(url: str, verify: Any = True, **headers: str) -> dict[str, Any]:
 
 
 def test_without_a_proxy_nothing_that_is_forwarded_is_believed(mirror: Callable[..., int]) -> None:
-    told = seen(f"http://{HOST}:{mirror()}", **LIES)
-    assert told == {
+    request = seen(f"http://{HOST}:{mirror()}", **LIES)
+    assert request == {
         "url": "http://shop.example/mirror",
         "address": CLIENT,
         "prefix": "",
@@ -94,8 +94,12 @@ def test_behind_one_proxy_the_client_is_known_and_cannot_lie(
 ) -> None:
     proxy = nginx(mirror(TRUSTED_PROXIES="1"))
     for headers in ({}, LIES):
-        told = seen(proxy.url, **headers)
-        assert (told["url"], told["address"], told["prefix"]) == ("http://shop.example/mirror", CLIENT, "")
+        request = seen(proxy.url, **headers)
+        assert (request["url"], request["address"], request["prefix"]) == (
+            "http://shop.example/mirror",
+            CLIENT,
+            "",
+        )
     assert len(seen(proxy.url, X_Request_ID="no good one")["requestId"]) == 32
 
 
@@ -113,12 +117,16 @@ def test_behind_two_proxies_the_client_is_known_and_cannot_lie(
     with authority.cert_pem.tempfile() as path:
         context = ssl.create_default_context(cafile=path)
     for headers in ({}, LIES):
-        told = seen(f"https://{HOST}:{outer.tls_port}/shop", context, **headers)
-        assert told["url"] == "https://shop.example/shop/mirror"
-        assert (told["address"], told["prefix"]) == (CLIENT, "/shop")
+        request = seen(f"https://{HOST}:{outer.tls_port}/shop", context, **headers)
+        assert request["url"] == "https://shop.example/shop/mirror"
+        assert (request["address"], request["prefix"]) == (CLIENT, "/shop")
     for headers in ({}, LIES):
-        told = seen(inner.url, **headers)
-        assert (told["url"], told["address"], told["prefix"]) == ("http://shop.example/mirror", HOST, "")
+        request = seen(inner.url, **headers)
+        assert (request["url"], request["address"], request["prefix"]) == (
+            "http://shop.example/mirror",
+            HOST,
+            "",
+        )
 
 
 def test_links_lead_back_through_the_proxy_under_its_path_and_the_services(

@@ -81,7 +81,7 @@ def test_no_request_fails_while_workers_are_recycled(serve: ServiceStarter, ngin
     assert len(service.order_ids()) == len(load.answers)
 
 
-def test_a_web_process_leaves_and_those_who_wait_for_their_orders_get_them(
+def test_an_ending_web_process_still_answers_clients_that_wait_for_their_orders(
     service: Service, nginx: ProxyStarter
 ) -> None:
     """Of two, one is taken out of the proxy and asked to stop; what it has begun it ends."""

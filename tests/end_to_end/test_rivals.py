@@ -1,4 +1,4 @@
-"""Requests that meet in the same moment: one of them counts, and each is told so."""
+"""Requests that meet in the same moment: one of them counts, and each answer says so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POSTS, PUTS = 50, 32
 
 
 def test_fifty_identical_posts_with_one_key_at_once_make_one_order(service: Service) -> None:
-    """All fifty get the same bytes, and all but the first are told that it is a replay."""
+    """All fifty get the same bytes, and all but the first are marked as replays."""
     body = draft(userId="fifty-times", reference="order-50")
     post = partial(service.post, body, Idempotency_Key="the-one-key")
 
@@ -58,7 +58,7 @@ def test_of_conflicting_changes_at_once_one_wins_and_never_both_take_effect(serv
 
 
 def test_of_changes_to_the_same_version_at_once_one_is_made(service: Service) -> None:
-    """With `If-Match` even those that want the same are told that they came late."""
+    """With `If-Match` even requests for the same change are refused as late."""
     order = service.confirmed(draft())
     present = f'"v{order["version"]}"'
     changes = [{"status": "shipped"}, {"status": "cancelled", "reason": "changed my mind"}]

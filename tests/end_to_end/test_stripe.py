@@ -81,7 +81,7 @@ def test_a_declined_card_ends_the_order_with_the_banks_code(
 
 
 def test_the_order_waits_for_its_customer_in_sight(service: Service, stripe_server: StripeServer) -> None:
-    """One acts, and his order goes on as soon as Stripe tells; the other cancels, and nothing is held."""
+    """One acts, and the order continues with Stripe's event. The other cancels, and no money is held."""
     card = stripe_server.card(ASKS_CUSTOMER)
     acting, leaving = service.place_all([draft(paymentMethod=card)] * 2)
     for order_id in (acting, leaving):
@@ -93,9 +93,9 @@ def test_the_order_waits_for_its_customer_in_sight(service: Service, stripe_serv
 
     stripe_server.act(reference, action["clientSecret"], success=True)
     intent = {"object": "payment_intent", "id": reference, "metadata": {"order_id": acting}}
-    told = event_body("payment_intent.amount_capturable_updated", intent)
-    headers = {**sign_as_stripe_does(told, now(), SIGNING_SECRET), "Content-Type": "application/json"}
-    answer = service.http.post("/payment-events/stripe", content=told, headers=headers)
+    body = event_body("payment_intent.amount_capturable_updated", intent)
+    headers = {**sign_as_stripe_does(body, now(), SIGNING_SECRET), "Content-Type": "application/json"}
+    answer = service.http.post("/payment-events/stripe", content=body, headers=headers)
     assert answer.status_code == 202, answer.text
     order = ended(service, acting, "confirmed")
     assert "action" not in order["payment"]

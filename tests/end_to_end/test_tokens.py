@@ -66,7 +66,7 @@ def test_a_flood_of_foreign_keys_reaches_no_issuer_and_delays_nobody(guarded: St
         assert issuer.fetches <= 3 * WORKERS
 
 
-def test_two_tokens_are_none_and_a_huge_one_is_neither(guarded: Stack) -> None:
+def test_two_tokens_do_not_authenticate_and_neither_does_a_huge_one(guarded: Stack) -> None:
     place = urlsplit(guarded.base_url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port)
     connection.putrequest("GET", "/orders")

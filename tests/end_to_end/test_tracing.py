@@ -117,15 +117,15 @@ def test_request_order_and_trace_are_in_the_lines_of_every_process(
     order_id = posted.json()["order"]["id"]
     wanted = {"order_id": order_id, "request_id": "request-1", "trace_id": TRACE}
 
-    def told(role: str, event: str) -> list[dict[str, Any]]:
+    def wanted_lines(role: str, event: str) -> list[dict[str, Any]]:
         return [
             line for line in lines(traced, role) if wanted.items() <= line.items() and line["event"] == event
         ]
 
-    (request,) = eventually(lambda: told("web", "request"))
+    (request,) = eventually(lambda: wanted_lines("web", "request"))
     assert (request["method"], request["route"], request["status"]) == ("POST", "/orders", 201)
     for event in ("notification sent", "webhook sent"):
-        eventually(lambda event=event: told("worker", event))
+        eventually(lambda event=event: wanted_lines("worker", event))
     (relayed,) = [
         line
         for line in lines(traced, "relay")

@@ -22,7 +22,7 @@ BASE = "/webhook-endpoints"
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """One that takes everything unless told otherwise."""
+    """One that accepts everything unless a test changes its reply."""
     with Receiver() as receiver:
         yield receiver
 
@@ -40,7 +40,7 @@ def deliveries(service: Service, endpoint: dict[str, Any], **query: str) -> list
     return list(found)
 
 
-def test_an_orders_life_is_told_and_verified_by_the_library(
+def test_an_orders_webhooks_arrive_and_the_library_verifies_them(
     serve: ServiceStarter, receiver: Receiver
 ) -> None:
     """With a failure on the way, a rotated secret, a test event, a replay, and an endpoint that is gone."""
@@ -56,22 +56,22 @@ def test_an_orders_life_is_told_and_verified_by_the_library(
     service.http.delete(f"/orders/{order['id']}")
     eventually(lambda: len(deliveries(service, endpoint, status="delivered")) == 5)
 
-    told = {hook.id: hook.verified(endpoint["secret"]) for hook in receiver.hooks}
-    assert len(receiver.hooks) == len(told) + 1
-    by_sequence = sorted((one["data"]["sequence"], one["type"]) for one in told.values())
+    received = {hook.id: hook.verified(endpoint["secret"]) for hook in receiver.hooks}
+    assert len(receiver.hooks) == len(received) + 1
+    by_sequence = sorted((one["data"]["sequence"], one["type"]) for one in received.values())
     kinds = ["created", "confirmed", "shipped", "delivered", "deleted"]
     assert by_sequence == list(zip((1, 5, 6, 7, 8), [f"order.{kind}" for kind in kinds], strict=True))
-    for one in told.values():
+    for one in received.values():
         shown = one["data"]["order"]
         assert (shown["id"], shown["version"]) == (order["id"], one["data"]["sequence"])
         assert shown["email"] == "zoe@example.org"
-    confirmed = next(one for one in told.values() if one["type"] == "order.confirmed")
+    confirmed = next(one for one in received.values() if one["type"] == "order.confirmed")
     assert confirmed["data"]["order"] == {**order, "version": 5}
     last = receiver.hooks[-1]
     assert last.verified(rotated["secret"]) == last.verified(endpoint["secret"])
 
     logged = deliveries(service, endpoint)
-    assert {one["id"] for one in logged} == set(told)
+    assert {one["id"] for one in logged} == set(received)
     tries = sorted(len(one["attempts"]) for one in logged)
     assert tries == [1, 1, 1, 1, 2]
     test = service.http.post(f"{BASE}/{endpoint['id']}/test").json()
@@ -112,11 +112,11 @@ def test_receivers_that_never_answer_hold_up_neither_others_nor_orders_nor_the_e
     service.stack.start("worker")
     further = service.placed(draft())
 
-    def told() -> set[str]:
+    def received() -> set[str]:
         return {hook.verified(swift["secret"])["data"]["order"]["id"] for hook in receiver.hooks}
 
     # What the worker had in hand when it ended, if anything, is due again after a minute.
-    eventually(lambda: told() == {*ids, further}, 80)
+    eventually(lambda: received() == {*ids, further}, 80)
 
 
 def test_a_private_address_is_refused_by_a_service_that_does_not_allow_it(

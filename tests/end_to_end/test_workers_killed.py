@@ -1,4 +1,4 @@
-"""A worker may die at any moment: whoever takes over finds what is still due, and does that."""
+"""A worker may die at any moment: another one finds the work that is still due, and does it."""
 
 from __future__ import annotations
 

@@ -85,10 +85,10 @@ def test_a_slow_web_and_a_fast_worker_lose_no_webhook_and_park_no_step(
         for event in events:
             assert abs(datetime.fromisoformat(event["at"]) - began) < NEAR + timedelta(minutes=1)
     eventually(lambda: service.database.webhook_deliveries.count_documents({"status": "pending"}) == 0)
-    told_of_skew(service, url)
+    skew_is_reported(service, url)
 
 
-def told_of_skew(service: Service, url: str) -> None:
+def skew_is_reported(service: Service, url: str) -> None:
     """Both have logged by how much their clock is off, and web shows it as a metric."""
     for role, skew in (("worker", FAST), ("web", SLOW)):
         said = re.findall(r'"skew":(-?[\d.]+),"event":"the clock is wrong', service.process(role).output())

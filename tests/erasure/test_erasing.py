@@ -210,7 +210,7 @@ def command(services: Services) -> FlaskCliRunner:
     return app.test_cli_runner()
 
 
-def test_where_nobody_can_be_asked_nothing_is_erased(
+def test_without_a_terminal_to_ask_nothing_is_erased(
     command: FlaskCliRunner, place_for: PlaceFor, database: OrderDatabase
 ) -> None:
     """Unless the command says that it need not ask."""

@@ -1,4 +1,4 @@
-"""The writing of the event feed: one order for ever and no holes, whoever writes and whatever dies when."""
+"""The writing of the event feed: one permanent order without holes, with any writer and after any crash."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def feed_writer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Change(NamedTuple):
-    """What the change stream tells of a change."""
+    """A change as the change stream has it."""
 
     order_id: str
     event_types: list[str]
@@ -326,9 +326,9 @@ def test_what_is_purged_leaves_the_feed_and_its_positions_are_never_given_again(
     left = Counter(str(row["orderId"]) for row in rows)
     assert left[second] == 1, "the row that was the last one"
     assert end.read_all()[-1] == Entry(third, 1, "order.created")
-    told = [event.order_id for event in feeding.read(services.feed, 0, 1000, None).events]
-    assert second not in told
-    assert told[-1] == third
+    read = [event.order_id for event in feeding.read(services.feed, 0, 1000, None).events]
+    assert second not in read
+    assert read[-1] == third
 
 
 def test_events_of_one_order_come_in_its_own_order_whatever_came_between(services: Services) -> None:

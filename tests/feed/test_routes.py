@@ -77,8 +77,8 @@ def test_every_event_comes_with_the_order_exactly_as_it_was_shown_then(
     whole = client.get("/events").text
     for event, answer in zip(history, shown, strict=True):
         name = f"{life}:{event['sequence']}"
-        told = f'{{"id":"{name}","type":"{event["type"]}","timestamp":"{event["at"]}","data":'
-        assert f'{told}{{"order":{answer.text},"sequence":{event["sequence"]}}}}}' in whole
+        start = f'{{"id":"{name}","type":"{event["type"]}","timestamp":"{event["at"]}","data":'
+        assert f'{start}{{"order":{answer.text},"sequence":{event["sequence"]}}}}}' in whole
     assert names(read()) == [f"{life}:{event['sequence']}" for event in history]
     assert client.get(f"/orders/{life}").text == shown[-1].text
 
@@ -250,7 +250,7 @@ def test_a_cursor_that_was_altered_or_belongs_elsewhere_is_400(
     assert client.get("/events", query_string=[("after", cursor), ("after", cursor)]).status_code == 422
 
 
-def test_an_order_whose_log_leads_nowhere_keeps_nobody_from_reading_on(
+def test_a_damaged_log_does_not_stop_readers_of_the_feed(
     read: Read, life: str, post_order: Place, feed: Any, api_database: Database[dict[str, Any]]
 ) -> None:
     api_database["orders"].update_one({}, {"$set": {"events.3.type": "order.created"}})

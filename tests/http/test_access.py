@@ -1,4 +1,4 @@
-"""Who gets in: every route by its scope, whatever the call brings instead of a token, and what it is told."""
+"""Access to every route by its scope, the refusals of calls without a valid token, and their texts."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_nothing_but_one_good_token_signs_in(client: FlaskClient, headers: Any, 
     assert "Signature" not in answer.text
 
 
-def test_a_token_in_the_address_is_none(client: FlaskClient) -> None:
+def test_a_token_in_the_url_does_not_authenticate(client: FlaskClient) -> None:
     for name in ("access_token", "token", "authorization"):
         refused(client.get("/orders", query_string={name: token()}), 401, "unauthorized", BASIC)
 
@@ -134,7 +134,7 @@ def test_a_body_is_not_looked_at_before_the_token_is(client: FlaskClient) -> Non
         refused(answer, 401, "unauthorized", BASIC)
 
 
-def test_the_log_names_who_did_it(client: FlaskClient) -> None:
+def test_an_events_actor_is_the_caller(client: FlaskClient) -> None:
     order = client.post("/orders", json=OWN, headers=bearer(token())).get_json()["order"]
     location = f"/orders/{order['id']}"
     assert client.put(location, json={"status": "cancelled"}, headers=bearer(token("boss", ALL))).status_code
@@ -190,7 +190,7 @@ def test_the_issuers_keys_are_looked_up_by_their_names(
         assert issuer.fetches == 1
 
 
-def test_while_no_keys_can_be_had_nobody_is_told_that_his_token_is_bad(
+def test_while_no_keys_can_be_fetched_no_token_is_refused_as_invalid(
     make_app: Callable[..., Flask],
 ) -> None:
     with Issuer() as issuer:
@@ -245,8 +245,8 @@ def test_what_a_token_lacks_is_named_and_nothing_else(make_app: Callable[..., Fl
 def test_no_token_is_made_that_would_not_be_one(
     make_app: Callable[..., Flask], arguments: list[str], environ: dict[str, str]
 ) -> None:
-    told = make_app(**environ).test_cli_runner().invoke(args=["token", *arguments])
-    assert told.exit_code != 0
-    assert told.stdout == ""
-    assert len(told.stderr.splitlines()) == 1
-    assert SECRET not in told.stderr
+    result = make_app(**environ).test_cli_runner().invoke(args=["token", *arguments])
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert SECRET not in result.stderr

@@ -39,7 +39,7 @@ def description(app: Flask) -> dict[str, Any]:
 
 
 def valid(value: Any, schema: dict[str, Any], description: dict[str, Any]) -> None:
-    """Checks a value, and that it has no member that the schema does not tell of."""
+    """Checks a value, and that the schema has each of its members."""
     closed = json.loads(json.dumps({**schema, "components": description["components"]}))
     for component in closed["components"]["schemas"].values():
         component.setdefault("additionalProperties", False)
@@ -321,12 +321,12 @@ def test_what_is_served_is_what_is_described(
     call("post", f"{hooks}/{{id}}/rotate-secret", f"{endpoint}/rotate-secret")
     delivery = call("post", f"{hooks}/{{id}}/test", f"{endpoint}/test").get_json()["id"]
     call("get", f"{hooks}/{{id}}/deliveries", f"{endpoint}/deliveries")
-    told = f"{hooks}/{{id}}/deliveries/{{deliveryId}}"
-    call("get", told, f"{endpoint}/deliveries/{delivery}")
-    call("post", f"{told}/replay", f"{endpoint}/deliveries/{delivery}/replay")
+    one_delivery = f"{hooks}/{{id}}/deliveries/{{deliveryId}}"
+    call("get", one_delivery, f"{endpoint}/deliveries/{delivery}")
+    call("post", f"{one_delivery}/replay", f"{endpoint}/deliveries/{delivery}/replay")
     call("patch", f"{hooks}/{{id}}", endpoint, json={"enabled": False})
     call("post", f"{hooks}/{{id}}/test", f"{endpoint}/test")
-    call("get", told, f"{endpoint}/deliveries/{delivery}")
+    call("get", one_delivery, f"{endpoint}/deliveries/{delivery}")
     call("delete", f"{hooks}/{{id}}", endpoint)
     event = signed(payment_event(path.rpartition("/")[2]))
     for headers in (event.headers, {"Content-Type": "application/json"}):

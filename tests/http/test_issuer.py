@@ -18,7 +18,7 @@ ONE, OTHER = jwk("RS256", "one"), jwk("ES256", "other")
 
 
 class Clock:
-    """Goes on when it is told to."""
+    """Advances only when a test sets it."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -90,7 +90,7 @@ def test_a_flood_of_foreign_keys_does_not_reach_the_issuer(
     assert issuer.fetches == 2
 
 
-def test_whose_key_is_known_waits_for_no_fetch(issuer: Issuer, keys: IssuerKeys, clock: Clock) -> None:
+def test_a_token_with_a_known_key_waits_for_no_fetch(issuer: Issuer, keys: IssuerKeys, clock: Clock) -> None:
     keys.find("one")
     issuer.gate.clear()
     issuer.asked.clear()
@@ -150,9 +150,7 @@ def test_an_issuer_that_is_gone_is_survived_too(clock: Clock) -> None:
     assert keys.find("foreign") is None
 
 
-def test_without_any_key_nobody_can_be_told_from_anybody(
-    issuer: Issuer, keys: IssuerKeys, clock: Clock
-) -> None:
+def test_without_any_key_no_token_can_be_verified(issuer: Issuer, keys: IssuerKeys, clock: Clock) -> None:
     good, issuer.answer = issuer.answer, (500, b"")
     for _ in range(3):
         with pytest.raises(IssuerUnavailable):

@@ -1,4 +1,4 @@
-"""Who calls more often than the settings allow is told so, and when to come again; others are not held up."""
+"""Who calls more often than the settings allow is sent so, and when to come again; others are not held up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def statuses(number: int, call: Callable[[], Any]) -> list[int]:
     return [call().status_code for _ in range(number)]
 
 
-def test_who_is_over_the_limit_is_told_when_to_come_again(limited: Callable[..., FlaskClient]) -> None:
+def test_a_caller_over_the_limit_gets_a_retry_after(
+    limited: Callable[..., FlaskClient],
+) -> None:
     client = limited(RATE_LIMIT="2/day")
     allowed = [client.get("/orders") for _ in range(2)]
     assert [answer.status_code for answer in allowed] == [200, 200]
@@ -45,7 +47,7 @@ def test_who_is_over_the_limit_is_told_when_to_come_again(limited: Callable[...,
     assert refused.headers["X-Request-ID"] == refused.get_json()["requestId"]
 
 
-def test_nothing_is_done_for_who_is_over_the_limit(
+def test_a_request_over_the_limit_has_no_effect(
     limited: Callable[..., FlaskClient], api_database: Any
 ) -> None:
     client = limited(RATE_LIMIT="3/day")
@@ -53,7 +55,7 @@ def test_nothing_is_done_for_who_is_over_the_limit(
     assert api_database.orders.count_documents({}) == 3
 
 
-def test_without_the_settings_nobody_is_limited_nor_told_of_limits(client: FlaskClient) -> None:
+def test_without_the_settings_there_are_no_limits_and_no_headers(client: FlaskClient) -> None:
     answer = client.get("/orders")
     assert not {"RateLimit", "RateLimit-Policy"} & set(answer.headers.keys())
 
@@ -72,7 +74,7 @@ def test_a_path_that_is_not_there_counts_like_any(limited: Callable[..., FlaskCl
     assert statuses(3, lambda: client.get("/nothing")) == [404, 404, 429]
 
 
-def test_callers_are_told_apart_by_their_tokens_and_not_by_their_addresses(
+def test_callers_count_by_their_tokens_and_not_by_their_addresses(
     limited: Callable[..., FlaskClient],
 ) -> None:
     client = limited(RATE_LIMIT="2/day", **SETTINGS)
@@ -89,7 +91,9 @@ def test_callers_of_one_address_share_its_limit(limited: Callable[..., FlaskClie
     assert answers[0].headers["RateLimit-Policy"] == '"caller";q=100;w=86400, "address";q=2;w=86400'
 
 
-def test_who_tries_tokens_is_soon_refused_whatever_he_brings(limited: Callable[..., FlaskClient]) -> None:
+def test_a_client_that_tries_tokens_is_soon_limited(
+    limited: Callable[..., FlaskClient],
+) -> None:
     client = limited(RATE_LIMIT="100/day", RATE_LIMIT_ADDRESS="3/day", **SETTINGS)
     wrong = {"Authorization": "Bearer wrong"}
     assert statuses(2, lambda: client.get("/orders", headers=wrong)) == [401, 401]
@@ -101,12 +105,12 @@ def test_who_tries_tokens_is_soon_refused_whatever_he_brings(limited: Callable[.
 def test_payment_events_count_for_their_address_alone(limited: Callable[..., FlaskClient]) -> None:
     """The provider is nobody's caller, and sends many."""
     client = limited(RATE_LIMIT="1/day", RATE_LIMIT_ADDRESS="4/day")
-    told = signed(event("6b033007be80b54b95c73191"))
+    sent = signed(event("6b033007be80b54b95c73191"))
 
-    def tell() -> Any:
-        return client.post("/payment-events/sandbox", data=told.body, headers=told.headers)
+    def post() -> Any:
+        return client.post("/payment-events/sandbox", data=sent.body, headers=sent.headers)
 
-    assert statuses(5, tell) == [202] * 4 + [429]
+    assert statuses(5, post) == [202] * 4 + [429]
 
 
 def test_all_is_served_while_redis_is_away(make_app: Callable[..., Flask]) -> None:
@@ -126,5 +130,5 @@ def test_all_is_served_while_redis_is_away(make_app: Callable[..., Flask]) -> No
         ("unix:" + "x" * 100, "unix:" + "x" * 59),
     ],
 )
-def test_who_has_a_network_cannot_call_from_each_of_its_addresses(address: str, network: str) -> None:
+def test_all_addresses_of_an_ipv6_network_count_together(address: str, network: str) -> None:
     assert network_of(address) == network

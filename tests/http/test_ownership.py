@@ -66,7 +66,7 @@ def test_anothers_order_is_not_there_by_any_call(
     settle: Callable[[str], None],
     api_database: Database[dict[str, Any]],
 ) -> None:
-    """Told in the very words that are told of an order that never was; and nothing is left of the call."""
+    """The answer is the same as for an order that never existed, and the call leaves no trace."""
     order_id = order_of("ann")["id"]
     settle(order_id)
     refund = client.post(f"/orders/{order_id}/refunds", json={"amount": 10}, headers=BOSS)
@@ -75,7 +75,7 @@ def test_anothers_order_is_not_there_by_any_call(
     for method, rule, scope in routes_of_orders(app):
         asked = re.sub("<refund_id>", refund.get_json()["id"], rule)
         for query in ({}, {"version": 1}) if rule == "/orders/<order_id>" and method == "GET" else ({},):
-            told = []
+            problems = []
             for wanted in (order_id, "0" * 24):
                 path = asked.replace("<order_id>", wanted)
                 for more in ({}, {"If-Match": '"v1", "v2"'}, {"If-None-Match": "*"}):
@@ -89,8 +89,8 @@ def test_anothers_order_is_not_there_by_any_call(
                     status = 403 if scope == "orders:admin" else 404
                     assert answer.status_code == status, (method, rule, answer.text)
                     problem = answer.get_json()
-                    told.append({**problem, "instance": None, "requestId": None})
-            assert all(one == told[0] for one in told)
+                    problems.append({**problem, "instance": None, "requestId": None})
+            assert all(one == problems[0] for one in problems)
         seen.add(scope)
     assert seen == {"orders:read", "orders:write", "orders:admin"}
     assert everything(api_database) == before
@@ -108,7 +108,7 @@ def test_ones_own_order_and_all_of_the_admins_are_there(
     assert client.delete(f"/orders/{order_id}", headers=ANN).status_code == 204
 
 
-def test_nobody_orders_for_another_but_the_admin(
+def test_only_an_admin_can_order_for_another_user(
     client: FlaskClient, order_of: Callable[..., dict[str, Any]], api_database: Database[dict[str, Any]]
 ) -> None:
     answer = client.post("/orders", json={**SAMPLE, "userId": "ann"}, headers=BOB)
@@ -153,7 +153,7 @@ def test_a_list_of_anothers_orders_is_empty(
         assert (answer.status_code, answer.get_json()) == (200, {"orders": []})
 
 
-def test_anothers_cursor_shows_nothing_of_his(
+def test_another_users_cursor_shows_no_orders_of_that_user(
     client: FlaskClient, order_of: Callable[..., dict[str, Any]]
 ) -> None:
     for user in ("ann", "bob", "ann", "bob", "ann"):
@@ -183,7 +183,7 @@ def test_an_idempotency_key_is_the_callers_own(
     assert api_database.orders.count_documents({}) == 3
 
 
-def test_who_is_no_admin_any_more_gets_no_replay_of_what_he_did_for_another(
+def test_a_former_admin_gets_no_replay_of_an_order_for_another_user(
     client: FlaskClient, order_of: Callable[..., dict[str, Any]]
 ) -> None:
     key = {"Idempotency-Key": "once"}
@@ -212,7 +212,7 @@ def read(client: FlaskClient, headers: dict[str, str], **query: Any) -> list[dic
 
 
 @pytest.mark.parametrize("query", [{}, {"limit": 1}, {"types": "order.*"}, {"types": "order.*", "limit": 2}])
-def test_the_feed_tells_of_ones_own_orders(
+def test_the_feed_has_only_the_callers_own_orders(
     client: FlaskClient,
     app_services: Services,
     order_of: Callable[..., dict[str, Any]],
@@ -233,7 +233,7 @@ def test_the_feed_tells_of_ones_own_orders(
     assert read(client, bearer(token("nobody")), **query) == []
 
 
-def test_whose_orders_are_few_need_not_read_through_all_events(
+def test_a_customer_with_few_orders_does_not_read_through_all_events(
     client: FlaskClient, app_services: Services, order_of: Callable[..., dict[str, Any]]
 ) -> None:
     for user in (*["ann"] * 8, "bob", *["ann"] * 8):

@@ -1,4 +1,4 @@
-"""Every refusal is a problem, whoever refuses."""
+"""Every refusal is a problem, from any part of the service."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_every_refusal_of_the_domain_has_its_problem() -> None:
     assert set(CODES_OF_ERRORS.values()) <= set(PROBLEMS)
 
 
-def test_heads_are_answers_without_bodies_and_options_tell_the_methods(client: FlaskClient) -> None:
+def test_head_has_no_body_and_options_lists_the_methods(client: FlaskClient) -> None:
     path = client.post("/orders", json=SAMPLE).headers["Location"]
     head = client.head(path)
     assert (head.status_code, head.data, head.headers["ETag"]) == (200, b"", '"v1"')

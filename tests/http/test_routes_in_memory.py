@@ -81,7 +81,9 @@ def test_a_past_version_is_the_order_as_it_was(client: FlaskClient, order: dict[
     assert client.get(f"/orders/{order['id']}?version=4").status_code == 404
 
 
-def test_the_events_tell_every_change_and_chain(client: FlaskClient, order: dict[str, Any]) -> None:
+def test_the_events_have_every_change_and_a_chain_of_hashes(
+    client: FlaskClient, order: dict[str, Any]
+) -> None:
     client.put(f"/orders/{order['id']}", json={"status": "cancelled"})
     events = client.get(f"/orders/{order['id']}/events").json["events"]
     assert [event["type"] for event in events] == ["order.created", "order.cancelled", "stock.released"]

@@ -1,4 +1,4 @@
-"""What answers tell browsers: to guess nothing, to frame nothing, to keep nothing unasked."""
+"""The security headers of answers: browsers guess no types, frame nothing and store nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "path", ["/orders", "/orders/none", "/nowhere", "/healthz", "/metrics", "/docs", "/docs/swagger-ui.css"]
 )
-def test_every_answer_tells_browsers_what_not_to_do(client: FlaskClient, path: str) -> None:
+def test_every_answer_has_the_security_headers(client: FlaskClient, path: str) -> None:
     headers = client.get(path, buffered=True).headers
     assert headers.getlist("X-Content-Type-Options") == ["nosniff"]
     assert headers.getlist("Referrer-Policy") == ["no-referrer"]
@@ -27,7 +27,7 @@ def test_every_answer_tells_browsers_what_not_to_do(client: FlaskClient, path: s
     assert policy.endswith("frame-ancestors 'none'")
 
 
-def test_refusals_tell_it_too(client: FlaskClient) -> None:
+def test_refusals_have_them_too(client: FlaskClient) -> None:
     for answer in (
         client.post("/orders", data="{"),
         client.delete("/orders"),

@@ -81,7 +81,7 @@ def test_a_head_that_comes_in_drops_is_not_waited_for(web: httpx.URL) -> None:
     assert 1.5 < time.monotonic() - began < 5
 
 
-def test_who_sends_nothing_is_not_waited_for(web: httpx.URL) -> None:
+def test_a_client_that_sends_nothing_loses_its_connection(web: httpx.URL) -> None:
     with connected(web) as client:
         began = time.monotonic()
         assert client.recv(1) == b""

@@ -54,7 +54,7 @@ HS256 = {"alg": "HS256", "typ": "JWT"}
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
-def test_a_token_of_the_issuer_tells_who_calls(algorithm: str) -> None:
+def test_a_token_of_the_issuer_identifies_the_caller(algorithm: str) -> None:
     made = jwt.encode(claims(), KEYS[algorithm], algorithm)
     assert BY_KEY[algorithm].caller(made) == ANN
     assert BY_KEY[algorithm].caller(made) == ANN
@@ -251,6 +251,6 @@ def test_a_jwk_is_bound_to_the_algorithm_of_its_kind(algorithm: str) -> None:
         {"kty": "RSA"},
     ],
 )
-def test_a_jwk_for_anything_else_is_none_of_ours(bad: dict[str, Any]) -> None:
+def test_a_jwk_for_another_use_is_ignored(bad: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         of_jwk(bad)

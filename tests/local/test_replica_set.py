@@ -84,7 +84,7 @@ def test_a_changed_password_holds_from_then_on(members: list[str]) -> None:
         client.orders.orders.count_documents({})
 
 
-def test_nobody_without_a_name_reads_anything(members: list[str]) -> None:
+def test_without_a_user_no_data_can_be_read(members: list[str]) -> None:
     replica_set.make(members, ROOT_PASSWORD, PASSWORDS)
     with (
         MongoClient[dict[str, Any]](members, replicaSet="orders") as client,
@@ -93,7 +93,7 @@ def test_nobody_without_a_name_reads_anything(members: list[str]) -> None:
         client.orders.orders.find_one()
 
 
-def test_backups_are_taken_by_one_who_can_change_nothing(members: list[str]) -> None:
+def test_the_user_for_backups_can_change_nothing(members: list[str]) -> None:
     """But reads the oplog, without which a dump is not of one moment."""
     replica_set.make(members, ROOT_PASSWORD, PASSWORDS)
     with MongoClient[dict[str, Any]](uri(members, "backup", "backup-secret")) as client:

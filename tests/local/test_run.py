@@ -278,7 +278,7 @@ def test_a_port_in_use_is_one_line(newcomer: Newcomer, broker_server: Broker) ->
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
-def test_a_port_that_is_none_is_one_line(newcomer: Newcomer, port: str) -> None:
+def test_an_invalid_port_is_reported_in_one_line(newcomer: Newcomer, port: str) -> None:
     refusal = checked(newcomer, PORT=port)
     assert refusal.returncode == 1
     assert refusal.stderr == f"PORT must be a number from 1 to 65535, and is {port!r}\n"

@@ -70,7 +70,7 @@ def test_what_64_threads_insert_is_all_there_when_they_return(collection: Any) -
     assert len(counted.batches) < THREADS * 20
 
 
-def test_a_lone_insert_waits_for_nobody(collection: Any) -> None:
+def test_a_lone_insert_does_not_wait(collection: Any) -> None:
     counted = Counting(collection)
     GroupCommit(counted).insert({"_id": 1})  # type: ignore[arg-type]
     assert counted.batches == [1]
@@ -84,7 +84,7 @@ def test_no_batch_is_larger_than_allowed(collection: Any) -> None:
     assert collection.count_documents({}) == THREADS
 
 
-def test_of_64_documents_under_one_key_one_is_inserted_and_the_others_are_told(collection: Any) -> None:
+def test_of_64_documents_under_one_key_one_is_inserted_and_the_others_fail(collection: Any) -> None:
     outcomes = insert_all(GroupCommit(collection), [{"_id": n, "key": "same"} for n in range(THREADS)])
     assert sum(isinstance(outcome, DuplicateKeyError) for outcome in outcomes) == THREADS - 1
     (stored,) = collection.find()
@@ -117,7 +117,7 @@ def test_a_document_refused_by_its_validator_says_so_to_its_caller(collection: A
     assert outcome.code == 121
 
 
-def test_an_outage_in_the_middle_is_told_to_all_of_the_batch(collection: Any) -> None:
+def test_an_outage_in_the_middle_fails_all_of_the_batch(collection: Any) -> None:
     def outage() -> None:
         raise ConnectionFailure("gone")
 

@@ -35,9 +35,9 @@ def test_it_gives_the_database_s_time_whatever_this_machine_s_clock_says(mongo_s
     heartbeats.machine_clock = lambda: time.time() - HOUR
     with database.client, structlog.testing.capture_logs() as lines:
         clock = ServerClock(database, skews.append)
-        told = clock()
-        assert abs(told - now()) < NEAR
-        assert told.microsecond % 1000 == 0
+        shown = clock()
+        assert abs(shown - now()) < NEAR
+        assert shown.microsecond % 1000 == 0
         eventually(lambda: len(skews) >= 3)
         assert all(abs(skew + HOUR) < 2 for skew in skews)
         heartbeats.machine_clock = time.time

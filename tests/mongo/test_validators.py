@@ -1,4 +1,4 @@
-"""The database itself refuses what the domain does not know, whoever writes it."""
+"""The database itself refuses documents that break the rules, from any writer."""
 
 from __future__ import annotations
 

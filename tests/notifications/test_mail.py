@@ -27,7 +27,7 @@ from tests.support.mails import (
 )
 
 
-def test_a_confirmed_order_is_told_with_its_lines_and_total_in_text_and_html() -> None:
+def test_the_mail_of_a_confirmed_order_has_lines_and_total_in_text_and_html() -> None:
     """Both versions say the same; amounts have all decimals and their currency."""
     order = order_after(CONFIRMED, reference="PO-7", name="Ann Lee")
     letter = mail_of(order, "order.confirmed")
@@ -101,7 +101,7 @@ def test_a_cancelled_order_reads_like_a_letter() -> None:
 def test_a_cancelled_order_says_why_and_what_becomes_of_the_money(
     order: Order, sentences: tuple[str, ...]
 ) -> None:
-    """Reason and money are told apart: the same reason can meet every state of the payment."""
+    """Reason and money have separate sentences, since any reason can meet any state of the payment."""
     for text in texts_of(mail_of(order, "order.cancelled")):
         for sentence in sentences:
             assert sentence in text
@@ -135,7 +135,7 @@ def test_amounts_are_exact_in_every_currency(total: str, currency: str, shown: s
         assert "each" not in text
 
 
-def test_a_doubled_mail_can_be_told_by_its_headers() -> None:
+def test_a_doubled_mail_has_the_same_headers() -> None:
     """Mailboxes fold together what has the same Message-ID; robots leave alone what is auto-generated."""
     order = order_after(SHIPPED)
     first, second = mail_of(order, "order.shipped"), mail_of(order, "order.shipped")
@@ -181,7 +181,7 @@ def test_mail_is_wanted_for_four_events_of_orders_with_an_address() -> None:
     assert outcomes == [Delivery("failed", "no usable mail address")]
 
 
-def test_the_log_channel_tells_every_public_event_in_one_line_without_the_customer() -> None:
+def test_the_log_channel_logs_every_public_event_in_one_line_without_the_customer() -> None:
     """The line is constant text with fields; the address stays out."""
     order = order_after(CONFIRMED)
     channel = LogChannel()

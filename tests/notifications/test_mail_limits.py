@@ -1,4 +1,4 @@
-"""So many mails an hour to one address and for one caller, counted in the database, whoever sends them."""
+"""The limits of mails per hour, by address and by caller, counted in the database for all processes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_mail_that_is_tried_again_counts_once(
     assert {status for status, _ in states(books)} == {"sent"}
 
 
-def test_what_is_counted_tells_nobody_and_is_gone_when_its_hour_is_over(
+def test_counts_of_mails_name_no_customer_and_are_removed_after_their_hour(
     mailing: Callable[[], Services], database: OrderDatabase, clock: StoppedClock
 ) -> None:
     """The key stays, for all processes the same."""

@@ -250,7 +250,7 @@ def test_what_is_no_mail_address_fails_for_good_without_a_server(address: str) -
     assert outcomes == [Delivery("failed", "no usable mail address")]
 
 
-def test_an_order_that_cannot_be_told_spoils_no_other_and_says_nothing_of_its_customer() -> None:
+def test_an_unreadable_order_delays_no_other_and_logs_no_personal_data() -> None:
     """A fault of our own in one order, here a reason without words, is logged and final for it alone."""
     bad, good = cancelled([], "a whim of Ann"), order_after(CONFIRMED)
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")

@@ -1,4 +1,4 @@
-"""Every public event is told once per channel, whoever announces it, and whatever dies in between."""
+"""Every public event is announced once per channel, by any process, and after any crash."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ DAY = timedelta(days=1)
 
 
 class Telegraph:
-    """A channel that remembers what it told; `outcomes` are answered first, then everything is sent."""
+    """A channel that remembers what it delivered; `outcomes` are answered first, then everything is sent."""
 
     def __init__(self, name: str = "telegraph", *, instant: bool = False) -> None:
         self.name = name
         self.instant = instant
-        self.told: list[tuple[Notification, Order]] = []
+        self.delivered: list[tuple[Notification, Order]] = []
         self.outcomes: list[Delivery | type[BaseException]] = []
         self.now_and_then: Callable[[], object] = lambda: None
 
@@ -48,8 +48,8 @@ class Telegraph:
 
     def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
         """The next outcomes that were asked for."""
-        for told in notifications:
-            self.told.append(told)
+        for delivered in notifications:
+            self.delivered.append(delivered)
             self.now_and_then()
             outcome = self.outcomes.pop(0) if self.outcomes else SENT
             if not isinstance(outcome, Delivery):
@@ -57,8 +57,8 @@ class Telegraph:
             yield outcome
 
     def ids(self) -> list[str]:
-        """The ids of what was told, in order."""
-        return [notification["id"] for notification, _ in self.told]
+        """The ids of everything delivered, in order."""
+        return [notification["id"] for notification, _ in self.delivered]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def services(services: Services, telegraph: Telegraph) -> Services:
     return with_parts(services, channels=(telegraph,))
 
 
-def test_announcing_at_once_from_many_sides_tells_each_event_once_per_channel(
+def test_many_announcers_at_once_announce_each_event_once_per_channel(
     services: Services, place: Place, finish: Finish, books: Books
 ) -> None:
     channels = [Telegraph("one"), Telegraph("two")]
@@ -96,7 +96,7 @@ def test_announcing_at_once_from_many_sides_tells_each_event_once_per_channel(
     assert announce(busy, ids) == []
 
 
-def test_an_instant_channel_is_told_at_once_and_only_where_no_other_is(
+def test_an_instant_channel_is_used_at_once_and_only_without_another(
     services: Services, telegraph: Telegraph, place: Place, books: Books
 ) -> None:
     log = Telegraph("log", instant=True)
@@ -120,17 +120,17 @@ def test_only_events_since_the_last_announcement_are_announced(
     assert announce(services, [order_id]) == []
 
 
-def test_an_event_is_told_with_the_order_as_it_was_then(
+def test_an_event_is_announced_with_the_order_as_it_was_then(
     services: Services, telegraph: Telegraph, place: Place, finish: Finish
 ) -> None:
     order_id = place(email="a@example.org")["id"]
     finish(services, order_id)
     deliver(services.notifications, announce(services, [order_id]))
-    assert [(order["status"], order["version"]) for _, order in telegraph.told] == [
+    assert [(order["status"], order["version"]) for _, order in telegraph.delivered] == [
         ("pending", 1),
         ("confirmed", 5),
     ]
-    assert all(order["personal"]["email"] == "a@example.org" for _, order in telegraph.told)
+    assert all(order["personal"]["email"] == "a@example.org" for _, order in telegraph.delivered)
 
 
 def test_a_crash_after_the_record_neither_loses_nor_doubles_what_it_recorded(
@@ -156,7 +156,7 @@ def test_a_claim_is_its_owners_alone_until_it_runs_out(
         deliver(services.notifications, wanted)
     deliver(services.notifications, wanted)
     assert overdue_notifications(services.notifications) == []
-    assert len(telegraph.told) == 1
+    assert len(telegraph.delivered) == 1
     clock.advance(timedelta(minutes=10))
     assert overdue_notifications(services.notifications) == wanted
     deliver(services.notifications, wanted)
@@ -235,7 +235,11 @@ def test_a_delivery_that_fails_for_now_is_tried_again_ever_later_and_given_up_af
         waits.append((record["dueBy"] - clock()).total_seconds())
         clock.advance(record["dueBy"] - clock())
         assert overdue_notifications(services.notifications) == wanted
-    assert (record["status"], record["detail"], record["attempts"]) == ("failed", "451", len(telegraph.told))
+    assert (record["status"], record["detail"], record["attempts"]) == (
+        "failed",
+        "451",
+        len(telegraph.delivered),
+    )
     assert all(2.5 * min(2**n, 720) < wait < 15 * min(2**n, 720) for n, wait in enumerate(waits))
     assert 0.5 * DAY < clock() - began < 2 * DAY
     assert overdue_notifications(services.notifications) == []
@@ -292,7 +296,7 @@ def test_a_notification_for_a_channel_that_is_gone_ends(
     assert books.notifications()[0]["status"] == "failed"
 
 
-def test_an_order_whose_log_was_tampered_with_holds_up_nobody_elses_notification(
+def test_an_order_with_a_changed_log_delays_no_other_notification(
     services: Services, telegraph: Telegraph, place: Place, database: OrderDatabase, books: Books
 ) -> None:
     ids = [place()["id"] for _ in range(3)]

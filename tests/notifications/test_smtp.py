@@ -281,7 +281,7 @@ def test_smtps_is_encrypted_from_the_first_byte(
 
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
-def test_a_server_with_a_certificate_nobody_vouches_for_gets_no_mail(
+def test_a_server_with_an_untrusted_certificate_gets_no_mail(
     serve: Serve, postbox: Postbox, server_tls: ssl.SSLContext, scheme: str
 ) -> None:
     """It may be the operator's mistake, so the mail waits."""

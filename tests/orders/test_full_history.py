@@ -182,7 +182,7 @@ def test_refunds_at_the_provider_are_each_noted_while_there_is_room(
     assert books.order(confirmed)["payment"]["refundedAmount"] == 100
 
 
-def test_a_customer_who_has_to_act_is_told_so_once_however_often_the_provider_says_it(
+def test_an_action_of_the_customer_is_recorded_once_for_any_number_of_events(
     services: Services, place: Place, books: Books
 ) -> None:
     acting = {"code": "3ds", "client_secret": "secret"}

@@ -118,7 +118,7 @@ def test_asking_for_the_present_status_changes_nothing_and_is_taken(
 def test_a_deleted_order_is_there_for_the_retry_of_its_refund_alone(
     client: FlaskClient, post_order: Callable[..., Any], settle: Callable[[str], None], app_services: Services
 ) -> None:
-    """Whoever may refund may do that; everything else is 404 as for any order that there is not."""
+    """A caller that may refund may do that. Everything else is 404, as for an order that does not exist."""
     order_id = post_order(paymentMethod="sandbox_refund_fails_once")["id"]
     settle(order_id)
     assert client.delete(f"/orders/{order_id}").status_code == 204

@@ -77,7 +77,7 @@ def test_without_a_key_every_post_is_an_order_of_its_own(client: FlaskClient) ->
 
 
 @pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256, "tab\there", '"a b"'])
-def test_a_key_that_is_none_is_refused(client: FlaskClient, key: str) -> None:
+def test_an_invalid_key_is_refused(client: FlaskClient, key: str) -> None:
     answer = client.post("/orders", json=SAMPLE, environ_overrides={"HTTP_IDEMPOTENCY_KEY": key})
     assert (answer.status_code, answer.get_json()["code"]) == (400, "bad_header")
 

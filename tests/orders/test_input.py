@@ -187,7 +187,7 @@ def test_what_breaks_a_rule_is_422_and_named(client: FlaskClient, name: str, tex
     assert pointers(answer) == [pointer if name == "a/b~c" else f"/{name}{pointer}"]
 
 
-def test_a_field_whose_name_is_no_text_is_named_as_well_as_can_be(client: FlaskClient) -> None:
+def test_a_field_whose_name_is_not_valid_text_is_named_as_well_as_possible(client: FlaskClient) -> None:
     assert pointers(post(client, spelled(**{r"\ud800": "1"}))) == ["/?"]
 
 
@@ -274,7 +274,7 @@ def test_a_change_is_read_as_strictly_as_an_order(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
-def test_a_body_or_form_where_none_belongs_does_no_harm(make_app: Callable[..., Flask], prefix: str) -> None:
+def test_an_unexpected_body_or_form_does_no_harm(make_app: Callable[..., Flask], prefix: str) -> None:
     client = make_app(API_PREFIX=prefix).test_client()
     path = f"{prefix}/orders/{'0' * 24}"
     assert client.delete(path, data="{", content_type="text/plain").status_code == 404

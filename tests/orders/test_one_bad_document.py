@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from app.webhooks.model import Endpoint
     from tests.support.books import Books
     from tests.support.doubles import StoppedClock
-    from tests.support.outside import Told
+    from tests.support.outside import ProviderEvents
     from tests.support.receiver import Receiver
     from tests.support.service_fixtures import Finish, Place, SetStock
 
@@ -111,7 +111,7 @@ def test_a_foreign_movement_of_one_order_stops_no_other_of_its_batch(
     assert [(one["kind"], whose(one)) for one in found] == [("movement_unexpected", ids[3])]
 
 
-def test_an_order_whose_very_stock_the_ledger_has_goes_on_with_it(
+def test_an_order_continues_with_exactly_the_stock_that_the_ledger_has_for_it(
     services: Services,
     place: Place,
     stocked: SetStock,
@@ -274,12 +274,16 @@ def test_deleted_orders_are_purged_past_one_that_the_database_keeps(
 
 
 def test_payment_events_are_taken_in_past_one_that_cannot_be(
-    services: Services, place: Place, database: OrderDatabase, told: Told, logged: list[Any]
+    services: Services,
+    place: Place,
+    database: OrderDatabase,
+    provider_events: ProviderEvents,
+    logged: list[Any],
 ) -> None:
-    ids = [told.tell(place()["id"], "payment.authorized") for _ in range(3)]
+    ids = [provider_events.post(place()["id"], "payment.authorized") for _ in range(3)]
     damage(database, "payment_events", ids[1], {"$unset": {"receivedAt": "", "attempts": ""}})
-    told.work()
-    assert [told.row(one)["status"] for one in ids] == ["done", "pending", "done"]
+    provider_events.work()
+    assert [provider_events.row(one)["status"] for one in ids] == ["done", "pending", "done"]
     assert {line["event_id"] for line in logged if line["log_level"] == "error"} == {ids[1]}
 
 

@@ -148,7 +148,7 @@ def test_advancing_from_the_tail_alone_adds_the_same_events(order: Order, tail: 
 
 
 @given(walks())
-def test_a_log_that_nobody_touched_verifies(order: Order) -> None:
+def test_an_unchanged_log_verifies(order: Order) -> None:
     assert first_bad_sequence(ID, order["events"]) is None
 
 

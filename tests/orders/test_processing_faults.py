@@ -217,7 +217,7 @@ def test_an_authorization_that_the_provider_lost_ends_the_order_and_gives_the_st
     assert books.levels() == {"apple": 5}
 
 
-def test_an_outage_of_the_database_is_told_and_blamed_on_no_order(
+def test_an_outage_of_the_database_is_logged_and_blamed_on_no_order(
     services: Services, place: Place, books: Books
 ) -> None:
     ids = [place()["id"] for _ in range(3)]

@@ -247,7 +247,7 @@ def test_a_shipped_order_cannot_be_deleted_until_it_is_delivered(
     assert client.delete(f"/orders/{order_id}").status_code == 204
 
 
-def test_the_events_tell_the_whole_story(
+def test_the_events_have_every_change(
     post_order: Place, client: FlaskClient, settle: Callable[[str], None]
 ) -> None:
     order = post_order(email="ann@example.org", metadata={"a": "b"})

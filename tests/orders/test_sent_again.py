@@ -87,7 +87,7 @@ def test_a_step_that_is_due_soon_waits_for_no_busy_queue_of_another_step(
     assert swept(services) == {}
 
 
-def test_orders_whose_queue_is_busy_hold_up_none_behind_them(
+def test_orders_whose_queue_is_busy_delay_no_orders_behind_them(
     services: Services, clock: StoppedClock, place: Place, stocked: SetStock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "BATCH", 4)

@@ -85,7 +85,7 @@ def written(order: Order, write: tuple[str, ...]) -> Order | None:
     for a cancelled order, none of its money unasked for, and no more is asked back than was taken."""
     after = order
     for kind in write:
-        data = told(after, kind, alone=len(write) == 1)
+        data = data_of(after, kind, alone=len(write) == 1)
         if data is None:
             return None
         try:
@@ -102,7 +102,7 @@ def written(order: Order, write: tuple[str, ...]) -> Order | None:
     return None if forbidden else after
 
 
-def told(order: Order, kind: str, *, alone: bool) -> dict[str, Any] | None:
+def data_of(order: Order, kind: str, *, alone: bool) -> dict[str, Any] | None:
     """The data of an event; None where it makes no sense. A refund asked for alone is of half the money."""
     refunds = order.get("refunds", [])
     if kind == "payment.captured":
@@ -196,7 +196,7 @@ def test_the_steps_lead_to_rest_whatever_their_outcomes_and_never_in_circles() -
     def longest(now: State, passed: tuple[State, ...]) -> int:
         assert now not in passed, passed
         order, writes = reachable()[now]
-        # Only what leads on: the customer being told again what to do does not.
+        # Only events that lead on. A repeated request to the customer does not.
         by_steps = [after for _, by_step, after in writes if by_step and state(after) != now]
         assert bool(by_steps) == bool(owed(order)), now
         return max((1 + longest(state(after), (*passed, now)) for after in by_steps), default=0)

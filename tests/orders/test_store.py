@@ -49,7 +49,7 @@ def test_of_32_writers_from_one_version_one_wins(services: Services, place: Plac
     assert stored["events"][-1]["actor"] == f"writer {won.index(True)}"
 
 
-def test_many_changes_in_one_round_trip_tell_exactly_which_were_beaten(
+def test_many_changes_in_one_round_trip_return_exactly_the_beaten_ones(
     services: Services, place: Place, books: Books
 ) -> None:
     orders = [place() for _ in range(6)]
@@ -65,7 +65,7 @@ def test_many_changes_in_one_round_trip_tell_exactly_which_were_beaten(
     assert actors == ["faster", "slower"] * 3
 
 
-def test_a_writer_that_won_and_was_followed_by_another_is_not_told_that_it_lost(
+def test_a_writer_that_won_before_another_is_not_reported_as_beaten(
     services: Services, place: Place, database: OrderDatabase, books: Books
 ) -> None:
     followed, beaten = place(), place()

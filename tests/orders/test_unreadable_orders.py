@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 MINUTE = timedelta(minutes=1)
-# What leaves no order of the past to tell of; the rest shows when a channel makes its text.
+# Damage that makes a past order unreadable. Other damage shows when a channel makes its text.
 UNFOLDABLE = {**UNDECODABLE, **OF_THE_LOG}
 del UNFOLDABLE["an event whose data are no order"]
 
@@ -47,12 +47,12 @@ def services(services: Services) -> Services:
 
 
 class Post:
-    """A channel that tells everything, and reads what a mail would read."""
+    """A channel that announces everything, and reads what a mail would read."""
 
     name, instant = "post", False
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.announced: list[str] = []
 
     def wants(self, order: Order, event_type: str) -> bool:
         """Everything."""
@@ -61,7 +61,7 @@ class Post:
     def deliver(self, notifications: Sequence[tuple[Notification, Order]]) -> Generator[Delivery]:
         """Always sent."""
         for _, order in notifications:
-            self.told.append(order["id"])
+            self.announced.append(order["id"])
             yield Delivery("sent")
 
 
@@ -110,7 +110,7 @@ def test_a_batch_of_changes_with_a_damaged_log_in_it_says_which_were_written(
 
 
 @pytest.mark.parametrize("name", UNFOLDABLE)
-def test_the_others_are_told_and_the_one_is_tried_again(
+def test_the_others_are_announced_and_the_one_is_retried(
     services: Services, place: Place, database: OrderDatabase, logged: list[Any], name: str
 ) -> None:
     post = Post()
@@ -120,7 +120,7 @@ def test_the_others_are_told_and_the_one_is_tried_again(
     wanted = announce(services.notifications, [bad, *good]).notifications
     damage(database, bad, UNFOLDABLE[name])
     deliver(services.notifications, wanted)
-    assert set(good) <= set(post.told)
+    assert set(good) <= set(post.announced)
     kept = {one["_id"]: one["status"] for one in database["notifications"].find()}
     assert {kept[f"{order_id}:1:post"] for order_id in good} == {"sent"}
     assert kept[f"{bad}:2:post"] == "pending"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.services import Services
     from tests.support.books import Books
     from tests.support.doubles import StoppedClock
-    from tests.support.outside import Outside, Told
+    from tests.support.outside import Outside, ProviderEvents
     from tests.support.service_fixtures import Place
 
 
@@ -44,19 +44,24 @@ def crash() -> None:
 
 
 def test_while_the_provider_cannot_be_asked_the_event_waits(
-    services: Services, clock: StoppedClock, place: Place, outside: Outside, told: Told, books: Books
+    services: Services,
+    clock: StoppedClock,
+    place: Place,
+    outside: Outside,
+    provider_events: ProviderEvents,
+    books: Books,
 ) -> None:
     """Longer than a day, too."""
     order = end(services, place(), "payment.voided")
     outside.make(order, "captured", captured=TOTAL)
-    one = told.tell(order["id"])
+    one = provider_events.post(order["id"])
     down = with_parts(services, payments=Unreachable(services.payments.provider))  # type: ignore[arg-type]
     for _ in range(3):
         take_in(down.payments, [one])
-        assert told.row(one)["detail"] == "the provider cannot be asked now"
+        assert provider_events.row(one)["detail"] == "the provider cannot be asked now"
         clock.advance(timedelta(hours=20))
-    told.work()
-    assert told.row(one)["status"] == "done"
+    provider_events.work()
+    assert provider_events.row(one)["status"] == "done"
     books.check()
 
 
@@ -78,7 +83,7 @@ def test_a_crash_between_any_two_lines_is_made_up_for(
     clock: StoppedClock,
     place: Place,
     outside: Outside,
-    told: Told,
+    provider_events: ProviderEvents,
     books: Books,
 ) -> None:
     """Cancelled orders, captured at the provider: of one we know the payment, of the other it was closed."""
@@ -87,16 +92,16 @@ def test_a_crash_between_any_two_lines_is_made_up_for(
     change_status(services.orders, alive["id"], "cancelled", actor="user")
     for order in (alive, dead):
         outside.make(order, "captured", captured=TOTAL)
-        told.tell(order["id"])
+        provider_events.post(order["id"])
     for _ in range(2):
         with pytest.raises(Crash):
             take_in(followed(services, collaborator, method, crash).payments, events_due(services.payments))
-        told.work()
+        provider_events.work()
         clock.advance(timedelta(minutes=3))
         if not events_due(services.payments):
             break
-    told.work()
-    assert told.ends() == {"done": 2}
+    provider_events.work()
+    assert provider_events.ends() == {"done": 2}
     books.check()
     for order in (alive, dead):
         payment: Any = books.payment(order["id"])
@@ -104,7 +109,7 @@ def test_a_crash_between_any_two_lines_is_made_up_for(
 
 
 def test_what_is_stored_and_never_sent_for_is_found_by_the_next_tick(
-    services: Services, place: Place, told: Told
+    services: Services, place: Place, provider_events: ProviderEvents
 ) -> None:
     call = signed(event(place()["id"]), "evt_1")
     with pytest.raises(Crash):
@@ -115,10 +120,14 @@ def test_what_is_stored_and_never_sent_for_is_found_by_the_next_tick(
 
 
 def test_one_bad_event_never_spoils_its_batch(
-    services: Services, place: Place, told: Told, database: OrderDatabase, logged: list[Any]
+    services: Services,
+    place: Place,
+    provider_events: ProviderEvents,
+    database: OrderDatabase,
+    logged: list[Any],
 ) -> None:
     bad, good = place(), place()
-    ids = [told.tell(bad["id"]), told.tell(good["id"])]
+    ids = [provider_events.post(bad["id"]), provider_events.post(good["id"])]
     inner = services.payments.provider
 
     class Faulty:
@@ -131,18 +140,18 @@ def test_one_bad_event_never_spoils_its_batch(
             return inner.find(charge)
 
     take_in(with_parts(services, payments=Faulty()).payments, ids)  # type: ignore[arg-type]
-    assert [told.row(one)["status"] for one in ids] == ["pending", "done"]
+    assert [provider_events.row(one)["status"] for one in ids] == ["pending", "done"]
     assert [line["event_id"] for line in logged if line["log_level"] == "error"] == [ids[0]]
 
 
 def test_an_outage_of_the_database_is_blamed_on_no_event(
-    services: Services, place: Place, told: Told
+    services: Services, place: Place, provider_events: ProviderEvents
 ) -> None:
-    one = told.tell(place()["id"])
+    one = provider_events.post(place()["id"])
 
     def outage() -> None:
         raise DatabaseUnavailable
 
     with pytest.raises(DatabaseUnavailable):
         take_in(followed(services, "orders", "load", outage).payments, [one])
-    assert "detail" not in told.row(one)
+    assert "detail" not in provider_events.row(one)

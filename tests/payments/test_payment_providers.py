@@ -213,7 +213,7 @@ def test_it_knows_its_own_methods_only(outside: Outside) -> None:
     assert not outside.provider.accepts(f"{outside.good}\n")
 
 
-def test_an_event_tells_of_the_payment_that_it_is_about(outside: Outside) -> None:
+def test_an_event_names_its_payment(outside: Outside) -> None:
     charge = outside.captured()
     body = outside.body(charge.order_id, charge.reference or "")
     headers = outside.sign(body, now(), outside.secret)

@@ -1,4 +1,4 @@
-"""What the payment provider tells is taken in only if it comes from the provider, and once."""
+"""An event is accepted only from the payment provider, and only once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_event_is_stored_and_answered_without_being_worked_on(client: FlaskCl
     }
 
 
-def test_an_event_told_again_is_answered_the_same_and_stored_once(
+def test_a_repeated_event_gets_the_same_answer_and_is_stored_once(
     client: FlaskClient, stored: Stored
 ) -> None:
     """Signed anew for each attempt, as providers do."""
@@ -162,7 +162,7 @@ def test_a_body_that_is_not_said_to_be_json_is_refused(client: FlaskClient) -> N
     assert post(client, with_header("Content-Type", "application/json; charset=utf-8")).status_code == 202
 
 
-def test_an_event_of_a_type_that_nobody_knows_is_kept(client: FlaskClient, stored: Stored) -> None:
+def test_an_event_of_an_unknown_type_is_kept(client: FlaskClient, stored: Stored) -> None:
     assert post(client, signed(event(None, "cat.fed"))).status_code == 202
     (found,) = stored()
     assert (found["type"], found["status"]) == ("cat.fed", "pending")
@@ -170,9 +170,9 @@ def test_an_event_of_a_type_that_nobody_knows_is_kept(client: FlaskClient, store
 
 
 def test_nothing_of_the_body_is_kept_but_what_it_is_about(client: FlaskClient, stored: Stored) -> None:
-    told = json.loads(event(ORDER_ID))
-    told["data"] |= {"email": "ann@example.org", "name": "Ann"}
-    post(client, signed(json.dumps(told).encode()))
+    body = json.loads(event(ORDER_ID))
+    body["data"] |= {"email": "ann@example.org", "name": "Ann"}
+    post(client, signed(json.dumps(body).encode()))
     assert "nn" not in str(stored())
 
 

@@ -48,7 +48,7 @@ def test_the_customer_acts_and_the_payment_goes_on(outside: Outside, stripe_serv
         (ASKS_CUSTOMER_AND_DECLINES, True, "card_declined"),
     ],
 )
-def test_a_customer_who_fails_is_declined_and_cannot_go_on(
+def test_a_failed_action_of_the_customer_declines_the_order_for_good(
     outside: Outside, stripe_server: StripeServer, number: str, code: str, *, success: bool
 ) -> None:
     charge = outside.charge(method=stripe_server.card(number))
@@ -87,7 +87,7 @@ def test_stripe_counts_some_currencies_in_units_of_its_own(amount: int, currency
     assert to_minor(units, currency) == amount
 
 
-def test_an_amount_that_stripe_cannot_be_told_is_declined(outside: Outside) -> None:
+def test_an_amount_that_stripe_cannot_express_is_declined(outside: Outside) -> None:
     charge = outside.charge(1250, currency="MGA")
     assert outside.once("authorize", charge).code == "amount_not_supported"
     assert outside.once("void", charge).status == "voided"

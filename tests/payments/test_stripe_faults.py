@@ -114,9 +114,9 @@ def test_a_refund_ends_when_the_bank_has_taken_it(
         assert len(stripe_server.refunds(charge.reference or "")) == 2
 
 
-def test_the_banks_own_code_is_told(outside: Outside, stripe_server: StripeServer) -> None:
-    told = {"type": "card_error", "code": "card_declined", "decline_code": "lost_card", "message": "No."}
-    stripe_server.fail_next(CONFIRM, status=402, body={"error": told})
+def test_the_order_shows_the_banks_own_code(outside: Outside, stripe_server: StripeServer) -> None:
+    decline = {"type": "card_error", "code": "card_declined", "decline_code": "lost_card", "message": "No."}
+    stripe_server.fail_next(CONFIRM, status=402, body={"error": decline})
     outcome = outside.once("authorize", outside.charge())
     assert (outcome.status, outcome.code, outcome.message) == ("declined", "lost_card", "No.")
 
@@ -126,7 +126,7 @@ def test_the_banks_own_code_is_told(outside: Outside, stripe_server: StripeServe
 def test_what_stripe_refuses_is_declined_and_not_asked_again(
     outside: Outside, stripe_server: StripeServer, path: str, status: int
 ) -> None:
-    """Its words, which may tell of our key, are not for the customer; what was begun is closed."""
+    """The customer does not see Stripe's words, which may name our key; the intent is closed."""
     error = {"type": "invalid_request_error", "message": f"No such key: {API_KEY}", "code": "no_such_thing"}
     stripe_server.fail_next(path, status=status, body={"error": error})
     charge, before = outside.charge(), stripe_server.calls()
@@ -225,10 +225,10 @@ def test_with_stripe_down_nothing_is_known(stripe_server: StripeServer) -> None:
         list(nowhere.list_since(now()))
 
 
-def test_nothing_that_we_say_tells_the_key(
+def test_no_text_of_the_service_contains_the_key(
     outside: Outside, stripe_server: StripeServer, logged: list[Any]
 ) -> None:
-    """Not even where Stripe's answer tells it."""
+    """Not even if Stripe's answer contains it."""
     echoed = {"error": {"message": f"Invalid API Key provided: {API_KEY}", "code": "no_such_thing"}}
     for path, method in ((RETRIEVE, "GET"), (CREATE, "POST"), ("refunds", "POST")):
         stripe_server.fail_next(path, method=method, status=400, body=echoed)

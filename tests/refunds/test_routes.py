@@ -1,4 +1,4 @@
-"""Refunds as a client sees them: reserved at once, never above what was captured, told of when they fail."""
+"""Refunds as a client sees them: reserved at once, never above the captured amount, visible if they fail."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_one_key_is_one_refund_and_one_answer(
     assert (other.status_code, other.get_json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_a_failed_refund_is_told_of_reserves_nothing_and_can_be_tried_again(
+def test_a_failed_refund_is_visible_reserves_nothing_and_can_be_retried(
     client: FlaskClient,
     confirm: Callable[..., str],
     ask: Callable[..., TestResponse],

@@ -95,9 +95,9 @@ class Books:
             order["stock"],
             order.get("refunds"),
         ]
-        told = Counter((event["type"], event["data"].get("refundId")) for event in order["events"])
+        kinds = Counter((event["type"], event["data"].get("refundId")) for event in order["events"])
         doubled = [
-            kind for kind, times in told.items() if times > 1 and kind[0] != "payment.partially_refunded"
+            kind for kind, times in kinds.items() if times > 1 and kind[0] != "payment.partially_refunded"
         ]
         assert not doubled, (order["id"], doubled)
 

@@ -48,14 +48,14 @@ class Outside:
         list(self._services.payments.provider.refund([Repayment(charge(order), name, 1, amount)]))
 
 
-class Told:
-    """Has the provider tell things, and the workers take them in."""
+class ProviderEvents:
+    """Posts events as the payment provider does, and processes them as the workers do."""
 
     def __init__(self, database: OrderDatabase, services: Services) -> None:
         self._services = services
         self._rows = database["payment_events"]
 
-    def tell(self, order_id: str | None, kind: str = "payment.captured", event_id: str | None = None) -> str:
+    def post(self, order_id: str | None, kind: str = "payment.captured", event_id: str | None = None) -> str:
         """Posts an event; its id."""
         call = signed(event(order_id, kind), event_id)
         receive(self._services.payments, "sandbox", call.headers, call.body)

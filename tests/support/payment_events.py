@@ -31,7 +31,7 @@ def event(order_id: str | None, kind: str = "payment.captured") -> bytes:
 def signed(
     body: bytes, event_id: str | None = None, *, secret: str = SECRET, age: timedelta | None = None
 ) -> Call:
-    """The call that tells of an event, by default a new one that is made now."""
+    """The call that sends an event, by default a new one of now."""
     event_id = event_id or f"evt_{uuid.uuid4().hex}"
     at = datetime.now(UTC) - age if age else datetime.now(UTC)
     headers = {

@@ -1,4 +1,4 @@
-"""A real SMTP server that takes, refuses, drops and stalls, as a test tells it to."""
+"""A real SMTP server that accepts, refuses, drops and stalls, as a test asks."""
 
 import asyncio
 import socket

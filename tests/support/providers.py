@@ -59,7 +59,7 @@ class Outside:
         return _known(lambda: self.provider.refund([repayment]))
 
     def captured(self, amount: int = 1000) -> Charge:
-        """A charge that has been taken, with the reference that was told."""
+        """A captured charge, with the provider's reference."""
         charge = self.charge(amount)
         reference = self.ask("authorize", charge).reference
         charge = charge._replace(reference=reference)

@@ -1,4 +1,4 @@
-"""A real HTTP server that takes webhooks, refuses them, stalls and drips, as a test tells it to."""
+"""A real HTTP server that accepts webhooks, refuses them, stalls and drips, as a test asks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Hook(NamedTuple):
         return self.headers["webhook-id"]
 
     def verified(self, secret: str) -> Any:
-        """What it tells, by the library; raises WebhookVerificationError."""
+        """The event, verified by the library; raises WebhookVerificationError."""
         return Webhook(secret).verify(self.body, self.headers)
 
 

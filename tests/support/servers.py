@@ -59,7 +59,7 @@ def stripe_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stri
 
 @pytest.fixture
 def stripe_server(stripe_of_the_run: StripeServer) -> Iterator[StripeServer]:
-    """A Stripe that only fails as the test tells it to."""
+    """A Stripe that fails only as the test asks."""
     yield stripe_of_the_run
     stripe_of_the_run.fail_no_more()
 

@@ -25,7 +25,7 @@ from app.webhooks.service import add_endpoint
 from tasks import relay
 from tests.support.books import Books
 from tests.support.doubles import Held, StoppedClock, with_parts
-from tests.support.outside import Outside, Told
+from tests.support.outside import Outside, ProviderEvents
 from tests.support.payment_events import SECRET
 from tests.support.receiver import Receiver
 
@@ -120,9 +120,9 @@ def outside(database: OrderDatabase, services: Services) -> Outside:
 
 
 @pytest.fixture
-def told(database: OrderDatabase, services: Services) -> Told:
-    """What the provider tells."""
-    return Told(database, services)
+def provider_events(database: OrderDatabase, services: Services) -> ProviderEvents:
+    """Posts the payment provider's events."""
+    return ProviderEvents(database, services)
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def relaying(relay_module: Any, queues: Queues) -> Iterator[Callable[[Services],
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A receiver of webhooks that takes everything unless told otherwise."""
+    """A receiver of webhooks that accepts everything unless a test changes its reply."""
     with Receiver() as receiver:
         yield receiver
 

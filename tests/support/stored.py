@@ -159,8 +159,8 @@ def _webhook() -> dict[str, Any]:
 
 
 def _payment_event() -> dict[str, Any]:
-    told = {"_id": str(ObjectId()), "type": "payment.captured", "receivedAt": AT}
-    return {**told, "attempts": 0, "status": "done"}
+    event = {"_id": str(ObjectId()), "type": "payment.captured", "receivedAt": AT}
+    return {**event, "attempts": 0, "status": "done"}
 
 
 def _fed() -> dict[str, Any]:

@@ -34,9 +34,9 @@ faults: list[dict[str, Any]] = []
 calls: Counter[str] = Counter()
 
 
-def error(status: int, **told: str) -> web.Response:
+def error(status: int, **fields: str) -> web.Response:
     """An error in the form of Stripe's."""
-    return web.json_response({"error": {"type": "invalid_request_error", **told}}, status=status)
+    return web.json_response({"error": {"type": "invalid_request_error", **fields}}, status=status)
 
 
 @web.middleware

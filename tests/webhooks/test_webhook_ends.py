@@ -178,7 +178,7 @@ def test_a_purged_order_takes_its_deliveries_along(
     assert [one["type"] for one in records(services, endpoint)] == ["order.created"]
 
 
-def test_no_line_of_the_log_tells_a_secret_or_an_address(
+def test_no_line_of_the_log_contains_a_secret_or_an_address(
     services: Services, endpoint: Endpoint, receiver: Receiver, place: Place, logged: list[Any]
 ) -> None:
     announced(services, place, 2)

@@ -214,7 +214,7 @@ def test_a_name_is_refused_if_any_of_its_addresses_is_not_public(addresses: list
     assert sender.fault_of("https://example.com/") == "must resolve to public addresses only"
 
 
-def test_a_name_that_nobody_knows_yet_may_be_given() -> None:
+def test_a_name_that_does_not_resolve_yet_is_accepted() -> None:
     def unknown(*_: object) -> list[str]:
         raise OSError
 
@@ -222,7 +222,7 @@ def test_a_name_that_nobody_knows_yet_may_be_given() -> None:
 
 
 @pytest.mark.slow
-def test_nobody_waits_long_for_a_name_to_be_looked_up() -> None:
+def test_a_slow_name_lookup_ends_after_its_limit() -> None:
     """The test's own time limit is what fails it."""
 
     def never(*_: object) -> list[str]:

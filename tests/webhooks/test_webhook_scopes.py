@@ -1,4 +1,4 @@
-"""Who may have webhooks that tell of every customer, and who gets ids alone, however they go about it."""
+"""The scopes of webhooks: which callers get the orders of all customers, and which only ids, in every way."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_a_redirect_is_not_followed(receiver: Receiver, status: int) -> None:
         assert other.hooks == []
 
 
-def test_what_the_receiver_asks_for_is_told(receiver: Receiver) -> None:
+def test_the_answers_retry_after_is_returned(receiver: Receiver) -> None:
     receiver.reply = Reply(503, headers=(("Retry-After", "120"),))
     assert send(sender(), receiver.url()) == Answer(503, retry_after="120")
 
@@ -104,7 +104,7 @@ def test_what_is_no_answer_is_a_failure(receiver: Receiver, said: bytes) -> None
     assert send(sender(), receiver.url()) == Answer(None, "bad_answer")
 
 
-def test_nobody_listening_is_a_failure() -> None:
+def test_a_refused_connection_is_a_failure() -> None:
     with socket.create_server((HOST, 0)) as gone:
         port = gone.getsockname()[1]
     assert send(sender(), f"http://{HOST}:{port}/") == Answer(None, "unreachable")
