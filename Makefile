@@ -6,50 +6,50 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 FOUND = $(or $(PYTHON),$(error Python 3.11 or later is needed, and none was found))
 BIN := .venv/bin
 
-help: ## Say what can be made
+help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 13
 
-run: ## The whole service on this machine, until Ctrl-C (PORT=3003)
+run: ## Run the whole service on this machine until Ctrl-C (PORT=3003)
 	@exec "$(FOUND)" -m deploy.local
 
-check: lint types ## Style, imports, types, and the tests that need no process of the service, in a minute
+check: lint types ## Check style, imports and types, and run the fast tests, in about a minute
 	@$(BIN)/python -m pytest --quiet --numprocesses=2 --dist=loadfile -m "not processes and not slow" $(ARGS)
 
-test: dev ## All tests, on servers they start themselves (ARGS="-k stock")
+test: dev ## Run all tests; they start their own servers (ARGS="-k stock")
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
-conformance: dev ## Requests at random against the running service, each mode so long (SECONDS=600)
+conformance: dev ## Send random requests to the running service in each mode of AUTH (SECONDS=600)
 	@CONFORMANCE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/conformance $(ARGS)
 
-lint: dev ## Style and the direction of imports
+lint: dev ## Check the style and the directions of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
-format: dev ## Put the code into the one form
+format: dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: dev ## The types of all that is shipped
+types: dev ## Check the types of all shipped code
 	@$(BIN)/mypy app tasks migrations deploy requirements wsgi.py
 
-bench: dev ## Speed, each figure beside its floor on this machine
+bench: dev ## Measure the speed, and compare it with the bare driver
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
-lock: dev ## Resolve the requirements anew (ARGS=--upgrade for later versions)
+lock: dev ## Write the lock files (ARGS=--upgrade for newer versions)
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in -o runtime.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in -c runtime.txt -o stripe.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in otel.in -c stripe.txt -o otel.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in local.in -c runtime.txt -o local.txt
 	@cd requirements && ../$(BIN)/$(LOCK) runtime.in stripe.in otel.in local.in test.in lint.in -c local.txt -c otel.txt -o dev.txt
 
-audit: dev ## Licences and known vulnerabilities of what is locked (ARGS=--offline)
+audit: dev ## Check locks, licences and known vulnerabilities of all packages (ARGS=--offline)
 	@$(BIN)/python -m requirements.audit $(ARGS)
 
-clean: ## Remove what was built and what the local service stored
+clean: ## Remove everything that make created, including the data of `make run`
 	@rm -rf .venv .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 

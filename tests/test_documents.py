@@ -35,7 +35,7 @@ DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").
 TEXTS = {document: document.read_text() for document in DOCUMENTS}
 README, CONTRACT = TEXTS[ROOT / "README.md"], TEXTS[ROOT / "docs/contract.md"]
 SETTINGS = TEXTS[ROOT / "docs/settings.md"]
-PROBLEMS_TOLD = TEXTS[ROOT / "docs/problems.md"]
+PROBLEMS_PAGE = TEXTS[ROOT / "docs/problems.md"]
 ACCESS = TEXTS[ROOT / "docs/access.md"]
 EVENTS_PAGE, ARCHITECTURE = TEXTS[ROOT / "docs/events.md"], TEXTS[ROOT / "docs/architecture.md"]
 EVERYTHING = "\n".join(TEXTS.values())
@@ -165,6 +165,14 @@ def test_the_settings_and_metrics_named_for_operators_exist() -> None:
     assert {each for each in metrics if "_" in each} <= COUNTED.keys() | STATE.keys()
 
 
+def test_every_alert_names_a_section_about_what_to_do() -> None:
+    alerts = (ROOT / "deploy/prometheus/alerts.yml").read_text().split("- alert: ")[1:]
+    assert len(alerts) > 10
+    for alert in alerts:
+        (link,) = re.findall(r"[Ss]ee (docs/\w+\.md)#([\w-]+)", alert)
+        assert link[1] in anchors((ROOT / link[0]).read_text()), link
+
+
 @documents
 def test_links_between_documents_resolve(document: Path) -> None:
     """To the file, and to the heading in it."""
@@ -192,10 +200,10 @@ def test_no_document_outgrows_its_reader(document: Path) -> None:
 
 def test_every_problem_is_listed() -> None:
     """With its status."""
-    rows = table(PROBLEMS_TOLD, "`code` is stable")
+    rows = table(PROBLEMS_PAGE, "`code` is stable")
     listed = once((code(kind)[0], int(status)) for status, kind, _ in rows)
     assert listed == {name: kind.status for name, kind in PROBLEMS.items()}
-    assert f"`{TYPE}`" in PROBLEMS_TOLD
+    assert f"`{TYPE}`" in PROBLEMS_PAGE
 
 
 def test_every_scope_is_listed() -> None:
