@@ -8,11 +8,16 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pymongo import MongoClient
 
+from app.orders.due_store import DueWork
+from app.orders.store import Orders
 from benchmarks import fairness, load, readme, targets
 from benchmarks.contest import POSTS
+from benchmarks.documents import seed
 from benchmarks.figures import Figure
 from benchmarks.plan import Plan
+from benchmarks.progress import BULLMQ, SERVICE
 from benchmarks.turns import Seen, take_turns
 from benchmarks.whole import ACCEPTING, WHAT
 from deploy.local.process import Failed
@@ -21,6 +26,8 @@ from deploy.local.stack import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from app.mongo.database import OrderDatabase
 
 PLAN = replace(Plan(), rounds=3)
 URL = "http://127.0.0.1:1"
@@ -203,3 +210,24 @@ def test_the_readme_has_a_dated_row_for_each_figure():
 
 def test_the_head_of_the_table_is_that_of_the_readme():
     assert "\n".join(readme.HEAD) in (ROOT / "README.md").read_text()
+
+
+def test_an_order_of_the_service_is_busy_until_it_is_announced(database: OrderDatabase):
+    seed(database, 1)
+    assert (SERVICE.busy(database), SERVICE.finished(database)) == (True, 0)
+
+    stored = database.orders.find_one({})
+    DueWork(database).mark_announced(Orders(database).load([str(stored["_id"])]))
+
+    assert (SERVICE.busy(database), SERVICE.finished(database)) == (False, 1)
+
+
+def test_an_order_of_the_rival_is_busy_until_it_is_notified(mongo_uri: str):
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        database = client.get_default_database()
+        database.orders.insert_one({"status": "confirmed"})
+        assert (BULLMQ.busy(database), BULLMQ.finished(database)) == (True, 0)
+
+        database.notifications.insert_one({"type": "order.confirmed"})
+
+        assert (BULLMQ.busy(database), BULLMQ.finished(database)) == (False, 1)
