@@ -7,14 +7,18 @@ from flask.cli import with_appcontext
 
 from app.console import OperatorCommand, echo_columns, plain, services
 from app.erasure import service as erasing
+from app.orders.fields import PERSONAL
+
+_DATA = f"the personal data ({', '.join(PERSONAL)})"
 
 
-@click.command("erase-customer", cls=OperatorCommand)
+@click.command(
+    "erase-customer", cls=OperatorCommand, help=f"Erase {_DATA} from all orders of USER_ID, for good."
+)
 @click.argument("user_id")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 @with_appcontext
 def erase_customer(user_id: str, yes: bool) -> None:
-    """Erase mail address, postal address and metadata from all orders of USER_ID, for good."""
     if not yes:
         _ask(user_id)
     erased = erasing.erase_customer(services().erasure, user_id)
@@ -29,9 +33,5 @@ def erase_customer(user_id: str, yes: bool) -> None:
 def _ask(user_id: str) -> None:
     if not sys.stdin.isatty():
         raise click.ClickException("Nothing is erased: add --yes to run without a terminal.")
-    question = (
-        f"Erase mail address, postal address and metadata from all orders of {plain(user_id)}? "
-        "They cannot be restored."
-    )
-    if not click.confirm(question):
+    if not click.confirm(f"Erase {_DATA} from all orders of {plain(user_id)}? They cannot be restored."):
         raise click.ClickException("Nothing is erased.")

@@ -16,7 +16,7 @@ class Erased(NamedTuple):
 
 
 def erase_customer(services: ErasureServices, user_id: str) -> Erased:
-    """Erases mail address, postal address and metadata from all stored orders of the customer.
+    """Erases the personal data from all stored orders of the customer.
 
     Events, past versions, the feed and webhooks are derived from the order, so they lose the data, too. It is
     safe to repeat and to interrupt. An order that is placed meanwhile can keep its data.

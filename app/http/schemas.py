@@ -1,10 +1,13 @@
 """The schemas that all capabilities share: requests, answers, pages, problems and health."""
 # ruff: noqa: N815 - the names are those of the API
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields
 
+from app.clock import to_text
 from app.http.fields import Whole
 from app.http.pointers import UNKNOWN
 from app.http.problems import MOST_FAULTS, PROBLEMS, TYPE
@@ -36,6 +39,22 @@ class Answer(Schema):
         """Leaves `additionalProperties` open."""
 
         unknown = EXCLUDE
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> dict[str, Any]:
+        """The public form of a record: the fields of this schema that it has. Times become text."""
+        return {name: _plain(found[name]) for name in cls._declared_fields if name in found}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return to_text(value)
+        case dict():
+            return {name: _plain(inner) for name, inner in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+    return value
 
 
 # The fields of answers. `doc` describes a field to clients; `facts` are keywords of JSON Schema.

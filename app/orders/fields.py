@@ -163,8 +163,8 @@ REFUND_STATE = Record(
             "products",
             Many(
                 Record(
-                    "StoredRefundLine",
-                    "A line of the order that the refund is for.",
+                    "RefundLine",
+                    "Pieces of a line that the refund is for.",
                     (
                         _own(
                             "line", Whole(1), "The number of the line. Refunds of earlier releases lack it."

@@ -7,10 +7,11 @@ from typing import Any
 from marshmallow import ValidationError, fields, validates_schema
 
 from app.http.fields import Amount, Flag, ListOf, ObjectOf, Text, Whole
-from app.http.schemas import Answer, Input, amount, flag, listed, moment, nested, text, whole
+from app.http.schemas import Answer, Input, listed
 from app.http.shaping import answer_schema
-from app.orders.fields import BREAKDOWN, FAILURE, ID_LENGTH, MOST_LINES, MOST_OF_A_LINE
-from app.orders.states import REFUND
+from app.orders.fields import BREAKDOWN, ID_LENGTH, MOST_LINES, MOST_OF_A_LINE, REFUND_STATE
+from app.shapes import Field, Record
+from app.shapes import Text as TextKind
 
 NEW_REFUND: dict[str, Any] = {
     "products": [{"line": 1, "quantity": 1, "restock": False}],
@@ -91,32 +92,18 @@ class RefundIn(Input):
     shipping = Flag(doc="Whether to return the shipping of the whole order.")
 
 
-class RefundLine(Answer):
-    """Pieces of a line that the refund is for."""
-
-    line = whole("The number of the line. Refunds of earlier releases lack it.", required=False, minimum=1)
-    productId = text("The id of the product.")
-    quantity = whole("The number of pieces.", minimum=1)
-    restock = flag("Whether the pieces go back into the stock.")
-
-
-class RefundOut(Answer):
-    """A refund. A failed refund can be retried."""
-
-    id = text("The id of the refund.")
-    orderId = text("The id of the order.")
-    amount = amount("The amount, exact, in major units.")
-    currency = text("The currency of the order.")
-    status = text("The status of the refund.", enum=list(REFUND))
-    reason = text("The reason that the request gave.", required=False)
-    products = listed(fields.Nested(RefundLine), "The lines that the refund is for.", required=False)
-    shipping = flag("Present if the refund returns the shipping of the whole order.", required=False)
-    breakdown = nested(answer_schema(BREAKDOWN), "The amount by kind, if it is by lines.", required=False)
-    failure = nested(answer_schema(FAILURE), "Why the refund failed.", required=False)
-    restocked = flag("Present once the products are back in the stock.", required=False)
-    attempt = whole("The number of the attempt; each retry adds one.", minimum=1)
-    createdAt = moment("The time of the request.")
-    updatedAt = moment("The time of the last change.")
+RefundOut = answer_schema(
+    Record(
+        "RefundOut",
+        "A refund. A failed refund can be retried.",
+        (
+            *REFUND_STATE.fields,
+            Field("orderId", TextKind(), "The id of the order."),
+            Field("currency", TextKind(), "The currency of the order."),
+            Field("breakdown", BREAKDOWN, "The amount by kind, if it is by lines.", always=False),
+        ),
+    )
+)
 
 
 class RefundsOut(Answer):

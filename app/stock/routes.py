@@ -17,9 +17,9 @@ from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.http.schemas import PageQuery
 from app.orders.routes import NEXT
-from app.stock import public, schemas
+from app.stock import schemas
 from app.stock import service as stocking
-from app.stock.schemas import AdjustmentIn, LevelIn, require_product_id
+from app.stock.schemas import AdjustmentIn, Level, LevelIn, Movement, require_product_id
 
 blueprint = Blueprint("stock", __name__, description="Stock levels and their movements.")
 blueprint.before_request(require_json_accepted)
@@ -38,21 +38,21 @@ class ProductConverter(PathConverter):
 def list_stock_levels(query: dict[str, Any]) -> Response:
     """List stock levels by product id"""
     page = stocking.list_levels(services().stock, query["limit"], after(query.get("cursor"), LIKE_A_PRODUCT))
-    return listing("levels", [public.level(level) for level in page.items], page.next)
+    return listing("levels", [Level.of(level) for level in page.items], page.next)
 
 
 @blueprint.get("/stock/<product:product_id>")
-@blueprint.response(200, schemas.Level, example=examples.LEVEL)
+@blueprint.response(200, Level, example=examples.LEVEL)
 @declares("stock:write", "not_found")
 def get_stock_level(product_id: str) -> Response:
     """Get the stock level of a product"""
-    return answer(public.level(stocking.get_level(services().stock, require_product_id(product_id))))
+    return answer(Level.of(stocking.get_level(services().stock, require_product_id(product_id))))
 
 
 @blueprint.put("/stock/<product:product_id>")
 @blueprint.arguments(LevelIn(), example=examples.NEW_LEVEL)
-@blueprint.response(200, schemas.Level, example=examples.LEVEL)
-@blueprint.alt_response(201, schema=schemas.Level, example=examples.LEVEL | {"version": 1})
+@blueprint.response(200, Level, example=examples.LEVEL)
+@blueprint.alt_response(201, schema=Level, example=examples.LEVEL | {"version": 1})
 @declares("stock:write", "not_found", "stock_busy")
 def set_stock_level(wanted: dict[str, Any], product_id: str) -> Response:
     """Set the stock level of a product
@@ -60,7 +60,7 @@ def set_stock_level(wanted: dict[str, Any], product_id: str) -> Response:
     The product is tracked from then on.
     """
     level, created = stocking.set_level(services().stock, require_product_id(product_id), wanted["onHand"])
-    return answer(public.level(level), 201 if created else 200)
+    return answer(Level.of(level), 201 if created else 200)
 
 
 @blueprint.post("/stock/<path:product_id>/adjustments")
@@ -72,7 +72,7 @@ def create_stock_adjustment(wanted: dict[str, Any], product_id: str) -> Response
     level, movement = stocking.adjust(
         services().stock, require_product_id(product_id), wanted["quantity"], wanted["reason"]
     )
-    return answer({**public.level(level), "movement": public.movement(movement)}, 201)
+    return answer({**Level.of(level), "movement": Movement.of(movement)}, 201)
 
 
 @blueprint.get("/stock/<path:product_id>/movements")
@@ -87,4 +87,4 @@ def list_stock_movements(query: dict[str, Any], product_id: str) -> Response:
         query["limit"],
         after(query.get("cursor"), LIKE_AN_ORDER),
     )
-    return listing("movements", [public.movement(movement) for movement in page.items], page.next)
+    return listing("movements", [Movement.of(movement) for movement in page.items], page.next)

@@ -4,7 +4,6 @@ from typing import Any
 
 from flask import Response, request
 
-from app.clock import to_text
 from app.http.answers import answer, empty
 from app.http.authentication import require_json_accepted
 from app.http.paging import LIKE_AN_ORDER, after, listing
@@ -13,10 +12,17 @@ from app.http.request_context import caller, may, require, services
 from app.http.route_metadata import declares
 from app.http.schemas import PageQuery
 from app.orders.routes import NEXT
-from app.webhooks import schemas as webhook_schemas
+from app.webhooks import schemas
 from app.webhooks import service as webhooks
-from app.webhooks.model import FULL, IDS, Attempt, Delivery, Endpoint
-from app.webhooks.schemas import DeliveriesQuery, EndpointChange, EndpointIn
+from app.webhooks.model import FULL, IDS, Delivery, Endpoint
+from app.webhooks.schemas import (
+    DeliveriesQuery,
+    DeliveryOut,
+    EndpointChange,
+    EndpointIn,
+    EndpointOut,
+    EndpointWithSecret,
+)
 
 # The wider scope includes the other. An endpoint that receives full orders needs it.
 SCOPE, WIDER_SCOPE = "webhooks:ids", "webhooks:write"
@@ -33,10 +39,8 @@ blueprint.before_request(require_json_accepted)
 
 
 @blueprint.post("/webhook-endpoints")
-@blueprint.arguments(EndpointIn(), example=webhook_schemas.NEW_ENDPOINT)
-@blueprint.response(
-    201, webhook_schemas.EndpointWithSecret, headers=CREATED, example=webhook_schemas.WITH_SECRET
-)
+@blueprint.arguments(EndpointIn(), example=schemas.NEW_ENDPOINT)
+@blueprint.response(201, EndpointWithSecret, headers=CREATED, example=schemas.WITH_SECRET)
 @declares(SCOPE, "too_many_endpoints")
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Create a webhook endpoint
@@ -56,7 +60,7 @@ def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
 
 @blueprint.get("/webhook-endpoints")
 @blueprint.arguments(PageQuery(), location="query")
-@blueprint.response(200, webhook_schemas.EndpointsOut, headers=NEXT, example=webhook_schemas.ENDPOINTS)
+@blueprint.response(200, schemas.EndpointsOut, headers=NEXT, example=schemas.ENDPOINTS)
 @declares(SCOPE, "bad_cursor")
 def list_webhook_endpoints(query: dict[str, Any]) -> Response:
     """List webhook endpoints, newest first"""
@@ -67,7 +71,7 @@ def list_webhook_endpoints(query: dict[str, Any]) -> Response:
 
 
 @blueprint.get("/webhook-endpoints/<endpoint_id>")
-@blueprint.response(200, webhook_schemas.EndpointOut, example=webhook_schemas.ENDPOINT)
+@blueprint.response(200, EndpointOut, example=schemas.ENDPOINT)
 @declares(SCOPE, "not_found")
 def get_webhook_endpoint(endpoint_id: str) -> Response:
     """Get a webhook endpoint"""
@@ -76,7 +80,7 @@ def get_webhook_endpoint(endpoint_id: str) -> Response:
 
 @blueprint.patch("/webhook-endpoints/<endpoint_id>")
 @blueprint.arguments(EndpointChange(), example={"enabled": False})
-@blueprint.response(200, webhook_schemas.EndpointOut, example=webhook_schemas.ENDPOINT)
+@blueprint.response(200, EndpointOut, example=schemas.ENDPOINT)
 @declares(SCOPE, "not_found")
 def update_webhook_endpoint(wanted: dict[str, Any], endpoint_id: str) -> Response:
     """Update a webhook endpoint
@@ -96,7 +100,7 @@ def delete_webhook_endpoint(endpoint_id: str) -> Response:
 
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/rotate-secret")
-@blueprint.response(200, webhook_schemas.EndpointWithSecret, example=webhook_schemas.WITH_SECRET)
+@blueprint.response(200, EndpointWithSecret, example=schemas.WITH_SECRET)
 @declares(SCOPE, "not_found")
 def rotate_webhook_secret(endpoint_id: str) -> Response:
     """Rotate the secret of a webhook endpoint
@@ -107,7 +111,7 @@ def rotate_webhook_secret(endpoint_id: str) -> Response:
 
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/test")
-@blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
+@blueprint.response(202, DeliveryOut, example=schemas.DELIVERY)
 @declares(SCOPE, "not_found", "endpoint_disabled", "too_many_test_events")
 def send_webhook_test_event(endpoint_id: str) -> Response:
     """Send a test event to a webhook endpoint
@@ -119,7 +123,7 @@ def send_webhook_test_event(endpoint_id: str) -> Response:
 
 @blueprint.get("/webhook-endpoints/<endpoint_id>/deliveries")
 @blueprint.arguments(DeliveriesQuery(), location="query")
-@blueprint.response(200, webhook_schemas.DeliveriesOut, headers=NEXT, example=webhook_schemas.DELIVERIES)
+@blueprint.response(200, schemas.DeliveriesOut, headers=NEXT, example=schemas.DELIVERIES)
 @declares(SCOPE, "not_found", "bad_cursor")
 def list_webhook_deliveries(query: dict[str, Any], endpoint_id: str) -> Response:
     """List the deliveries of a webhook endpoint, newest first"""
@@ -134,7 +138,7 @@ def list_webhook_deliveries(query: dict[str, Any], endpoint_id: str) -> Response
 
 
 @blueprint.get("/webhook-endpoints/<endpoint_id>/deliveries/<delivery_id>")
-@blueprint.response(200, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
+@blueprint.response(200, DeliveryOut, example=schemas.DELIVERY)
 @declares(SCOPE, "not_found")
 def get_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Get a delivery and its attempts"""
@@ -142,7 +146,7 @@ def get_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
 
 
 @blueprint.post("/webhook-endpoints/<endpoint_id>/deliveries/<delivery_id>/replay")
-@blueprint.response(202, webhook_schemas.DeliveryOut, example=webhook_schemas.DELIVERY)
+@blueprint.response(202, DeliveryOut, example=schemas.DELIVERY)
 @declares(SCOPE, "not_found", "endpoint_disabled")
 def replay_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Replay a delivery
@@ -153,27 +157,14 @@ def replay_webhook_delivery(endpoint_id: str, delivery_id: str) -> Response:
 
 
 def _endpoint(found: Endpoint) -> dict[str, Any]:
-    shown: dict[str, Any] = {name: found[name] for name in ("id", "url", "events", "enabled")}
-    if "disabledReason" in found:
-        shown["disabledReason"] = found["disabledReason"]
-    shown["payload"] = found.get("payload", FULL)
-    return {**shown, "createdAt": to_text(found["createdAt"]), "updatedAt": to_text(found["updatedAt"])}
+    return EndpointOut.of({"payload": FULL, **found})
 
 
 def _with_secret(found: Endpoint) -> dict[str, Any]:
-    return {**_endpoint(found), "secret": found["secrets"][0]["secret"]}
+    return EndpointWithSecret.of({"payload": FULL, **found, "secret": found["secrets"][0]["secret"]})
 
 
 def _delivery(found: Delivery) -> dict[str, Any]:
-    names = ("id", "endpointId", "type", "orderId", "sequence", "status", "reason")
-    shown: dict[str, Any] = {name: found[name] for name in names if name in found}  # type: ignore[literal-required]
-    shown["at"] = to_text(found["at"])
-    shown["attempts"] = [_attempt(attempt) for attempt in found["attempts"]]
     # During an attempt, `dueBy` is the deadline of the attempt.
-    if "dueBy" in found and "claim" not in found:
-        shown["nextAttemptAt"] = to_text(found["dueBy"])
-    return shown
-
-
-def _attempt(found: Attempt) -> dict[str, Any]:
-    return {**found, "at": to_text(found["at"])}
+    is_waiting = "dueBy" in found and "claim" not in found
+    return DeliveryOut.of({**found, "nextAttemptAt": found["dueBy"]} if is_waiting else found)

@@ -118,6 +118,7 @@ def test_a_reconciliation_finds_a_new_field_that_was_altered(seen: dict[str, Any
 
 def test_erasing_a_customer_erases_a_new_personal_field(seen: dict[str, Any]) -> None:
     """Wherever the order is read; its log still verifies."""
+    assert "gateCode" in seen["erasure"]
     assert seen["stored erased"] == {}
     assert seen["verified erased"] == {"intact": True}
     assert {values(order)[1] for order in seen["shown erased"].values()} == {None}

@@ -60,6 +60,7 @@ class Program:
         self.alter(giftNote="Forged", **{"personal.gateCode": "0815"})
         seen["found altered"] = self.command("reconcile", "orders")
         self.alter(giftNote="Happy birthday", **{"personal.gateCode": "4711"})
+        seen["erasure"] = self.command("erase-customer", "--help")
         self.command("erase-customer", "eve", "--yes")
         seen["shown erased"] = self.shown()
         seen["stored erased"] = self.stored("personal")
