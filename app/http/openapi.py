@@ -126,13 +126,17 @@ class Api(SmorestApi):
     DEFAULT_ERROR_RESPONSE_NAME = None
     ERROR_SCHEMA = Problem
 
+    def _register_responses(self) -> None:
+        """Adds no component for each status of HTTP, as flask-smorest does; this API uses none of them."""
+
     def register_blueprint(self, blp: Any, *, parameters: Any = None, **options: Any) -> None:
         """Adds the routes alone."""
         self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
         self._app.register_blueprint(blp, **options)
 
     def describe_blueprints(self) -> None:
-        """Adds to the description what flask-smorest knows of the routes."""
+        """Adds to the description what flask-smorest knows of the routes, and the schema of problems."""
+        self.spec.components.schema("Problem", schema=Problem)
         for name, blp in self._app.blueprints.items():
             blp.register_views_in_doc(self, self._app, self.spec, name=name, parameters=None)
             self.spec.tag({"name": name, "description": blp.description})
@@ -175,8 +179,7 @@ def finish(app: Flask, api: Api) -> bytes:
     for name, condition in _CONDITIONS.items():
         schemas[name].update(condition)
     description["paths"] = dict(_named_as_outside(*described) for described in description["paths"].items())
-    # flask-smorest adds components that this API does not use.
-    del description["components"]["responses"]
+    # flask-smorest adds a component that this API does not use.
     del schemas["PaginationMetadata"]
     return orjson.dumps(description)
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """An application of the test's own, which may forget the key of the cursors."""
+    return make_app()
+
+
+@pytest.fixture
 def read(client: FlaskClient) -> Read:
     """Reads a part of the feed."""
 
@@ -45,7 +51,7 @@ def feed(app_services: Services) -> Callable[[], None]:
 
 
 @pytest.fixture
-def life(
+def delivered(
     post_order: Place, settle: Callable[[str], None], client: FlaskClient, feed: Callable[[], None]
 ) -> str:
     """An order that was placed, confirmed, shipped and delivered, and its events fed."""
@@ -70,20 +76,22 @@ def test_an_empty_feed_says_where_to_go_on(read: Read, post_order: Place, feed: 
 
 
 def test_every_event_comes_with_the_order_exactly_as_it_was_shown_then(
-    read: Read, life: str, client: FlaskClient
+    read: Read, delivered: str, client: FlaskClient
 ) -> None:
-    history = client.get(f"/orders/{life}/events").get_json()["events"]
-    shown = [client.get(f"/orders/{life}?version={event['sequence']}") for event in history]
+    history = client.get(f"/orders/{delivered}/events").get_json()["events"]
+    shown = [client.get(f"/orders/{delivered}?version={event['sequence']}") for event in history]
     whole = client.get("/events").text
     for event, answer in zip(history, shown, strict=True):
-        name = f"{life}:{event['sequence']}"
+        name = f"{delivered}:{event['sequence']}"
         start = f'{{"id":"{name}","type":"{event["type"]}","timestamp":"{event["at"]}","data":'
         assert f'{start}{{"order":{answer.text},"sequence":{event["sequence"]}}}}}' in whole
-    assert names(read()) == [f"{life}:{event['sequence']}" for event in history]
-    assert client.get(f"/orders/{life}").text == shown[-1].text
+    assert names(read()) == [f"{delivered}:{event['sequence']}" for event in history]
+    assert client.get(f"/orders/{delivered}").text == shown[-1].text
 
 
-def test_pages_of_any_size_give_the_same_feed(read: Read, life: str, post_order: Place, feed: Any) -> None:
+def test_pages_of_any_size_give_the_same_feed(
+    read: Read, delivered: str, post_order: Place, feed: Any
+) -> None:
     for _ in range(4):
         post_order()
     feed()
@@ -100,7 +108,7 @@ def test_pages_of_any_size_give_the_same_feed(read: Read, life: str, post_order:
 
 
 def test_the_end_of_the_feed_can_be_asked_for_again_and_again(
-    read: Read, life: str, post_order: Place, feed: Any
+    read: Read, delivered: str, post_order: Place, feed: Any
 ) -> None:
     end = read()["nextCursor"]
     for _ in range(2):
@@ -123,7 +131,7 @@ def test_the_end_of_the_feed_can_be_asked_for_again_and_again(
     ],
 )
 def test_types_choose_events_and_keep_their_order(
-    read: Read, life: str, types: Any, prefixes: tuple[str, ...]
+    read: Read, delivered: str, types: Any, prefixes: tuple[str, ...]
 ) -> None:
     every = read()["events"]
     chosen = [event for event in every if event["type"].startswith(prefixes)] if prefixes else []
@@ -146,7 +154,7 @@ def test_a_rare_type_is_found_at_once(read: Read, post_order: Place, feed: Any, 
 
 
 def test_a_large_answer_ends_early_and_loses_nothing(
-    read: Read, life: str, monkeypatch: pytest.MonkeyPatch
+    read: Read, delivered: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = read()["events"]
     monkeypatch.setattr(paging, "LARGEST_PAGE", 1_500)
@@ -235,7 +243,7 @@ def test_a_bad_value_or_unknown_parameter_is_422_and_named(
 
 
 def test_a_cursor_that_was_altered_or_belongs_elsewhere_is_400(
-    client: FlaskClient, read: Read, life: str, post_order: Place
+    client: FlaskClient, read: Read, delivered: str, post_order: Place
 ) -> None:
     post_order()
     cursor = read(limit=1)["nextCursor"]
@@ -251,21 +259,21 @@ def test_a_cursor_that_was_altered_or_belongs_elsewhere_is_400(
 
 
 def test_a_damaged_log_does_not_stop_readers_of_the_feed(
-    read: Read, life: str, post_order: Place, feed: Any, api_database: Database[dict[str, Any]]
+    read: Read, delivered: str, post_order: Place, feed: Any, api_database: Database[dict[str, Any]]
 ) -> None:
     api_database["orders"].update_one({}, {"$set": {"events.3.type": "order.created"}})
     order_id = post_order()["id"]
     feed()
     events = read()["events"]
     assert [event["id"] for event in events] == [
-        *(f"{life}:{number}" for number in range(1, 8)),
+        *(f"{delivered}:{number}" for number in range(1, 8)),
         f"{order_id}:1",
     ]
     assert ["unreadable" in event["data"] for event in events] == [*[False] * 3, *[True] * 4, False]
 
 
 def test_positions_follow_each_other_without_gaps(
-    life: str, post_order: Place, feed: Any, api_database: Database[dict[str, Any]]
+    delivered: str, post_order: Place, feed: Any, api_database: Database[dict[str, Any]]
 ) -> None:
     post_order()
     feed()

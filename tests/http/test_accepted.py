@@ -44,6 +44,7 @@ def test_an_order_at_the_bounds_is_taken_and_shown(client: FlaskClient, changes:
     answer = client.post("/orders", json={**SAMPLE, **changes})
     assert answer.status_code == 201, answer.text
     shown = client.get(answer.headers["Location"]).get_json()
+    assert [line.pop("line") for line in shown["products"]] == list(range(1, len(shown["products"]) + 1))
     assert {name: shown[name] for name in changes} == changes
 
 

@@ -27,8 +27,8 @@ OWN = {**SAMPLE, "userId": "ann"}
 
 
 @pytest.fixture
-def app(make_app: Callable[..., Flask]) -> Flask:
-    return make_app(**SETTINGS)
+def app(api_database: object, shared_app: Callable[..., Flask]) -> Flask:
+    return shared_app(**SETTINGS)
 
 
 def routes(app: Flask) -> Iterator[tuple[str, str, str | None]]:
@@ -69,8 +69,10 @@ def test_no_route_that_needs_a_scope_is_open(
     assert counts(api_database) == before
 
 
-def test_a_route_that_declares_nothing_is_not_there(app: Flask, client: FlaskClient) -> None:
+def test_a_route_that_declares_nothing_is_not_there(make_app: Callable[..., Flask]) -> None:
+    app = make_app(**SETTINGS)
     app.add_url_rule("/forgotten", "forgotten", lambda: "secret")
+    client = app.test_client()
     assert client.get("/forgotten", headers=bearer(token(scope=ALL))).status_code == 404
 
 

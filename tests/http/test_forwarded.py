@@ -36,10 +36,10 @@ NO_PATHS = [
 ]
 
 
-@pytest.fixture
-def behind(make_app: Callable[..., Flask]) -> FlaskClient:
-    """A caller of the service behind one proxy."""
-    app = make_app(TRUSTED_PROXIES="1")
+@pytest.fixture(scope="module")
+def app_behind(new_app: Callable[..., Flask]) -> Flask:
+    """The service behind one proxy, with a route that answers what it knows of its client."""
+    app = new_app(TRUSTED_PROXIES="1")
 
     @app.get("/seen")
     @declares(OPEN)
@@ -48,7 +48,13 @@ def behind(make_app: Callable[..., Flask]) -> FlaskClient:
 
         return answer({"address": request.remote_addr, "scheme": request.scheme})
 
-    return app.test_client()
+    return app
+
+
+@pytest.fixture
+def behind(app_behind: Flask, api_database: object) -> FlaskClient:
+    """A caller of the service behind one proxy."""
+    return app_behind.test_client()
 
 
 @pytest.mark.parametrize("prefix", NO_PATHS)

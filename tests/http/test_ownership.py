@@ -27,8 +27,8 @@ BODIES = {"PUT": {"status": "cancelled"}, "POST": {}}
 
 
 @pytest.fixture
-def app(make_app: Callable[..., Flask]) -> Flask:
-    return make_app(**SETTINGS)
+def app(api_database: object, shared_app: Callable[..., Flask]) -> Flask:
+    return shared_app(**SETTINGS)
 
 
 @pytest.fixture
@@ -262,9 +262,13 @@ def test_a_customer_with_few_orders_does_not_read_through_all_events(
     ],
 )
 def test_where_it_is_asked_for_a_customer_names_no_address_but_the_tokens_own(
-    make_app: Callable[..., Flask], said: dict[str, Any], email: str | None, taken: bool
+    api_database: object,
+    shared_app: Callable[..., Flask],
+    said: dict[str, Any],
+    email: str | None,
+    taken: bool,
 ) -> None:
-    client = make_app(**SETTINGS, EMAIL_FROM_TOKEN="true").test_client()
+    client = shared_app(**SETTINGS, EMAIL_FROM_TOKEN="true").test_client()
     body = {**OWN, **({"email": email} if email else {})}
     answer = client.post("/orders", json=body, headers=bearer(token(**said)))
     if taken:

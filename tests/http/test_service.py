@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
 
 
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """An application that has counted nothing yet."""
+    return make_app()
+
+
 def test_the_process_lives(client: FlaskClient) -> None:
     answer = client.get("/healthz")
     assert (answer.status_code, answer.get_json()) == (200, {"status": "ok"})

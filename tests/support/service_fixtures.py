@@ -25,6 +25,7 @@ from app.webhooks.service import add_endpoint
 from tasks import relay
 from tests.support.books import Books
 from tests.support.doubles import Held, StoppedClock, with_parts
+from tests.support.emptying import empty
 from tests.support.outside import Outside, ProviderEvents
 from tests.support.payment_events import SECRET
 from tests.support.receiver import Receiver
@@ -73,8 +74,7 @@ def migrated_database(mongo_server: MongoServer) -> Iterator[OrderDatabase]:
 @pytest.fixture
 def database(migrated_database: OrderDatabase) -> OrderDatabase:
     """The database with nothing in it."""
-    for name in schema.INDEXES:
-        migrated_database[name].delete_many({})
+    empty(migrated_database)
     return migrated_database
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from app import create_app
 from app.config import Settings
@@ -14,16 +16,16 @@ from app.migrations import upgrade
 from app.mongo.database import connect
 from app.orders import steps
 from app.orders.processing import perform
-from app.schema import INDEXES
 from app.services import services_over
+from tests.support.emptying import empty
 from tests.support.payment_events import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask import Flask
-    from flask.testing import FlaskClient
     from pymongo.database import Database
+    from werkzeug.test import TestResponse
 
     from app.services import Services
     from deploy.local.servers import MongoServer
@@ -46,31 +48,64 @@ def migrated(mongo_server: MongoServer) -> Iterator[Database[dict[str, Any]]]:
     api_database.client.close()
 
 
-@pytest.fixture
-def api_database(migrated: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
-    """The migrated database with nothing in it."""
-    for name in INDEXES:
-        migrated[name].delete_many({})
+@pytest.fixture(scope="session")
+def cursor_key(migrated: Database[dict[str, Any]]) -> dict[str, Any]:
+    """The stored key of the feed's cursors. Applications read it once."""
     FeedCursors(migrated).sealing()
+    key = migrated["feed_cursors"].find_one()
+    assert key is not None
+    return key
+
+
+@pytest.fixture
+def api_database(migrated: Database[dict[str, Any]], cursor_key: dict[str, Any]) -> Database[dict[str, Any]]:
+    """The migrated database with nothing in it but the key of the feed's cursors."""
+    empty(migrated)
+    migrated["feed_cursors"].insert_one(cursor_key)
     return migrated
 
 
-@pytest.fixture
-def make_app(api_database: Database[dict[str, Any]]) -> Callable[..., Flask]:
+class Client(FlaskClient):
+    """A caller that reads each answer to its end, so that an application keeps none of them open."""
+
+    def open(self, *args: Any, buffered: bool = True, **options: Any) -> TestResponse:
+        """Sends a request."""
+        return super().open(*args, buffered=buffered, **options)
+
+
+@pytest.fixture(scope="session")
+def new_app(migrated: Database[dict[str, Any]]) -> Callable[..., Flask]:
     """Makes an application with such settings, by the names of their environment variables."""
 
     def make(**environ: str) -> Flask:
         servers = {"REDIS_URL": NO_BROKER, "PAYMENT_WEBHOOK_SECRET": SECRET}
         settings = Settings.from_env({"AUTH": "off", **servers, **environ})
-        return create_app(settings, services_over(api_database, settings))
+        app = create_app(settings, services_over(migrated, settings))
+        app.test_client_class = Client
+        return app
 
     return make
 
 
+@pytest.fixture(scope="session")
+def shared_app(new_app: Callable[..., Flask]) -> Callable[..., Flask]:
+    """One application for all tests with the same settings, since making it takes longer than most of them.
+
+    No test may add to it or replace a part of it.
+    """
+    return cache(new_app)
+
+
 @pytest.fixture
-def app(make_app: Callable[..., Flask]) -> Flask:
-    """The application with default settings."""
-    return make_app()
+def make_app(api_database: Database[dict[str, Any]], new_app: Callable[..., Flask]) -> Callable[..., Flask]:
+    """Makes an application of the test's own over an empty database."""
+    return new_app
+
+
+@pytest.fixture
+def app(api_database: Database[dict[str, Any]], shared_app: Callable[..., Flask]) -> Flask:
+    """The application with default settings over an empty database."""
+    return shared_app()
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ WIDE = bearer(token("wide", "webhooks:write"))
 
 
 @pytest.fixture
-def app(make_app: Callable[..., Flask]) -> Flask:
-    return make_app(**SETTINGS, WEBHOOK_ALLOW_PRIVATE="true")
+def app(api_database: object, shared_app: Callable[..., Flask]) -> Flask:
+    return shared_app(**SETTINGS, WEBHOOK_ALLOW_PRIVATE="true")
 
 
 @pytest.fixture
