@@ -1,1 +1,1 @@
-"""What is needed (`*.in`), the locks of it (`*.txt`), and the audit of them."""
+"""The required packages (`*.in`), their locks (`*.txt`), and the audit of both."""

@@ -1,4 +1,4 @@
-"""What the benchmarks compare must be equal for every contender, and what they conclude must follow."""
+"""The benchmarks give every contender the same work, and their conclusions follow from the figures."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def test_pods_get_no_variable_without_a_reader() -> None:
     assert Settings.from_env({**plain, **secret["stringData"]}).payment_provider == "stripe"
 
 
-def test_the_probes_ask_for_paths_that_are_there() -> None:
+def test_the_probes_use_existing_paths() -> None:
     """On the port that web listens on."""
     web = next(pod for pod in PODS if pod.name == "web").container
     ports = {port["name"]: port["containerPort"] for port in web["ports"]}

@@ -1,4 +1,4 @@
-"""What the documents say of settings, commands, tables and files is so."""
+"""The documents are right about settings, commands, tables and files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def code(text: str) -> list[str]:
-    """What stands between backticks, blocks of code left out."""
+    """The texts between backticks, without blocks of code."""
     return re.findall(r"`([^`]+)`", prose(text))
 
 
@@ -73,7 +73,7 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """What a link may name behind `#`, made from the headings the way that forges make it."""
+    """The anchors of the headings, as code hosts make them."""
     headings = re.findall(r"(?m)^#+ (.+)$", prose(text))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -154,7 +154,7 @@ def test_nothing_that_cannot_be_undone_is_in_a_list_to_paste() -> None:
 
 
 def test_the_settings_and_metrics_named_for_operators_exist() -> None:
-    """Whatever is written like one, in the pages for them."""
+    """Every text in their pages that looks like a setting or a metric."""
     known = {name.upper() for name in TABLE} | set(re.findall(r"(?m)^\| `(\w+)` \|", SETTINGS))
     for name in ("operations", "scaling"):
         named = code(TEXTS[ROOT / f"docs/{name}.md"])
@@ -298,7 +298,7 @@ def test_the_table_of_scheduled_tasks_is_the_one_in_the_code() -> None:
 
 
 def test_every_advised_installation_is_from_a_lock_file() -> None:
-    """What the service needs beyond its own lock is installed from a lock that is there."""
+    """The optional packages are installed from lock files that exist."""
     sources = [path.read_text() for path in (ROOT / "app").rglob("*.py")]
     advised = re.findall(r"pip install ([^`\n\"]*)", EVERYTHING + "\n".join(sources))
     assert len(advised) >= 5

@@ -62,7 +62,7 @@ def test_a_decimal_beyond_the_precision_of_the_arithmetic_is_refused_too() -> No
         to_minor(Decimal("10.0000000000000000000000000000000001"), "USD")
 
 
-def test_what_a_binary_float_would_get_wrong_is_exact() -> None:
+def test_amounts_that_a_binary_float_would_get_wrong_are_exact() -> None:
     assert to_minor(Decimal("1.10"), "USD") + to_minor(Decimal("2.20"), "USD") == 330
     assert to_minor(Decimal("0.29"), "USD") == 29
 

@@ -100,7 +100,7 @@ def test_a_licence_is_allowed_if_it_can_be_kept(licence: str, may_be_shipped: bo
     assert found == ([] if may_be_shipped else [f"a, which is shipped, is under {licence}"])
 
 
-def test_copyleft_may_be_in_a_tool_and_not_in_what_is_shipped() -> None:
+def test_copyleft_may_be_in_a_tool_and_not_in_a_shipped_package() -> None:
     tool, both = {"a": Version("1")}, rules(a="GPL-3.0-only")
     assert licences.faults({}, tool, both) == []
     assert licences.faults(tool, tool, both) == ["a, which is shipped, is under GPL-3.0-only"]
@@ -123,7 +123,7 @@ def test_a_package_of_which_nothing_is_known_is_found() -> None:
 
 
 def test_every_exception_says_why_and_is_needed() -> None:
-    """What is no longer locked is no exception any more."""
+    """An exception for a package that is no longer locked is an error."""
     written = tomllib.loads(RULES.read_text())
     asked_for = {line for file in (ROOT / "requirements").glob("*.in") for line in file.read_text().split()}
     known = locks.union(all_locks := locks.read(ROOT / "requirements"), all_locks).keys()

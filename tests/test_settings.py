@@ -93,7 +93,7 @@ def test_a_time_may_be_spelled_with_its_unit(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1s", "15 minutes", "m", "1e3", "nan", "inf", "٣s", "1h30m"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a time"):
         duration(text)
 
@@ -246,7 +246,7 @@ def test_stripe_takes_a_key_to_start_with() -> None:
     assert set(caught.value.faults) == {"PORT", "STRIPE_API_KEY"}
 
 
-def test_what_is_not_installed_is_named_with_the_lock_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_lock_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.setting_rules.find_spec", lambda _: None)
     stripe = {"PAYMENT_PROVIDER": "stripe", "STRIPE_API_KEY": "sk_test_1"}
     with pytest.raises(ConfigError) as caught:

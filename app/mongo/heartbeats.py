@@ -1,4 +1,4 @@
-"""What the driver's heartbeats say beside whether a server is there: the primary's time, and what it lacks.
+"""Reads the primary's time, and its faults, from the driver's heartbeats.
 
 They carry the primary's time every two seconds. Between two of them the time since the machine's start counts
 on, so a wrong or corrected clock of the machine changes nothing.

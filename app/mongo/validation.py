@@ -57,7 +57,7 @@ def sometimes(fields: Sequence[Field]) -> dict[str, Schema]:
 
 
 def stored(kind: Kind) -> Schema:
-    """What MongoDB asks of such a value."""
+    """MongoDB's schema for such a value."""
     match kind:
         case Text():
             return TEXT if kind.longest is None else {**TEXT, "minLength": 1, "maxLength": kind.longest}

@@ -1,4 +1,4 @@
-"""What an order costs: its total, the share of each line, and the parts that go back with each piece.
+"""The price of an order: its total, the share of each line, and the amount refunded with each piece.
 
 Amounts are whole minor units. A line has a `quantity` and perhaps a `unitPrice`. An adjustment has a `kind`
 and an `amount`, and perhaps the number of its `line` and `included`. Lines are numbered from 1.
@@ -37,7 +37,7 @@ def deal(amount: int, weights: Sequence[int]) -> list[int]:
 
 
 def by_line(lines: _Lines, adjustment: Mapping[str, Any]) -> list[int]:
-    """What each line bears of an adjustment. An included tax, and shipping and tips of the whole order: 0."""
+    """Each line's share of an adjustment; 0 for an included tax and the whole order's shipping and tips."""
     if adjustment.get("included"):
         return [0] * len(lines)
     if "line" in adjustment:
@@ -78,7 +78,7 @@ class Pieces(NamedTuple):
 
 
 class Costs:
-    """What the pieces of an order's lines cost."""
+    """The price of the pieces of an order's lines."""
 
     def __init__(self, lines: _Lines, adjustments: _Adjustments) -> None:
         self._lines = lines

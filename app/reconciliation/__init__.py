@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReconciliationServices:
-    """What reconciliation needs."""
+    """The dependencies of reconciliation."""
 
     orders: OrderServices
     payments: PaymentServices

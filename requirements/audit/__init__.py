@@ -1,1 +1,1 @@
-"""What is known of the packages that are locked: do the locks hold, may all be used, is any vulnerable."""
+"""Audits the locked packages: the lock files, the licences and the known vulnerabilities."""

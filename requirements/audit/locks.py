@@ -26,7 +26,7 @@ def read(folder: Path) -> dict[str, Lock]:
 
 
 def wanted(makefile: Path, folder: Path) -> dict[str, list[Requirement]]:
-    """What each lock was asked to hold, by the recipe that makes it."""
+    """The requirements of each lock, by the recipe that makes it."""
     return {
         lock: [
             Requirement(line)

@@ -125,7 +125,7 @@ def test_a_large_file_is_loaded_wholly_even_after_being_cut_off(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a killed load left recorded comes into force first; the ledger sums to the levels throughout."""
+    """The rest of a killed load is applied first, and the ledger always sums to the levels."""
     monkeypatch.setattr(loading, "PART", 100)
     with pytest.raises(KeyboardInterrupt):
         loading.load_levels(services.stock, {f"old-{n}": n for n in range(1_000)}, _cut_off)
@@ -174,7 +174,7 @@ def test_a_history_that_was_tampered_with_is_shown_as_such(
     assert "history, NOT INTACT from event 2 on" in result.stdout.splitlines()
 
 
-def test_redriving_makes_what_is_owed_due_at_once(
+def test_redriving_makes_every_owed_step_due_at_once(
     runner: FlaskCliRunner, services: Services, database: storage.Database[Any]
 ) -> None:
     """The sweep finds it, with its failed attempts forgotten."""
@@ -220,7 +220,7 @@ def test_a_missing_file_is_one_line(runner: FlaskCliRunner, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_database_that_is_down_is_one_line(tmp_path: Path) -> None:
-    """Whatever the command."""
+    """This holds for every command."""
     settings = Settings.from_env({"AUTH": "off", "MONGO_URI": NOBODY})
     file = _file(tmp_path, "productId,onHand\napple,10\n")
     with storage.connect(NOBODY).client as client:

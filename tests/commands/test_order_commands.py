@@ -163,7 +163,7 @@ def test_an_order_that_cannot_be_read_keeps_no_other_from_being_purged(
     assert services.orders.store.load([ids[1]]) == []
 
 
-def test_a_retry_gives_back_what_is_left_of_a_cancelled_order(
+def test_a_retry_refunds_the_rest_of_a_cancelled_order(
     runner: FlaskCliRunner,
     services: Services,
     recovered: Services,
@@ -203,7 +203,7 @@ def test_of_several_failed_refunds_the_largest_is_retried_first(
     assert result.stderr == f"{order_id}-1  not retried: At most 0.00 USD can be refunded.\n"
 
 
-def test_what_cannot_be_retried_is_one_line(
+def test_a_refused_retry_is_reported_in_one_line(
     runner: FlaskCliRunner, services: Services, place: Place, deleted: str, finish: Finish
 ) -> None:
     """An order without a failed refund, one that is not there, and a refund that was retried too often."""

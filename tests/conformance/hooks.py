@@ -1,4 +1,4 @@
-"""What schemathesis cannot know: why a request that fits its schema may be refused all the same.
+"""Explains to schemathesis why a request that fits its schema may still be refused.
 
 Each is a fact that no schema can state. Everything else that fits must be taken.
 """

@@ -1,4 +1,4 @@
-"""Whatever the running service is sent, it answers as it describes itself: schemathesis, with all its checks.
+"""The running service answers any request as its description says: schemathesis, with all its checks.
 
 None of its checks is left out; `hooks` says which refusals are for facts that no schema can state. What is
 sent is the same each time. With CONFORMANCE_SECONDS=600 it goes on for so long in each mode, and is something

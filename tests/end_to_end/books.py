@@ -1,4 +1,4 @@
-"""What the books must say of orders that have come to rest: everything was done, and nothing twice."""
+"""Checks the books of finished orders: every step was done, and no step twice."""
 
 from __future__ import annotations
 

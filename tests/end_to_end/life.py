@@ -117,7 +117,7 @@ class Life:
         return AuthResult(success=given[-1].password.decode() == self.secrets["password"])
 
     def _refuse(self) -> None:
-        """What no client should send."""
+        """Requests that no client should send."""
         http, secrets = self.service.http, self.secrets
         http.get("/orders", headers={"Authorization": f"Bearer {secrets['badtoken']}"})
         http.get("/orders", params={"token": secrets["query"]})

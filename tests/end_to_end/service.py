@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 30.0, pause: float = 0.02) -> Any:
-    """The first true value that the condition gives; AssertionError where there is none in time."""
+    """The first true value of the condition. Raises AssertionError if it takes too long."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not so after {timeout:.0f} s, but {value!r}"
@@ -121,7 +121,7 @@ class Service:
         return int(self.http.get(f"/stock/{product}").json()["onHand"])
 
     def event_types(self, order_id: str) -> list[str]:
-        """What happened to the order so far, in order."""
+        """The types of the order's events so far, in order."""
         return [event["type"] for event in self.http.get(f"/orders/{order_id}/events").json()["events"]]
 
     def order_ids(self) -> list[str]:
@@ -135,7 +135,7 @@ class Service:
         return self.database.orders.count_documents({**among, **wanted})
 
     def end_transactions(self) -> None:
-        """What MongoDB does by itself after 60 to 90 seconds: end the transactions of dead processes.
+        """Ends the transactions of dead processes, as MongoDB itself does after 60 to 90 seconds.
 
         It ends those of living ones, too, which start again.
         """
@@ -178,7 +178,7 @@ class Service:
         return [*order_ids, later]
 
     def faults_logged(self) -> list[str]:
-        """What the processes of the service have logged as a fault of their own."""
+        """The log lines about faults of the service itself."""
         logs = (process.log.read_text() for process in self.stack.processes())
         return [line for log in logs for line in log.splitlines() if '"level":"error"' in line]
 
@@ -195,7 +195,7 @@ class Service:
 
 
 class Answer(NamedTuple):
-    """What one POST of a load came to; `status` 0 stands for a connection that was refused or broken."""
+    """The result of one POST of a load; `status` is 0 if the connection was refused or broken."""
 
     key: str
     body: Json

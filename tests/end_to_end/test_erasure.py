@@ -1,4 +1,4 @@
-"""What is known of a customer can be erased, whatever became of the orders, and the books still verify."""
+"""A customer's data can be erased from orders in any state, and the books still verify."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Planted:
         return self.words[-1]
 
     def personal(self) -> dict[str, Any]:
-        """All that an order can say of a customer."""
+        """Every field of an order that can have a customer's data."""
         places = ("name", "line1", "line2", "city", "region", "postalCode")
         return {
             "email": f"{self.word()}@{self.word()}.example",
@@ -94,7 +94,7 @@ def test_nothing_of_an_erased_customer_can_be_read_anywhere(
     mails = list(service.database.notifications.find({"orderId": {"$in": ids}, "channel": "mail"}))
     assert {mail["status"] for mail in mails} == {"failed"}
 
-    # Nothing is left to be erased, of him or of somebody whom nobody knows.
+    # Nothing is left to erase for this user, or for an unknown one.
     for again in (command, "flask --app wsgi erase-customer --yes nobody"):
         service.stack.run("again", again)
         assert _said(service, "again")[:3] == ["orders", "erased", "0"]
@@ -140,7 +140,7 @@ def _dump(service: Service) -> str:
 
 
 def _served(service: Service) -> str:
-    """Whatever the API shows of any order, now and as it was."""
+    """Everything that the API shows of any order, now and at past versions."""
     said = [service.http.get("/events?limit=1000").text, service.http.get("/orders?limit=100").text]
     for order_id, version in _versions(service).items():
         paths = ("", "/events", "/refunds", *(f"?version={n}" for n in range(1, version + 1)))

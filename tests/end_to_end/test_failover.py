@@ -31,7 +31,7 @@ RESUMED, ANSWERED = 15.0, 25.0
 
 
 class Outcome(NamedTuple):
-    """What a request came to."""
+    """The result of a request."""
 
     status: int
     seconds: float
@@ -137,7 +137,7 @@ def test_writes_go_on_by_themselves_whatever_becomes_of_the_primary(
     assert "cannot be taken up" not in service.process("relay").output()
 
 
-def test_what_no_majority_confirms_is_refused_and_soon(
+def test_a_write_without_a_majority_is_refused_soon(
     replica_set: ReplicaSet, serve: ServiceStarter, record_property: Callable[[str, object], None]
 ) -> None:
     """The primary is there and takes writes, but the others do not keep up; then they do, and all is well.
@@ -170,7 +170,7 @@ def test_what_no_majority_confirms_is_refused_and_soon(
 
 
 def _still_believes_in_itself(primary: Member) -> None:
-    """It takes a write that only it has, which is to be gone again once it sees the others."""
+    """It accepts a write that only it has, and loses it once it sees the others."""
     with direct(primary.address) as client:
         rows = client.failing.get_collection("partition", write_concern=WriteConcern(1))
         rows.insert_one({"only": "here"})

@@ -38,7 +38,7 @@ class Api:
         return module.sync_detailed(*path, client=self.client, **arguments)
 
     def call(self, operation: str, *path: str, **arguments: Any) -> Any:
-        """What the operation answered, which is no problem."""
+        """The operation's answer, which must not be a problem."""
         answer = self.detailed(operation, *path, **arguments)
         assert answer.status_code < 300, answer.content
         return answer.parsed

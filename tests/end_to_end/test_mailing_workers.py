@@ -21,7 +21,7 @@ STALLED = "ann@example.org"
 
 @pytest.fixture
 def postbox() -> Postbox:
-    """What the mail server took."""
+    """The mails that the server accepted."""
     return Postbox()
 
 

@@ -58,7 +58,7 @@ def two_services(serve: ServiceStarter, mongo_server: Any) -> Iterator[tuple[Ser
 def test_a_page_among_a_hundred_thousand_orders_is_as_much_work_as_among_a_thousand(
     two_services: tuple[Service, Service],
 ) -> None:
-    """Whatever it is filtered by, and however far into the list it is."""
+    """This holds for every filter, at any position of the list."""
     few, many = two_services
     for wanted in FILTERS:
         small, large = (_work_of_a_page(service, wanted) for service in (few, many))
@@ -111,7 +111,7 @@ def _stated(user: str, product: str = "product") -> dict[str, Any]:
 
 
 def _work_of_a_page(service: Service, wanted: dict[str, Any]) -> dict[str, int]:
-    """What the second page cost, so that a cursor is part of it; or the first, where there is no second."""
+    """The cost of the second page, so that a cursor is part of it; of the first page without a second."""
     answer = service.http.get("/orders", params={**wanted, "limit": LIMIT})
     assert answer.status_code == 200, answer.text
     cursor = answer.json().get("nextCursor")
@@ -132,7 +132,7 @@ def _walk(service: Service, pages: int) -> Iterator[dict[str, int]]:
 
 
 def _last_work(service: Service) -> dict[str, int]:
-    """What the database did for the latest query of orders."""
+    """The database's profile of the latest query of orders."""
     namespace = f"{service.database.name}.orders"
     profile = service.database["system.profile"]
     (work,) = profile.find({"ns": namespace, "op": "query"}).sort("$natural", -1).limit(1)

@@ -87,7 +87,7 @@ def test_every_metric_is_served_by_the_processes_in_its_row(life: tuple[Life, Pu
                 assert set(sample.labels) - {"le"} == set(metric.labels)
 
 
-def test_no_metric_counts_by_anything_that_there_is_no_end_of(exposed: Exposed) -> None:
+def test_no_label_of_a_metric_has_an_unlimited_number_of_values(exposed: Exposed) -> None:
     for name, labels in exposed.items():
         for label, values in labels.items():
             assert len(values) <= 64, (name, label)
@@ -118,7 +118,7 @@ def selectors(expression: promql_parser.Expr) -> list[promql_parser.VectorSelect
 
 
 @pytest.mark.parametrize(("where", "text"), list(expressions()), ids=[where for where, _ in expressions()])
-def test_alerts_and_dashboard_ask_for_what_there_is(where: str, text: str, exposed: Exposed) -> None:
+def test_alerts_and_dashboard_use_existing_metrics(where: str, text: str, exposed: Exposed) -> None:
     found = selectors(promql_parser.parse(text))
     assert found, where
     for selector in found:

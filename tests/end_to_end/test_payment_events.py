@@ -22,7 +22,7 @@ SLOWEST = 1.0
 
 
 def post(service: Service, call: Call) -> httpx.Response:
-    """What the service answers to the provider."""
+    """The service's answer to the provider."""
     return service.http.post("/payment-events/sandbox", content=call.body, headers=call.headers)
 
 

@@ -69,7 +69,7 @@ def _answers(url: str) -> bool:
 
 
 def seen(url: str, verify: Any = True, **headers: str) -> dict[str, Any]:
-    """What the service takes a request for that a client with an address of its own sends."""
+    """The request as the service sees it, sent by a client with an address of its own."""
     transport = httpx.HTTPTransport(local_address=CLIENT, verify=verify)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     with httpx.Client(transport=transport, timeout=10) as client:
@@ -187,9 +187,7 @@ def test_limits_are_those_of_the_client_and_not_of_the_proxy(
     assert list(statuses.values()) == [[200, 200, 200, 429]] * 2
 
 
-def test_what_the_proxy_itself_refuses_is_a_problem_too(
-    mirror: Callable[..., int], nginx: ProxyStarter
-) -> None:
+def test_the_proxys_own_refusals_are_problems_too(mirror: Callable[..., int], nginx: ProxyStarter) -> None:
     proxy, away = nginx(mirror(TRUSTED_PROXIES="1"), "prefix"), nginx(free_port())
     refused = {
         (proxy, "/orders?userId=" + "a" * 9000, ""): (414, "uri_too_long"),

@@ -61,7 +61,7 @@ def test_two_relays_at_once_do_no_harm(serve: ServiceStarter) -> None:
 def test_every_task_sent_twice_and_out_of_order_is_done_once(
     serve: ServiceStarter, private_broker: Callable[[], Broker]
 ) -> None:
-    """All that relay and beat send passes through a broker that doubles and shuffles it."""
+    """Every message of relay and beat passes through a broker that doubles and shuffles messages."""
     spoken_to, listened_to = private_broker(), private_broker()
     service = serve(redis_url=spoken_to.url(), roles={"web": 1, "relay": 1, "beat": 1})
     service.stack.start("worker", REDIS_URL=listened_to.url())

@@ -46,7 +46,7 @@ def token(kid: str = "one", algorithm: str = "ES256") -> str:
 
 
 def test_a_flood_of_foreign_keys_reaches_no_issuer_and_delays_nobody(guarded: Stack, issuer: Issuer) -> None:
-    """While he hangs, too: who brings a known key is served."""
+    """A token with a known key is accepted even while the issuer hangs."""
     good, foreign = bearer(token()), bearer(token("foreign"))
     with ThreadPoolExecutor(32) as callers:
 

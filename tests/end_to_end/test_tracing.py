@@ -55,7 +55,7 @@ def traced(serve: ServiceStarter, collector: Collector, mailbox: Mailbox, receiv
 
 
 def lines(service: Service, role: str) -> list[dict[str, Any]]:
-    """What the process of a role has logged, as far as it is of our form."""
+    """The log lines of the process of a role that have the service's form."""
     (process,) = service.stack.processes([role])
     return [json.loads(line) for line in process.output().splitlines() if line.startswith('{"')]
 
@@ -137,7 +137,7 @@ def test_request_order_and_trace_are_in_the_lines_of_every_process(
     assert all("trace_id" in line for line in done)
 
 
-def test_what_the_client_does_not_want_sampled_is_sampled_nowhere(
+def test_a_trace_that_the_client_does_not_sample_is_sampled_nowhere(
     traced: Service, collector: Collector
 ) -> None:
     order_id = traced.post(draft(), traceparent=f"00-{TRACE}-00f067aa0ba902b7-00").json()["order"]["id"]

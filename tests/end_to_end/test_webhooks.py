@@ -35,7 +35,7 @@ def added(service: Service, receiver: Receiver, *events: str) -> dict[str, Any]:
 
 
 def deliveries(service: Service, endpoint: dict[str, Any], **query: str) -> list[dict[str, Any]]:
-    """What the service says of what went there, newest first."""
+    """The endpoint's deliveries in the API, newest first."""
     found = service.http.get(f"{BASE}/{endpoint['id']}/deliveries", params=query).json()["deliveries"]
     return list(found)
 

@@ -41,7 +41,7 @@ SECRET = "xsecretx"
 
 @pytest.fixture
 def place_for(services: Services) -> PlaceFor:
-    """Places an order of a customer's, with all that can be known of him; with a key where one is given."""
+    """Places a customer's order with all personal data, and with a key if given."""
 
     def order(user_id: str, key: str | None = None) -> Order:
         draft: Any = {
@@ -59,7 +59,7 @@ def place_for(services: Services) -> PlaceFor:
 
 
 def held(database: OrderDatabase, user_id: str) -> int:
-    """How many orders of a customer hold what is to be erased."""
+    """The number of a customer's orders that still have personal data."""
     orders = database["orders"].find({"userId": user_id})
     return sum(SECRET in json_util.dumps(order) for order in orders)
 
@@ -102,7 +102,7 @@ def test_an_erased_order_goes_on_as_if_nothing_had_been_known(
 def test_the_key_of_an_erased_order_stays_used_and_knows_no_body_any_more(
     services: Services, place_for: PlaceFor, database: OrderDatabase
 ) -> None:
-    """What was posted with it could be guessed at by the digest, and with it gone no body is the same."""
+    """The digest could reveal the body. Without the digest, no body counts as the same."""
     place_for("ann", key="k")
     erase_customer(services.erasure, "ann")
     (order,) = database["orders"].find({"userId": "ann"})
@@ -158,7 +158,7 @@ def held_before_last(update: int) -> int:
 def test_orders_may_come_in_and_go_meanwhile(
     services: Services, place_for: PlaceFor, database: OrderDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was there before is erased for certain; what comes later, when it is run again."""
+    """Orders from before the run are erased for certain, later ones by the next run."""
     monkeypatch.setattr(erasing, "_BATCH", 3)
     before = [place_for("ann")["id"] for _ in range(40)]
     enough, begun = threading.Event(), threading.Event()
@@ -184,10 +184,10 @@ def test_orders_may_come_in_and_go_meanwhile(
 
 
 @pytest.mark.parametrize("user_id", ["ann", "66ffbd20a1b2c3d4e5f60718"])
-def test_what_the_original_service_kept_is_erased_too(
+def test_the_data_of_the_original_service_is_erased_too(
     user_id: str, services: Services, database: OrderDatabase
 ) -> None:
-    """Whatever is in an order that was not taken over; the original could have ids of another type."""
+    """This covers every field of an order that was not taken over, with ids of any type."""
     kept = database["legacy_rejects"]
     kept.delete_many({})
     known = ObjectId(user_id) if ObjectId.is_valid(user_id) else user_id

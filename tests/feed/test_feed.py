@@ -124,8 +124,8 @@ def test_writers_at_once_leave_no_hole_and_no_reader_ever_sees_one(services: Ser
     assert sorted(reader.read_all()) == sorted(stream)
 
 
-def test_a_writer_that_is_far_behind_adds_nothing_that_is_there(services: Services) -> None:
-    """What it writes again costs two round trips a batch, not one for each row."""
+def test_a_writer_that_is_far_behind_adds_no_row_twice(services: Services) -> None:
+    """Writing rows again costs two round trips per batch, not one per row."""
     stream = a_stream(orders=20, seed=2)
     services.feed.store.append(stream)
     reader = Reader(services)
@@ -186,7 +186,7 @@ def test_changes_given_in_any_sequence_are_fed(services: Services, place: Place,
 
 
 def _feed(feed_writer: Any, services: Services, changes: list[Change]) -> None:
-    """All that a relay's feed writer does, in this thread: it catches up, writes, and stores the token."""
+    """Does the work of a relay's feed writer in this thread: it catches up, writes, and stores the token."""
     one = feed_writer.FeedWriter(services, catches_up=True)
     one.write(changes)
     one.remember({"place": 1})
@@ -232,7 +232,7 @@ def test_every_event_is_fed_soon_after_it_happened(
     eventually(lambda: {tuple(entry) for entry in reader.read_all()} == owed(services))
 
 
-def test_the_first_relay_of_all_feeds_what_was_there_before_it(
+def test_the_first_relay_of_all_feeds_all_earlier_events(
     services: Services, place: Place, finish: Finish, relaying: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if an older one left a resume token, up to which it had fed nothing."""
@@ -304,7 +304,7 @@ def test_a_resume_token_is_not_stored_before_all_up_to_it_is_fed(
     eventually(lambda: len(Reader(services).read_all()) == 1)
 
 
-def test_what_is_purged_leaves_the_feed_and_its_positions_are_never_given_again(
+def test_purged_events_leave_the_feed_and_their_positions_are_never_reused(
     services: Services, place: Place, finish: Finish, clock: Any, database: OrderDatabase
 ) -> None:
     first, second = (place()["id"] for _ in range(2))

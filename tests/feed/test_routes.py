@@ -179,7 +179,7 @@ def test_a_deleted_order_stays_in_the_feed_with_all_that_came_after(
     assert client.get(f"/orders/{order_id}").status_code == 404
 
 
-def test_a_cursor_holds_though_what_it_points_at_is_purged(
+def test_a_cursor_still_works_after_its_event_is_purged(
     read: Read, post_order: Place, feed: Any, app_services: Services, client: FlaskClient
 ) -> None:
     orders = [post_order()["id"] for _ in range(6)]
@@ -305,7 +305,7 @@ def test_a_cursor_says_nothing_and_is_the_same_for_the_same_place(
     assert min(differing) > 16
 
 
-def test_a_cursor_of_the_release_before_goes_on_but_says_nothing_of_what_came_since(
+def test_a_cursor_of_the_previous_release_continues_and_reveals_nothing_new(
     read: Read,
     post_order: Place,
     feed: Any,

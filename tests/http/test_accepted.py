@@ -1,4 +1,4 @@
-"""What is on the edge of the rules and still right."""
+"""Input on the edge of the rules that is still valid."""
 
 from __future__ import annotations
 

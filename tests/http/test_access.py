@@ -69,14 +69,14 @@ def test_no_route_that_needs_a_scope_is_open(
     assert counts(api_database) == before
 
 
-def test_a_route_that_declares_nothing_is_not_there(make_app: Callable[..., Flask]) -> None:
+def test_a_route_without_a_declaration_is_404(make_app: Callable[..., Flask]) -> None:
     app = make_app(**SETTINGS)
     app.add_url_rule("/forgotten", "forgotten", lambda: "secret")
     client = app.test_client()
     assert client.get("/forgotten", headers=bearer(token(scope=ALL))).status_code == 404
 
 
-def test_what_is_not_there_needs_no_token(client: FlaskClient) -> None:
+def test_an_unknown_path_needs_no_token(client: FlaskClient) -> None:
     assert client.get("/nowhere").status_code == 404
     assert client.patch("/orders").status_code == 405
 
@@ -205,7 +205,7 @@ def test_while_no_keys_can_be_fetched_no_token_is_refused_as_invalid(
         refused(client.get("/orders"), 401, "unauthorized", BASIC)
 
 
-def test_a_token_made_at_the_terminal_opens_what_it_says(app: Flask, client: FlaskClient) -> None:
+def test_a_token_made_at_the_terminal_has_its_scopes(app: Flask, client: FlaskClient) -> None:
     made = app.test_cli_runner().invoke(args=["token", "--sub", "ann", "--scope", "orders:read stock:write"])
     headers = bearer(made.stdout.strip())
     assert client.get("/orders", headers=headers).status_code == 200
@@ -226,7 +226,7 @@ def test_a_service_that_asks_for_no_token_makes_one_and_says_so(make_app: Callab
     assert made.stderr == "AUTH is off: the service takes every call, with or without a token.\n"
 
 
-def test_what_a_token_lacks_is_named_and_nothing_else(make_app: Callable[..., Flask]) -> None:
+def test_the_refusal_names_the_missing_scope_and_nothing_else(make_app: Callable[..., Flask]) -> None:
     made = make_app(AUTH="off", JWT_SECRET=SECRET).test_cli_runner()
     refused = made.invoke(args=["token", "--sub", "ann", "--scope", "orders:read"])
     assert refused.stderr == "Error: A token needs settings that are missing: JWT_ISSUER, JWT_AUDIENCE.\n"

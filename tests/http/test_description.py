@@ -140,7 +140,7 @@ def test_every_operation_parameter_header_and_property_is_described(app: Flask) 
     assert list(undescribed(described(app))) == []
 
 
-def test_the_walk_finds_what_has_no_description(description: dict[str, Any]) -> None:
+def test_the_walk_finds_missing_descriptions(description: dict[str, Any]) -> None:
     order = description["paths"]["/orders/{id}"]
     del order["get"]["summary"], order["parameters"][0]["description"]
     del order["put"]["responses"]["200"]["headers"]["ETag"]["description"]
@@ -228,7 +228,7 @@ def _refund(call: Callable[..., Any], settle: Callable[[str], None], path: str) 
     call("post", retry, f"{failing}/refunds/{order_id}-1/retry")
 
 
-def test_what_is_served_is_what_is_described(
+def test_every_answer_matches_its_description(
     app: Flask, client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
 ) -> None:
     """One of each kind of answer, held to its schema."""

@@ -1,4 +1,4 @@
-"""What JavaScript and the page at /docs make of the description."""
+"""The description works in JavaScript and on the page at /docs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_pattern_is_a_regular_expression_of_ecmascript(description: dict[s
 
 
 def test_the_page_fills_in_no_condition(description: dict[str, Any]) -> None:
-    """What has an example or a default is sent as the page opens: a stale version, for instance."""
+    """The page sends every example and default as it opens, so a condition with one would fail."""
     filled = {
         parameter["name"]
         for item in description["paths"].values()

@@ -1,4 +1,4 @@
-"""What a proxy forwards is believed where it has its proper form, and else as if it had not come."""
+"""A proxy's headers are used if they have the right form, and ignored otherwise."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_an_address_and_a_scheme_are_such_or_are_not_there(
 
 @pytest.mark.parametrize("proxies", ["0", "1"])
 def test_no_proxy_is_shown_the_metrics(make_app: Callable[..., Flask], proxies: str) -> None:
-    """Whatever prefix the API has, and whatever the proxy knows of it."""
+    """This holds for every prefix of the API, known to the proxy or not."""
     client = make_app(API_PREFIX="/stock/v2", TRUSTED_PROXIES=proxies).test_client()
     assert client.get("/stock/v2/metrics").status_code == 200
     for address in ("203.0.113.9", "nonsense", ""):

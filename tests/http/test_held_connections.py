@@ -118,7 +118,7 @@ def test_a_request_in_hand_is_not_closed_for_new_connections(
         assert b" 201 " in head_of(client)
 
 
-def test_what_is_too_much_at_once_is_refused_and_probes_are_not(
+def test_too_many_requests_at_once_are_refused_and_probes_are_not(
     start_stack: StackStarter, hold: Callable[[Stack], Clients]
 ) -> None:
     stack = start_stack(roles={"web": 1}, settings=FEW)

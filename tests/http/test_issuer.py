@@ -1,4 +1,4 @@
-"""The keys of an issuer: fetched when needed, kept when he is away, not fetched because somebody shouts."""
+"""The keys of an issuer: fetched when needed, kept during an outage, not fetched for every unknown key."""
 
 from __future__ import annotations
 

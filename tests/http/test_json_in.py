@@ -22,7 +22,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_any_json_is_read_as_what_it_says(value: Any) -> None:
+def test_any_json_is_read_exactly(value: Any) -> None:
     assert parse(json.dumps(value).encode()) == value
     assert parse(json.dumps(value, ensure_ascii=False).encode()) == value
 
@@ -34,7 +34,7 @@ def test_any_other_bytes_are_refused_and_nothing_else_goes_wrong(raw: bytes) -> 
 
 
 @given(st.text(alphabet='{}[]":,0123456789.eE+-tfnNI \\u"', max_size=60))
-def test_what_nearly_is_json_is_read_or_refused(text: str) -> None:
+def test_almost_valid_json_is_read_or_refused(text: str) -> None:
     with suppress(Problem):
         parse(text.encode())
 
@@ -80,7 +80,7 @@ def test_different_values_have_different_digests(one: bytes, other: bytes) -> No
 
 
 @pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
-def test_what_is_nested_too_deeply_is_refused(opened: bytes, closed: bytes) -> None:
+def test_a_body_nested_too_deeply_is_refused(opened: bytes, closed: bytes) -> None:
     levels = MAX_DEPTH // (opened.count(b"[") + opened.count(b"{"))
     parse(opened * levels + b"1" + closed * levels)
     for more in (levels + 1, 1000, 40_000):

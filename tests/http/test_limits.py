@@ -1,4 +1,4 @@
-"""Who calls more often than the settings allow is sent so, and when to come again; others are not held up."""
+"""A caller over its limit gets 429 with the time to wait, and does not delay other callers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_health_metrics_and_description_are_never_refused(limited: Callable[...,
         assert "RateLimit" not in answer.headers
 
 
-def test_a_path_that_is_not_there_counts_like_any(limited: Callable[..., FlaskClient]) -> None:
+def test_an_unknown_path_counts_like_any(limited: Callable[..., FlaskClient]) -> None:
     client = limited(RATE_LIMIT="2/day")
     assert statuses(3, lambda: client.get("/nothing")) == [404, 404, 429]
 

@@ -1,4 +1,4 @@
-"""What only a real gunicorn can show: bodies of no stated length, encoded paths, all workers' metrics."""
+"""Needs a real gunicorn: bodies without a length, encoded paths, and the metrics of all workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose orders a caller sees: his own, by every call, list, filter, cursor, key and feed; the admin all."""
+"""Callers reach only their own orders by every call, list, filter, cursor, key and feed; admins reach all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def everything(api_database: Database[dict[str, Any]]) -> dict[str, list[dict[st
     }
 
 
-def test_anothers_order_is_not_there_by_any_call(
+def test_another_users_order_is_404_for_every_call(
     app: Flask,
     client: FlaskClient,
     order_of: Callable[..., dict[str, Any]],
@@ -96,7 +96,7 @@ def test_anothers_order_is_not_there_by_any_call(
     assert everything(api_database) == before
 
 
-def test_ones_own_order_and_all_of_the_admins_are_there(
+def test_users_reach_their_own_orders_and_admins_reach_all(
     app: Flask, client: FlaskClient, order_of: Callable[..., dict[str, Any]]
 ) -> None:
     order_id = order_of("ann")["id"]

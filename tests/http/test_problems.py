@@ -32,7 +32,7 @@ def check(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def test_a_path_that_is_not_there_is_404(client: FlaskClient) -> None:
+def test_an_unknown_path_is_404(client: FlaskClient) -> None:
     for path in ("/", "/nothing", "//orders", "/orders//", "/orders/a/b", "/healthz/x", "/%00", "/é"):
         body = check(client.get(path), 404, "not_found")
         assert body["detail"] == "Nothing has this path. The API description (openapi.json) lists all paths."
@@ -58,7 +58,7 @@ def test_a_problem_names_where_it_happened(client: FlaskClient) -> None:
         ("BREW", "/healthz", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-def test_a_method_that_is_not_there_is_405_with_those_that_are(
+def test_an_unknown_method_is_405_with_the_allowed_ones(
     client: FlaskClient, method: str, path: str, allowed: set[str]
 ) -> None:
     answer = client.open(path, method=method)

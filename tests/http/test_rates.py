@@ -98,7 +98,7 @@ def test_the_limits_hold_again_once_redis_is_back(
     eventually(lambda: [quota.left < 0 for quota in limits.count(ANN)] == [True])
 
 
-def test_what_was_counted_is_forgotten(redis_url: str) -> None:
+def test_counts_are_forgotten_after_their_window(redis_url: str) -> None:
     Rates(redis_url, {"caller": "1/second", "address": "5/minute"}).count(ANN)
     with redis.Redis.from_url(redis_url) as store:
         lives = [store.ttl(key) for key in store.scan_iter()]

@@ -102,7 +102,7 @@ def test_a_deleted_order_is_gone_from_everywhere(client: FlaskClient, order: dic
     ("query", "found"),
     [("userId=user-1", 1), ("userId=user-2", 0), ("status=pending", 1), ("productId=tea&status=shipped", 0)],
 )
-def test_a_list_holds_what_its_filters_say(
+def test_a_list_has_exactly_the_orders_that_match_its_filters(
     client: FlaskClient, order: dict[str, Any], query: str, found: int
 ) -> None:
     assert client.get(f"/orders?{query}").json["orders"] == [order][:found]

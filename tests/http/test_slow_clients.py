@@ -1,4 +1,4 @@
-"""Whatever a client does slowly, or sends too much of, ends in time, and the others are served meanwhile."""
+"""Requests that are too slow or too large end in time, and other clients are served meanwhile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def connected(web: httpx.URL) -> socket.socket:
 
 
 def drip(client: socket.socket, drops: Iterator[bytes]) -> bytes:
-    """What is answered to a client that sends a drop every tenth of a second, until it is left alone."""
+    """The answer to a client that sends a byte every tenth of a second until its connection closes."""
     client.settimeout(0.1)
     answer = b""
     for drop in drops:
@@ -113,7 +113,7 @@ def test_others_are_served_while_many_are_slow(web: httpx.URL) -> None:
             assert read_problem(all_of(client)) == (408, "request_timeout")
 
 
-def test_what_is_no_proper_http_is_refused_with_a_problem(web: httpx.URL) -> None:
+def test_malformed_http_is_refused_with_a_problem(web: httpx.URL) -> None:
     refused = {
         b"GET /orders?userId=" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n": (414, "uri_too_long"),
         b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n": (431, "request_header_fields_too_large"),

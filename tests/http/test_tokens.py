@@ -77,7 +77,7 @@ def test_a_shared_secret_will_do() -> None:
         ({"sub": "x" * 128}, {"orders:read", "orders:write"}),
     ],
 )
-def test_a_token_allows_what_its_scopes_say(changes: dict[str, Any], scopes: set[str]) -> None:
+def test_a_token_allows_exactly_its_scopes(changes: dict[str, Any], scopes: set[str]) -> None:
     assert BY_SECRET.caller(sealed(HS256, claims(**changes), RIGHTLY)).scopes == scopes
 
 
@@ -210,7 +210,7 @@ def test_a_token_that_was_changed_anywhere_is_refused() -> None:
         sealed(HS256, b'{"exp":1' + b"0" * 5000 + b"}", RIGHTLY),
     ],
 )
-def test_what_is_no_token_is_refused(given_token: str) -> None:
+def test_an_invalid_token_is_refused(given_token: str) -> None:
     with pytest.raises(NotSignedIn, match=INVALID):
         BY_SECRET.caller(given_token)
 

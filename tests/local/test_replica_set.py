@@ -1,4 +1,4 @@
-"""What the compose file starts beside the first mongod makes a replica set that the service can work on."""
+"""The compose file's helper beside the first mongod makes a replica set that suits the service."""
 
 from __future__ import annotations
 

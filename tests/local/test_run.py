@@ -94,7 +94,7 @@ def ready(runner: Process) -> bool:
 
 
 def shell(newcomer: Newcomer, command: str) -> subprocess.CompletedProcess[str]:
-    """What a command comes to in a shell of the newcomer's, with the settings that were written down."""
+    """The result of a command in a newcomer's shell, with the settings from `.local/env`."""
     prepared = f'set -a; . .local/env; PATH="$PWD/.venv/bin:$PATH"; set +a; {command}'
     return subprocess.run(
         newcomer.command("/bin/sh", "-c", prepared),
@@ -198,7 +198,7 @@ def test_a_runner_killed_outright_takes_everything_along(runner: Process, folder
 
 
 def checked(newcomer: Newcomer, **settings: str) -> subprocess.CompletedProcess[str]:
-    """What `make run` comes to where it must refuse."""
+    """The result of a `make run` that must refuse."""
     return subprocess.run(
         newcomer.command(str(newcomer.bin / "python"), *LOCALLY),
         cwd=newcomer.folder,

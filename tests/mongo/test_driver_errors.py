@@ -1,4 +1,4 @@
-"""What counts as a database that is away, by what the driver raises; all else is a fault or a refusal."""
+"""Some errors of the driver mean that the database is unavailable; all others are faults or refusals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNCONFIRMED = {"code": 64, "errmsg": "waiting for replication timed out"}
 
 
 def bulk(*codes: int, unconfirmed: bool = False) -> BulkWriteError:
-    """What a write of several documents raises; each code is that of one of them."""
+    """The error of a write of several documents, with one code for each document."""
     faults = [{"index": index, "code": code, "errmsg": "fault"} for index, code in enumerate(codes)]
     return BulkWriteError(
         {"writeErrors": faults, "writeConcernErrors": [UNCONFIRMED] if unconfirmed else []}  # type: ignore[dict-item]
@@ -116,7 +116,7 @@ def test_a_refusal_is_not(error: PyMongoError, call: Callable[[PyMongoError], An
 
 @pytest.mark.parametrize("call", CALLS, ids=("at once", "while reading"))
 @pytest.mark.parametrize("error", AWAY, ids=named)
-def test_what_makes_a_transaction_start_again_goes_up_as_it_is(
+def test_errors_that_restart_a_transaction_are_not_translated(
     error: PyMongoError, call: Callable[[PyMongoError], Any]
 ) -> None:
     error._add_error_label("TransientTransactionError")
@@ -189,6 +189,6 @@ def test_an_insert_that_no_majority_has_is_not_confirmed(codes: tuple[int, ...])
         reports_outages(insert_new)(Lagging(*codes, unconfirmed=True), [{}])  # type: ignore[arg-type]
 
 
-def test_a_key_that_is_taken_by_what_no_majority_has_is_not_confirmed_as_taken() -> None:
+def test_a_key_taken_without_a_majority_is_not_confirmed_as_taken() -> None:
     with pytest.raises(ConnectionFailure):
         GroupCommit(Lagging(DUPLICATE, unconfirmed=True)).insert({})  # type: ignore[arg-type]

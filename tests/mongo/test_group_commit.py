@@ -53,7 +53,7 @@ def insert_all(commits: GroupCommit, documents: list[dict[str, Any]]) -> list[An
     return at_once(*(lambda document=document: commits.insert(document) for document in documents))
 
 
-def test_what_64_threads_insert_is_all_there_when_they_return(collection: Any) -> None:
+def test_all_inserts_of_64_threads_are_stored_when_they_return(collection: Any) -> None:
     counted = Counting(collection)
     commits = GroupCommit(counted)  # type: ignore[arg-type]
 

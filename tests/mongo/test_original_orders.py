@@ -1,4 +1,4 @@
-"""What becomes of the orders of the original service, on a real server."""
+"""The orders of the original service are taken over, on a real server."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_an_amount_is_taken_over_to_the_minor_unit(
     assert database["orders"].find_one()["totalAmount"] == minor
 
 
-def test_what_cannot_be_an_order_is_set_aside_with_the_reasons(database: Any, settings: Settings) -> None:
+def test_an_invalid_original_order_is_set_aside_with_the_reasons(database: Any, settings: Settings) -> None:
     """As it was, and named; the others are adopted."""
     line = {"productId": "p", "quantity": 1}
     wrong = {

@@ -132,7 +132,7 @@ def test_a_migration_that_is_cut_off_goes_on_where_it_ended(
     assert {stored(database, order_id) for order_id in ids} == {"array"}
 
 
-def test_a_user_sees_what_a_relay_of_the_release_before_fed(
+def test_a_user_sees_the_rows_that_a_relay_of_the_previous_release_fed(
     services: Services, place: Place, database: OrderDatabase
 ) -> None:
     """After the migration, and though its rows say nothing of an owner."""

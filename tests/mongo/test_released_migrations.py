@@ -1,4 +1,4 @@
-"""What a released migration does stays as it is, whatever becomes of the service."""
+"""The result of a released migration never changes, even if the service does."""
 
 from __future__ import annotations
 

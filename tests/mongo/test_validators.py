@@ -167,7 +167,7 @@ def test_an_order_in_any_state_is_stored(validated: Any, road: str) -> None:
 
 
 @pytest.mark.parametrize("collection", RIGHT)
-def test_what_is_right_is_stored(validated: Any, collection: str) -> None:
+def test_a_valid_document_is_stored(validated: Any, collection: str) -> None:
     """Else what is refused below would prove nothing."""
     validated[collection].insert_one(RIGHT[collection]())
 
@@ -176,7 +176,7 @@ def test_what_is_right_is_stored(validated: Any, collection: str) -> None:
     ("collection", "field", "value"),
     [(collection, field, value) for collection, wrong in WRONG.items() for field, value in wrong],
 )
-def test_what_is_wrong_is_refused(validated: Any, collection: str, field: str, value: Any) -> None:
+def test_an_invalid_document_is_refused(validated: Any, collection: str, field: str, value: Any) -> None:
     """As a new document and as a change of one alike."""
     stored = RIGHT[collection]()
     validated[collection].insert_one(stored)

@@ -1,4 +1,4 @@
-"""What customers read: the mails as composed, caught before they reach a server."""
+"""The mails to customers, as they are before they reach a server."""
 
 import html
 
@@ -98,7 +98,7 @@ def test_a_cancelled_order_reads_like_a_letter() -> None:
     ],
     ids=["declined", "out of stock", "expired", "part refunded"],
 )
-def test_a_cancelled_order_says_why_and_what_becomes_of_the_money(
+def test_the_mail_of_a_cancelled_order_has_the_reason_and_the_money(
     order: Order, sentences: tuple[str, ...]
 ) -> None:
     """Reason and money have separate sentences, since any reason can meet any state of the payment."""
@@ -160,7 +160,7 @@ def test_names_in_any_script_arrive_whole() -> None:
     "text", ["St. Ives", "lamp-v2.1", "3.5 mm", "A/B, 12:30", "O'Neil & Sons (GmbH)", "№ 7"]
 )
 def test_ordinary_text_arrives_as_it_was_given(text: str) -> None:
-    """What mail programs make no link of needs no change."""
+    """A text that mail programs do not turn into a link stays unchanged."""
     order = order_after(CONFIRMED, products=[{"productId": text, "quantity": 1}])
     plain, page = texts_of(mail_of(order, "order.confirmed"))
     assert f"1 {TIMES} {text}\n" in plain

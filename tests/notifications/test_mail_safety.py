@@ -1,4 +1,4 @@
-"""What a mail may not become, whatever stands in an order or in the settings."""
+"""No text in an order or in the settings turns a mail into something harmful."""
 
 import re
 import unicodedata
@@ -56,7 +56,7 @@ def test_markup_in_a_field_is_shown_and_not_obeyed() -> None:
     ],
 )
 def test_no_field_can_add_a_header_or_a_recipient(evil: str) -> None:
-    """Whatever stands in a name or a reference, the mail has one recipient and our headers only."""
+    """With any name and reference, the mail has one recipient and only our headers."""
     letter = mail_of(order_after(CONFIRMED, reference=evil, name=evil), "order.confirmed")
     assert [address.addr_spec for address in letter["To"].addresses] == [EMAIL]
     assert "Bcc" not in letter
@@ -147,7 +147,7 @@ class Page(HTMLParser):
 
 
 def links_in(text: str) -> list[str]:
-    """What looks like a link in a text, as it stands and as a browser would read it."""
+    """The parts of a text that look like links, as text and as a browser would read it."""
     # Not the ellipsis, which no browser reads as dots.
     text = text.replace("\N{HORIZONTAL ELLIPSIS}", " ")
     forms = (text, unicodedata.normalize("NFKC", text))
@@ -171,7 +171,7 @@ def test_no_text_of_a_client_becomes_a_link(evil: str, place: str) -> None:
 @pytest.mark.slow
 @given(evil=SCRAPS)
 def test_no_text_becomes_a_link(evil: str) -> None:
-    """Whatever it is made of, in all places at once."""
+    """This holds for every kind of text, in all fields at once."""
     _assert_no_link(**dict.fromkeys(("product", "name", "reference", "note", "carrier", "number"), evil))
 
 
@@ -209,7 +209,7 @@ def test_a_very_long_text_is_cut() -> None:
     assert text.count("pay") <= 3 * 25 + 50
 
 
-def test_no_subject_shows_what_a_client_wrote() -> None:
+def test_no_subject_shows_a_clients_text() -> None:
     """It has the order's id alone, by which the shop finds the order."""
     evil = "You have won"
     letter = mail_of(
@@ -242,7 +242,7 @@ def test_the_shops_tracking_address_is_the_only_link(url: str, shown: str) -> No
     ["", "ann", "@x.example", "a@b@c", "a b@x.example", "a@x.example\r\nBcc: v@o.example", "<a@x.example>",
      "a@x.example, v@o.example", "a(c)@x.example", "a@x\u2028.example", "a\x00@x.example"],
 )  # fmt: skip
-def test_what_is_no_mail_address_fails_for_good_without_a_server(address: str) -> None:
+def test_an_invalid_mail_address_fails_for_good_without_a_server(address: str) -> None:
     """Nothing is connected to: the port is closed, and that would be tried again."""
     order = order_after(CONFIRMED, email=address)
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")

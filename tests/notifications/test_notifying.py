@@ -133,7 +133,7 @@ def test_an_event_is_announced_with_the_order_as_it_was_then(
     assert all(order["personal"]["email"] == "a@example.org" for _, order in telegraph.delivered)
 
 
-def test_a_crash_after_the_record_neither_loses_nor_doubles_what_it_recorded(
+def test_a_crash_after_the_record_neither_loses_nor_doubles_it(
     services: Services, telegraph: Telegraph, place: Place, books: Books
 ) -> None:
     order_id = place()["id"]

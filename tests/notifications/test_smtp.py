@@ -29,7 +29,7 @@ Serve = Callable[..., str]
 
 @pytest.fixture
 def postbox() -> Postbox:
-    """What the server took."""
+    """The mails that the server accepted."""
     return Postbox()
 
 

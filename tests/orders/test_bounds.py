@@ -60,7 +60,7 @@ def test_every_event_of_the_services_own_was_counted_before_it_came() -> None:
 @pytest.mark.parametrize(
     "remedy", [one for one in _REMEDIES if one.command is None], ids=lambda one: one.name
 )
-def test_what_follows_from_the_provider_was_counted_too(remedy: Any) -> None:
+def test_events_that_follow_from_the_provider_are_counted_too(remedy: Any) -> None:
     """But for the last refund that anybody can make there."""
     tried = 0
     for order, _ in reachable().values():
@@ -101,14 +101,14 @@ def test_a_command_is_taken_below_its_limit_and_not_from_it_on(command: str) -> 
         advance(grown(CONFIRMED, limit), AT, "u", [NOTHING], command)
 
 
-def test_what_the_order_owes_counts_as_written() -> None:
+def test_the_events_that_the_order_owes_count_as_written() -> None:
     order = in_state("confirmed", "captured", "decremented", ("pending", False), ("pending", False))
     assert owed(order) == 6
     assert is_taken(grown(order, 973), "ship")
     assert not is_taken(grown(order, 974), "ship")
 
 
-def test_what_the_service_owes_is_always_taken() -> None:
+def test_the_services_own_events_are_always_accepted() -> None:
     advance(grown(CONFIRMED, MOST_EVENTS - 1), AT, "system", [NOTHING])
 
 

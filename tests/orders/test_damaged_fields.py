@@ -1,4 +1,4 @@
-"""Whatever one field of a stored order lacks or holds, no request is answered by an internal error."""
+"""With any one field of a stored order missing or damaged, no request gets an internal error."""
 
 from __future__ import annotations
 

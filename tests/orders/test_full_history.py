@@ -161,7 +161,7 @@ def test_an_order_with_a_full_history_is_ended_properly(
 def test_refunds_at_the_provider_stop_at_the_bound_but_for_the_last(
     full: str, recovered: Services, books: Books
 ) -> None:
-    """What was given back in between is noted with the last."""
+    """The last refund also records the earlier ones."""
     order = books.order(full)
     list(recovered.payments.provider.refund([outside(order, "first", 100)]))
     assert align(recovered.payments, order) == LEFT

@@ -115,7 +115,7 @@ def test_asking_for_the_present_status_changes_nothing_and_is_taken(
     assert (answer.status_code, answer.get_json()["order"]["version"]) == (200, 980)
 
 
-def test_a_deleted_order_is_there_for_the_retry_of_its_refund_alone(
+def test_a_deleted_order_accepts_only_the_retry_of_its_refund(
     client: FlaskClient, post_order: Callable[..., Any], settle: Callable[[str], None], app_services: Services
 ) -> None:
     """A caller that may refund may do that. Everything else is 404, as for an order that does not exist."""

@@ -121,7 +121,7 @@ def test_the_heaviest_order_takes_less_than_half_of_a_document() -> None:
     assert 5_000_000 < weight < MOST_OF_MONGODB / 2, weight
 
 
-def test_what_a_provider_says_of_a_failure_is_cut() -> None:
+def test_a_providers_long_reason_of_a_failure_is_cut() -> None:
     (change,) = failed(placed(), "r-1")
     failure = change.data["failure"]
     assert (len(failure["code"]), len(failure["message"])) == (LONGEST_CODE, LONGEST_MESSAGE)

@@ -134,7 +134,7 @@ def test_a_replay_that_waits_still_gives_the_first_answer(
     assert again.data == first.data
 
 
-def test_a_replay_that_overtakes_a_waiting_answer_decides_what_both_show(
+def test_a_replay_that_overtakes_a_waiting_answer_decides_both_answers(
     app: Flask, settle: Callable[[str], None], app_services: Services
 ) -> None:
     with ThreadPoolExecutor(1) as caller:

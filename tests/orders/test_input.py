@@ -1,4 +1,4 @@
-"""What is refused on the way in: always a problem that names the field, and nothing is stored."""
+"""Invalid input gets a problem that names the field, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def nothing_stored(api_database: Any) -> Any:
         b"[" * 990 + b"]" * 990 + b",",
     ],
 )
-def test_what_is_not_json_is_400(client: FlaskClient, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_400(client: FlaskClient, body: bytes) -> None:
     answer = post(client, body)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed_json")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
-def test_what_is_no_number_in_json_is_400_and_named(client: FlaskClient, number: str) -> None:
+def test_an_invalid_json_number_is_400_and_named(client: FlaskClient, number: str) -> None:
     answer = post(
         client, spelled(products=f'[{{"productId": "p", "quantity": {number}}}]', totalAmount=number)
     )
@@ -181,7 +181,9 @@ def test_a_body_that_is_no_object_is_refused(client: FlaskClient, body: str) -> 
         ("_schema", "1", ""),
     ],
 )
-def test_what_breaks_a_rule_is_422_and_named(client: FlaskClient, name: str, text: str, pointer: str) -> None:
+def test_a_field_that_breaks_a_rule_is_422_and_named(
+    client: FlaskClient, name: str, text: str, pointer: str
+) -> None:
     answer = post(client, spelled(**{name: text}))
     assert (answer.status_code, answer.get_json()["code"]) == (422, "invalid_input")
     assert pointers(answer) == [pointer if name == "a/b~c" else f"/{name}{pointer}"]
@@ -191,7 +193,7 @@ def test_a_field_whose_name_is_not_valid_text_is_named_as_well_as_possible(clien
     assert pointers(post(client, spelled(**{r"\ud800": "1"}))) == ["/?"]
 
 
-def test_what_is_missing_is_named(client: FlaskClient) -> None:
+def test_every_missing_field_is_named(client: FlaskClient) -> None:
     assert sorted(pointers(post(client, "{}"))) == ["/products", "/totalAmount", "/userId"]
 
 

@@ -120,7 +120,7 @@ def test_an_order_continues_with_exactly_the_stock_that_the_ledger_has_for_it(
     books: Books,
     logged: list[Any],
 ) -> None:
-    """What was taken is not taken again."""
+    """Stock that was taken is not taken again."""
     stocked(apple=100)
     ids = authorized(services, place, 3, apple=2)
     move(services, database, ids[1], "apple", 2)
@@ -161,7 +161,7 @@ def test_an_overdue_order_that_cannot_be_judged_is_postponed_and_the_others_are_
     assert ids[0] in {whose(one) for one in found}
 
 
-def test_what_is_owed_is_published_past_an_order_that_cannot_be_judged(
+def test_owed_steps_are_published_past_an_order_that_cannot_be_judged(
     services: Services, place: Place, database: OrderDatabase
 ) -> None:
     ids = [place()["id"] for _ in range(3)]

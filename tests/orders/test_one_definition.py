@@ -32,7 +32,7 @@ ADDED = """\
 
 @pytest.fixture(scope="module")
 def seen(mongo_server: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What `tests/support/new_fields.py` sees in a copy of the service that has the fields."""
+    """The output of `tests/support/new_fields.py` in a copy of the service that has the fields."""
     copy, name = tmp_path_factory.mktemp("the service"), f"fields_{uuid.uuid4().hex}"
     for package in ("app", "migrations"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""What clients do to orders at the same time: one key makes one order, one of conflicting changes wins."""
+"""Requests at the same time: one key makes one order, and one of conflicting changes wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with one order, or with the provider, stays with it and passes by itself."""
+"""A fault of one order, or of the provider, affects no other order and ends by itself."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_a_look_up_or_sweep_reads_little_more_than_it_finds(explained: Explained
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_write_finds_what_it_changes_by_an_index(explained: Explained, name: str) -> None:
+def test_a_write_finds_its_documents_by_an_index(explained: Explained, name: str) -> None:
     """Updates and deletions have plans, too."""
     for plan in explained.plans(lambda: WRITES[name](explained.database)):
         assert plan.scales, plan

@@ -151,7 +151,7 @@ def test_the_present_status_again_changes_nothing(post_order: Place, client: Fla
 
 
 @pytest.mark.parametrize("status", ["confirmed", "shipped", "delivered"])
-def test_what_the_table_forbids_is_refused_with_what_it_allows(
+def test_a_forbidden_change_is_refused_with_the_allowed_ones(
     post_order: Place, client: FlaskClient, status: str
 ) -> None:
     answer = client.put(f"/orders/{post_order()['id']}", json={"status": status})
@@ -170,7 +170,7 @@ def test_a_cancelled_order_says_why(post_order: Place, client: FlaskClient) -> N
     assert (answer.status_code, answer.get_json()["allowed"]) == (409, [])
 
 
-def test_what_goes_with_another_status_is_refused(post_order: Place, client: FlaskClient) -> None:
+def test_a_field_of_another_status_is_refused(post_order: Place, client: FlaskClient) -> None:
     order_id = post_order()["id"]
     for change, pointer in (
         ({"status": "cancelled", "tracking": {"number": "1"}}, "/tracking"),

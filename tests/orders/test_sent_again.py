@@ -28,7 +28,7 @@ TICK = timedelta(milliseconds=1)
 
 
 def onwards(order_id: str) -> dict[str, list[str]]:
-    """What a new order owes."""
+    """The step that a new order owes."""
     return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE: [order_id]}
 
 
@@ -105,7 +105,7 @@ def test_orders_whose_queue_is_busy_delay_no_orders_behind_them(
     assert sorted(order_id for ids in found for order_id in ids) == sorted(busy)
 
 
-def test_what_cannot_be_sent_keeps_its_deadline(
+def test_a_step_that_cannot_be_sent_keeps_its_deadline(
     services: Services, clock: StoppedClock, place: Place, books: Books
 ) -> None:
     order_id = place()["id"]
@@ -166,7 +166,7 @@ def test_beat_asks_which_queues_are_free_and_sends_to_those(
     assert queues.take("payments")[-1] == (steps.AUTHORIZE.name, [[waiting]])
 
 
-def test_only_what_the_order_owes_now_is_sent_again(
+def test_only_the_steps_that_the_order_owes_now_are_sent_again(
     services: Services, clock: StoppedClock, place: Place, stocked: SetStock
 ) -> None:
     stocked(apple=5)

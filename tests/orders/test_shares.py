@@ -35,7 +35,7 @@ def line(quantity: int, price: int | None = None) -> dict[str, Any]:
         (10**13, [10**19, 1], [10**13, 0]),
     ],
 )
-def test_the_largest_remainders_get_what_is_left(amount: int, weights: list[int], parts: list[int]) -> None:
+def test_the_largest_remainders_get_the_rest(amount: int, weights: list[int], parts: list[int]) -> None:
     assert deal(amount, weights) == parts
 
 
@@ -160,7 +160,7 @@ def series(lines: list[dict[str, Any]], random: Random) -> Iterator[list[Pieces]
 @pytest.mark.slow
 @settings(max_examples=10_000, deadline=None)
 @given(_LINES, st.lists(_DRAWN, max_size=5), st.integers(0), st.sampled_from(["JPY", "USD", "KWD"]))
-def test_any_series_of_refunds_adds_up_to_what_was_captured(
+def test_any_series_of_refunds_adds_up_to_the_captured_amount(
     drawn: list[tuple[int, int]], more: Any, seed: int, currency: str
 ) -> None:
     """Each kind for itself, too. Each refund is less than one minor unit per line off its exact share."""

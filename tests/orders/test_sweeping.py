@@ -1,4 +1,4 @@
-"""What beat starts: the late expires, the deleted goes when its time has come."""
+"""The tasks of beat: late orders expire, and deleted orders are purged after their retention."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 
 
 def onwards(order_id: str) -> dict[str, list[str]]:
-    """What a new order owes."""
+    """The step that a new order owes."""
     return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE: [order_id]}
 
 
@@ -118,7 +118,7 @@ def test_a_deleted_order_that_still_owes_something_is_not_purged(
     assert purge_deleted_orders(services.orders) == 1
 
 
-def test_no_retention_purges_what_was_deleted_before_now(
+def test_no_retention_purges_orders_deleted_before_now(
     services: Services, clock: StoppedClock, place: Place, finish: Finish
 ) -> None:
     order_id = place()["id"]
@@ -134,7 +134,7 @@ def test_no_retention_purges_what_was_deleted_before_now(
     )
 
 
-def test_redriving_makes_what_is_owed_due_at_once_with_its_attempts_forgotten(
+def test_redriving_makes_every_owed_step_due_at_once_and_resets_the_attempts(
     services: Services, place: Place, books: Books
 ) -> None:
     order_id = place(method="sandbox_unavailable")["id"]
@@ -146,7 +146,7 @@ def test_redriving_makes_what_is_owed_due_at_once_with_its_attempts_forgotten(
     assert swept(services) == onwards(order_id)
 
 
-def test_redriving_an_order_that_owes_nothing_or_is_not_there_changes_nothing(
+def test_redriving_an_order_that_owes_nothing_or_does_not_exist_changes_nothing(
     services: Services, place: Place, finish: Finish, books: Books
 ) -> None:
     order_id = place()["id"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def types(books: Books, order: Order) -> list[str]:
-    """What happened to the order."""
+    """The types of the order's events."""
     return [event["type"] for event in books.order(order["id"])["events"]]
 
 

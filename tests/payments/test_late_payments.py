@@ -44,7 +44,7 @@ def test_a_payment_that_comes_in_after_the_order_is_over_is_undone_once(
     books.check()
 
 
-def test_what_is_left_of_a_late_payment_goes_back_where_a_part_has_before(
+def test_the_rest_of_a_partly_refunded_late_payment_is_refunded(
     services: Services, place: Place, outside: Outside, books: Books
 ) -> None:
     order = end(services, place(), "payment.voided")

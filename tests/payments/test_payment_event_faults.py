@@ -108,7 +108,7 @@ def test_a_crash_between_any_two_lines_is_made_up_for(
         assert [refund["amount"] for refund in payment["refunds"]] == [TOTAL]
 
 
-def test_what_is_stored_and_never_sent_for_is_found_by_the_next_tick(
+def test_the_next_tick_finds_a_stored_event_that_was_never_sent(
     services: Services, place: Place, provider_events: ProviderEvents
 ) -> None:
     call = signed(event(place()["id"]), "evt_1")

@@ -42,7 +42,7 @@ def test_a_late_payment_of_an_ended_order_is_refunded_once_for_any_number_of_eve
     books.check()
 
 
-def test_an_event_before_our_own_write_does_what_the_worker_would_have(
+def test_an_event_before_our_own_write_has_the_effect_of_that_write(
     services: Services, place: Place, provider_events: ProviderEvents, finish: Finish, books: Books
 ) -> None:
     order = place()
@@ -156,7 +156,7 @@ def test_an_order_that_comes_to_light_later_takes_its_event(
 
 
 @pytest.mark.parametrize("order_id", ["66", "66FFBD20A1B2C3D4E5F60718", "x" * 24, "order 7", "6" * 1000])
-def test_an_event_about_what_can_be_no_order_of_ours_is_an_orphan_at_once(
+def test_an_event_with_an_impossible_order_id_is_an_orphan_at_once(
     order_id: str, provider_events: ProviderEvents
 ) -> None:
     one = provider_events.post(order_id)

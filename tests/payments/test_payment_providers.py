@@ -1,4 +1,4 @@
-"""What holds of every payment provider: each call once, however often and however many at once it is made."""
+"""Holds for every payment provider: repeated and simultaneous calls have one effect."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_parts_are_given_back_until_nothing_is_left(outside: Outside) -> None:
     assert outside.books(charge) == ("refunded", 1000, 1000)
 
 
-def test_refunds_at_the_same_time_never_exceed_what_was_captured(outside: Outside) -> None:
+def test_refunds_at_the_same_time_never_exceed_the_captured_amount(outside: Outside) -> None:
     charge = outside.captured()
     outcomes = at_once(
         *[lambda number=number: outside.repay(charge, 300, number=number) for number in range(MANY)]
@@ -152,7 +152,7 @@ def test_refunds_at_the_same_time_never_exceed_what_was_captured(outside: Outsid
     assert outside.books(charge) == ("captured", 1000, 900)
 
 
-def test_what_was_never_captured_cannot_be_given_back(outside: Outside) -> None:
+def test_money_that_was_never_captured_cannot_be_refunded(outside: Outside) -> None:
     charge = outside.charge()
     charge = charge._replace(reference=outside.ask("authorize", charge).reference)
     outcome = outside.repay(charge, 1000)

@@ -99,7 +99,7 @@ def test_the_signature_is_over_the_raw_body(client: FlaskClient) -> None:
         pytest.param(lambda: signed(event(ORDER_ID), age=timedelta(seconds=-310)), id="of the future"),
     ],
 )
-def test_what_is_not_signed_by_the_provider_is_refused_and_not_stored(
+def test_an_event_without_the_providers_signature_is_refused_and_not_stored(
     call: Callable[[], Call], client: FlaskClient, stored: Stored
 ) -> None:
     answer = post(client, call())
@@ -120,7 +120,7 @@ def test_without_a_secret_nothing_is_taken(make_app: Callable[..., Flask], store
 
 
 @pytest.mark.parametrize("provider", ["stripe", "SANDBOX", "nobody", "%00"])
-def test_another_provider_is_not_there(client: FlaskClient, stored: Stored, provider: str) -> None:
+def test_another_provider_is_404(client: FlaskClient, stored: Stored, provider: str) -> None:
     answer = post(client, signed(event(ORDER_ID)), provider)
     assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found")
     assert stored() == []
@@ -169,7 +169,7 @@ def test_an_event_of_an_unknown_type_is_kept(client: FlaskClient, stored: Stored
     assert "orderId" not in found
 
 
-def test_nothing_of_the_body_is_kept_but_what_it_is_about(client: FlaskClient, stored: Stored) -> None:
+def test_only_the_ids_and_the_type_of_a_body_are_kept(client: FlaskClient, stored: Stored) -> None:
     body = json.loads(event(ORDER_ID))
     body["data"] |= {"email": "ann@example.org", "name": "Ann"}
     post(client, signed(json.dumps(body).encode()))

@@ -1,4 +1,4 @@
-"""What is Stripe's own: customers who have to act, its events, and its way to count money."""
+"""Special to Stripe: actions of customers, its events, and its units of money."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with Stripe passes, ends the order or is asked again; no money moves twice by it."""
+"""A fault at Stripe ends by itself, ends the order or is retried, and no money moves twice."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_refund_whose_answer_was_lost_is_made_once(
 def test_a_refund_repeated_after_its_key_has_gone_is_made_once(
     outside: Outside, stripe_server: StripeServer
 ) -> None:
-    """Whatever the key, the refund is looked for by its id; so another attempt finds it, too."""
+    """The refund is searched by its id and not by a key, so another attempt finds it too."""
     charge = outside.captured()
     assert outside.repay(charge, 400).status == "refunded"
     assert outside.repay(charge, 400, attempt=2).status == "refunded"
@@ -123,7 +123,7 @@ def test_the_order_shows_the_banks_own_code(outside: Outside, stripe_server: Str
 
 @pytest.mark.parametrize("status", [400, 404])
 @pytest.mark.parametrize("path", [CREATE, CONFIRM], ids=["create", "confirm"])
-def test_what_stripe_refuses_is_declined_and_not_asked_again(
+def test_a_payment_that_stripe_refuses_is_declined_and_not_repeated(
     outside: Outside, stripe_server: StripeServer, path: str, status: int
 ) -> None:
     """The customer does not see Stripe's words, which may name our key; the intent is closed."""

@@ -48,7 +48,7 @@ READS: dict[str, Callable[[Audit, Reconciliations, PurgedOrders], object]] = {
 
 
 @pytest.mark.parametrize("name", READS)
-def test_what_a_reconciliation_reads_is_little_more_than_it_finds(explained: Explained, name: str) -> None:
+def test_a_reconciliation_reads_little_more_than_it_finds(explained: Explained, name: str) -> None:
     database = explained.database
     stores = Audit(database), Reconciliations(database), PurgedOrders(database)
     for plan in explained.plans(lambda: READS[name](*stores)):

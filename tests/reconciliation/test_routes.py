@@ -29,7 +29,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch, api_database: Database[dict[str, Any
         api_database[name].delete_many({})
 
 
-def test_a_reconciliation_is_shown_with_what_it_found(
+def test_a_reconciliation_is_shown_with_its_differences(
     client: FlaskClient, app_services: Services, api_database: Database[dict[str, Any]]
 ) -> None:
     _wrong_levels(api_database, 3)

@@ -74,7 +74,7 @@ def refused(answer: TestResponse) -> tuple[int, str, list[str]]:
     return answer.status_code, problem["code"], [fault["pointer"] for fault in problem.get("errors", ())]
 
 
-def test_a_refund_by_lines_is_what_its_pieces_cost(
+def test_a_refund_by_lines_is_the_price_of_its_pieces(
     confirm: Callable[..., str], ask: Callable[..., Any]
 ) -> None:
     order_id = confirm()

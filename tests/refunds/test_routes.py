@@ -96,7 +96,7 @@ def test_without_an_amount_the_rest_goes_back(
     assert payment_of(client, order_id) == ("refunded", 200)
 
 
-def test_lines_say_what_the_refund_amounts_to(
+def test_the_lines_of_a_refund_set_its_amount(
     client: FlaskClient,
     confirm: Callable[..., str],
     ask: Callable[..., TestResponse],
@@ -276,7 +276,7 @@ def test_a_bad_refund_is_refused_by_the_name_of_the_field_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize("order", ["x", "66ffbd20a1b2c3d4e5f60718", "%00", "é"])
-def test_refunds_of_an_order_that_is_not_there_are_not_there(client: FlaskClient, order: str) -> None:
+def test_refunds_of_an_unknown_order_are_404(client: FlaskClient, order: str) -> None:
     for method, path in (("POST", ""), ("GET", ""), ("GET", "/x-1"), ("POST", "/x-1/retry")):
         answer = client.open(f"/orders/{order}/refunds{path}", method=method)
         assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found"), (method, path)

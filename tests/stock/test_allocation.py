@@ -1,4 +1,4 @@
-"""Who gets the stock: all lines of an order or none, never more than there is, the earliest order first."""
+"""Allocation: all lines of an order or none, never more than the level, the earliest order first."""
 
 from datetime import UTC, datetime
 

@@ -81,7 +81,7 @@ def test_nothing_goes_below_zero(client: FlaskClient) -> None:
     assert len(client.get("/stock/p/movements").get_json()["movements"]) == 1
 
 
-def test_adjustments_at_once_never_take_more_than_there_is(app: Flask) -> None:
+def test_adjustments_at_once_never_take_more_than_the_level(app: Flask) -> None:
     app.test_client().put("/stock/p", json={"onHand": 5})
 
     def take(_: int) -> int:
@@ -136,7 +136,7 @@ def test_a_bad_adjustment_is_422_and_named(client: FlaskClient, body: Any, point
     )
 
 
-def test_what_an_order_takes_is_in_the_ledger(
+def test_the_stock_that_an_order_takes_is_in_the_ledger(
     client: FlaskClient, post_order: Callable[..., Any], settle: Callable[[str], None]
 ) -> None:
     client.put("/stock/product-id", json={"onHand": 5})

@@ -39,7 +39,7 @@ class Books:
         return documents[order_id]
 
     def levels(self) -> dict[str, int]:
-        """What is on hand of each product."""
+        """The level of each product."""
         return {found["_id"]: found["onHand"] for found in self._database["stock"].find()}
 
     def movements(self) -> list[dict[str, Any]]:

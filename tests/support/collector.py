@@ -43,7 +43,7 @@ class Collector:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What makes a stack send its traces here, soon."""
+        """The settings by which a stack sends its traces here at once."""
         endpoint = f"http://{HOST}:{self._server.server_address[1]}"
         return {
             "TRACING": "true",

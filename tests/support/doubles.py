@@ -1,4 +1,4 @@
-"""What stands in for a collaborator where a test must come between its effect and what follows."""
+"""Doubles of collaborators, for tests that act between an effect and the next step."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def with_parts(services: Services, **changed: Any) -> Services:
 
 
 def swept(services: Services, *busy: str) -> dict[str, list[str]]:
-    """What one sweep sends again: the ids by step; the steps named have a busy queue."""
+    """The ids that one sweep sends again, by step. The queues of the given steps are busy."""
     sent: dict[str, list[str]] = {}
 
     def send(owed: dict[str, list[str]]) -> None:

@@ -20,7 +20,7 @@ def hashes(order_id: str, answer: str) -> list[str]:
 
 
 def texts(order_id: str, events: list[dict[str, Any]]) -> list[str]:
-    """What is hashed of each event."""
+    """The texts that are hashed, one for each event."""
     decimals = DECIMALS[events[0]["data"]["currency"]]
     previous, made = order_id, []
     for event in events:

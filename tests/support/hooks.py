@@ -1,4 +1,4 @@
-"""What tests of webhooks have in common: orders that are announced, and what was recorded of them."""
+"""Helpers for tests of webhooks: announced orders, and their recorded deliveries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def records(services: Services, endpoint: Endpoint) -> list[Any]:
-    """What was recorded for the endpoint, oldest first."""
+    """The endpoint's deliveries, oldest first."""
     return webhooks.list_deliveries(services.webhooks, endpoint["id"], None, 100, None).items[::-1]
 
 

@@ -40,7 +40,7 @@ class Program:
         self.runner = app.test_cli_runner()
 
     def run(self) -> dict[str, Any]:
-        """What it sees."""
+        """Uses the fields in every part of the service, and returns the results."""
         upgraded = self.command("db", "upgrade")
         assert upgraded.endswith("The database is up to date.\n"), upgraded
         seen: dict[str, Any] = {"described": self.get("/openapi.json")["components"]["schemas"]}
@@ -77,7 +77,7 @@ class Program:
         return [answer.status_code, answer.get_json()]
 
     def command(self, *args: str) -> str:
-        """What the command prints."""
+        """The output of the command."""
         return self.runner.invoke(args=args).output
 
     def document(self) -> Any:

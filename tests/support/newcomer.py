@@ -58,7 +58,7 @@ class Newcomer:
         return [*as_ordinary_user(), *command]
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """What a shell of this user's has: no setting beside those given."""
+        """The environment of this user's shell, with only the given settings."""
         ours = {*map(str.upper, TABLE), *OF_PROCESSES}
         inherited = {name: value for name, value in os.environ.items() if name not in ours}
         return {**inherited, "HOME": str(self.home), **settings}
@@ -88,7 +88,7 @@ class Newcomer:
 
 @cache
 def as_ordinary_user() -> tuple[str, ...]:
-    """What makes a command run as an ordinary user; nothing where the tests are run by one.
+    """The prefix that runs a command as an ordinary user; empty if the tests already run as one.
 
     The Python that runs the tests may lie in a folder that is root's alone.
     """

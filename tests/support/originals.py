@@ -37,7 +37,7 @@ def original_order(number: int, **changes: Any) -> dict[str, Any]:
 def run_migrations(
     database: Any, settings: Settings, progress: Progress = lambda *_: None, **options: Any
 ) -> list[Any]:
-    """What the migrations say that are run now."""
+    """Runs the pending migrations, and returns their results."""
     return list(upgrade(database, settings, lambda _: nullcontext(progress), **options))
 
 

@@ -22,7 +22,7 @@ TOTAL = 1000
 
 
 class Outside:
-    """What others do at the provider."""
+    """Actions of others at the provider."""
 
     def __init__(self, database: OrderDatabase, services: Services) -> None:
         self._payments = database["sandbox_payments"]

@@ -16,7 +16,7 @@ SECRET = "whsec_c2FuZGJveCBldmVudHMgYXJlIHNpZ25lZA=="
 
 
 class Call(NamedTuple):
-    """What a provider posts."""
+    """A request of a provider."""
 
     headers: dict[str, str]
     body: bytes
@@ -44,5 +44,5 @@ def signed(
 
 
 def post(client: Any, call: Call, provider: str = "sandbox") -> Any:
-    """What the service answers to the call."""
+    """The service's answer to the call."""
     return client.post(f"/payment-events/{provider}", data=call.body, headers=call.headers)

@@ -45,16 +45,16 @@ class Outside:
         return Charge(uuid.uuid4().hex[:24], amount, currency, method or self.good, now())
 
     def ask(self, step: str, charge: Charge) -> Outcome:
-        """What a step says in the end, asked again while nobody knows."""
+        """The final outcome of a step, repeated while it is unknown."""
         return _known(lambda: getattr(self.provider, step)([charge]))
 
     def once(self, step: str, charge: Charge) -> Outcome:
-        """What a step says when it is asked a single time."""
+        """The outcome of a single call of a step."""
         ((outcome,),) = [list(group.values()) for group in getattr(self.provider, step)([charge])]
         return outcome
 
     def repay(self, charge: Charge, amount: int, *, number: int = 1, attempt: int = 1) -> Outcome:
-        """What becomes of a refund."""
+        """The outcome of a refund."""
         repayment = Repayment(charge, f"{charge.order_id}-{number}", attempt, amount)
         return _known(lambda: self.provider.refund([repayment]))
 

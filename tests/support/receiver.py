@@ -35,7 +35,7 @@ class Hook(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What to answer: a status and headers; or else what `instead` does with the bare connection."""
+    """The answer: a status and headers, or `instead`, which gets the bare connection."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()

@@ -34,7 +34,7 @@ class Member(Mongod):
         return [*super()._command(), *parameters]
 
     def status(self) -> dict[str, Any]:
-        """What it knows of the set; empty when it does not say."""
+        """The member's view of the set; empty if it does not answer."""
         with contextlib.suppress(PyMongoError), direct(self.address) as client:
             return dict(client.admin.command("replSetGetStatus"))
         return {}
@@ -93,7 +93,7 @@ class ReplicaSet:
             yield
 
     def repair(self, member: Member) -> None:
-        """Whatever was done to it is undone."""
+        """Undoes every fault of the member."""
         self.roads.open()
         if member.process.running:
             member.process.send(signal.SIGCONT)

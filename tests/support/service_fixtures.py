@@ -92,7 +92,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def logged() -> Iterator[list[Any]]:
-    """What the service logs, each line with its fields."""
+    """The service's log lines with their fields."""
     with structlog.testing.capture_logs() as lines:
         yield lines
 
@@ -109,13 +109,13 @@ def services(database: OrderDatabase, settings: Settings, clock: StoppedClock, l
 
 @pytest.fixture
 def books(services: Services, database: OrderDatabase) -> Books:
-    """What the auditor sees."""
+    """The books, as an auditor reads them."""
     return Books(services, database)
 
 
 @pytest.fixture
 def outside(database: OrderDatabase, services: Services) -> Outside:
-    """What others do at the provider."""
+    """Actions of others at the provider."""
     return Outside(database, services)
 
 
@@ -183,7 +183,7 @@ class Queues:
         self._client = client
 
     def take(self, queue: str) -> list[tuple[str, list[Any]]]:
-        """What waits in the queue, oldest first, as task names and arguments; it is gone afterwards."""
+        """Takes all messages from the queue, oldest first, as task names and arguments."""
         messages = []
         while (raw := self._client.rpop(queue)) is not None:
             message = json.loads(raw)  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ class StripeServer(Server):
         return str(self._post("/v1/payment_methods", {"type": "card", "card": card})["id"])
 
     def act(self, reference: str, client_secret: str, *, success: bool) -> None:
-        """The customer confirms the payment at his bank, or fails to."""
+        """The customer confirms the payment at the bank, or fails to."""
         body = {"client_secret": client_secret, "success": success}
         answer = self._http.post(f"/v1/payment_intents/{reference}/_authenticate", json=body)
         assert answer.status_code in (200, 402), answer.text
@@ -62,7 +62,7 @@ class StripeServer(Server):
         return list(answer.json()["data"])
 
     def change(self, path: str, body: Json) -> Json:
-        """What somebody does there without the service."""
+        """Actions at Stripe without the service."""
         return self._post(f"/v1/{path}", body)
 
     def send_events_to(self, url: str) -> None:

@@ -30,7 +30,7 @@ _JWK = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """What a good token says, with these changes; None takes a claim away."""
+    """The claims of a valid token, with these changes; None removes a claim."""
     now = int(time.time())
     said = {
         "iss": ISSUER,

@@ -27,7 +27,7 @@ moves = st.one_of(
 
 
 class Account:
-    """What a backlog was given, and what of it has not been sent since."""
+    """The ids that a backlog got, and those of them that it has not sent yet."""
 
     def __init__(self) -> None:
         self.token = 0

@@ -97,7 +97,7 @@ def test_a_relay_continues_where_the_last_one_ended(
     assert heard.orders(steps.AUTHORIZE.name) == [first, *missed]
 
 
-def test_the_first_relay_of_all_publishes_what_was_owed_before_it(
+def test_the_first_relay_of_all_publishes_all_earlier_steps(
     services: Services, place: Place, relaying: Any, heard: Heard
 ) -> None:
     ids = [place()["id"] for _ in range(5)]

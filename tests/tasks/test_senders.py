@@ -187,7 +187,7 @@ def test_a_dead_and_a_slow_receiver_delay_no_third(
 
 
 @pytest.mark.slow
-def test_a_thousand_to_a_swift_receiver_are_there_within_seconds(
+def test_a_thousand_webhooks_reach_a_fast_receiver_within_seconds(
     services: Services, database: OrderDatabase, sender_threads: Any
 ) -> None:
     services = with_parts(services, webhooks=WebhookSender(allow_private=True))

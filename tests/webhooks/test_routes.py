@@ -237,7 +237,7 @@ def test_a_test_event_is_a_delivery_like_any_other(client: FlaskClient, endpoint
     assert client.post(f"{path}/{delivery['id']}/replay").status_code == 202
 
 
-def test_what_is_pending_for_an_endpoint_that_is_disabled_fails_and_nothing_more_is_sent(
+def test_pending_deliveries_of_a_disabled_endpoint_fail_and_nothing_is_sent(
     client: FlaskClient, endpoint: dict[str, Any]
 ) -> None:
     path = f"{BASE}/{endpoint['id']}"
@@ -266,9 +266,7 @@ def test_endpoints_and_deliveries_are_paged_newest_first(client: FlaskClient) ->
     assert client.get(f"{BASE}?limit=0").status_code == 422
 
 
-def test_there_is_an_end_to_the_number_of_endpoints(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_endpoints_is_limited(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "MOST_ENDPOINTS", 1)
     assert client.post(BASE, json={"url": URL}).status_code == 201
     answer = client.post(BASE, json={"url": URL})

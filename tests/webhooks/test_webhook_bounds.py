@@ -34,7 +34,7 @@ def services(services: Services) -> Services:
     return with_parts(services, webhooks=WebhookSender(allow_private=True))
 
 
-def test_what_has_ended_is_removed_after_the_retention_and_what_is_pending_is_not(
+def test_ended_deliveries_are_removed_after_the_retention_and_pending_ones_are_not(
     services: Services, clock: StoppedClock, endpoint: Endpoint, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than one batch of it, and not a moment too soon."""
@@ -71,7 +71,7 @@ def test_the_retention_counts_from_the_end_of_a_delivery_however_it_ends(
     assert purge_deliveries(services.webhooks) == 1
 
 
-def test_the_migrations_number_endpoints_and_date_what_has_ended(mongo_uri: str) -> None:
+def test_the_migrations_number_endpoints_and_date_ended_deliveries(mongo_uri: str) -> None:
     """Over documents of the release before, and no more when run again; what is pending stays as it is."""
     database = connect(mongo_uri)
     settings = Settings.from_env({"AUTH": "off", "MONGO_URI": mongo_uri})

@@ -91,7 +91,7 @@ def test_a_crash_between_the_records_and_the_mark_neither_loses_nor_doubles(
     assert len(receiver.hooks) == 1
 
 
-def test_recording_again_what_was_delivered_meanwhile_changes_nothing(
+def test_recording_a_delivered_event_again_changes_nothing(
     services: Services, endpoint: Endpoint, receiver: Receiver, place: Place
 ) -> None:
     order_id = place()["id"]
@@ -129,7 +129,7 @@ def test_a_process_that_dies_over_an_attempt_leaves_it_to_the_next_with_the_same
     assert {hook.id for hook in receiver.hooks} == {records(services, endpoint)[0]["id"]}
 
 
-def test_a_process_that_comes_back_from_the_dead_does_not_overwrite_what_came_after_it(
+def test_a_process_that_was_paused_does_not_overwrite_later_results(
     services: Services, clock: StoppedClock, endpoint: Endpoint, receiver: Receiver, place: Place
 ) -> None:
     announced(services, place)
@@ -158,7 +158,7 @@ def test_an_attempt_is_made_by_one_however_many_try(
     assert len(receiver.hooks) == 5
 
 
-def test_what_fails_is_tried_again_by_the_schedule_and_given_up_after_its_last_wait_and_can_be_replayed(
+def test_a_failed_delivery_is_retried_by_the_schedule_then_fails_and_can_be_replayed(
     services: Services, clock: StoppedClock, endpoint: Endpoint, receiver: Receiver, place: Place
 ) -> None:
     announced(services, place)

@@ -1,4 +1,4 @@
-"""What ends a delivery or an endpoint, who signs, and what stays out of the way of the others."""
+"""The ends of deliveries and endpoints, their signatures, and their independence of each other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def services(services: Services) -> Services:
     return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
 
 
-def test_gone_disables_the_endpoint_and_fails_what_waits_for_it(
+def test_gone_disables_the_endpoint_and_fails_its_pending_deliveries(
     services: Services, clock: StoppedClock, endpoint: Endpoint, receiver: Receiver, place: Place
 ) -> None:
     announced(services, place, 3)
@@ -74,7 +74,7 @@ def test_gone_of_an_address_that_was_left_meanwhile_disables_nothing(
     assert webhooks.get_endpoint(services.webhooks, endpoint["id"])["enabled"]
 
 
-def test_what_is_recorded_for_an_endpoint_disabled_or_removed_meanwhile_is_not_sent(
+def test_a_delivery_to_an_endpoint_disabled_or_removed_meanwhile_is_not_sent(
     services: Services, endpoint: Endpoint, receiver: Receiver, place: Place, database: OrderDatabase
 ) -> None:
     removed = webhooks.add_endpoint(services.webhooks, receiver.url(), ["*"])

@@ -1,4 +1,4 @@
-"""What is asked of the deliveries of webhooks costs no more when there are more of them."""
+"""Queries of webhook deliveries do not cost more when there are more deliveries."""
 
 from __future__ import annotations
 

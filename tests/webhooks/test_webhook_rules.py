@@ -41,7 +41,7 @@ def endpoint(*events: str) -> Endpoint:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_every_pattern_matches_something_and_only_what_it_says(pattern: str) -> None:
+def test_every_pattern_matches_exactly_its_events(pattern: str) -> None:
     matched = {kind for kind in PUBLIC if wants(endpoint(pattern), kind, NOW)}
     kind = pattern.partition(".")[0]
     expected = {one for one in PUBLIC if pattern in ("*", one, f"{one.partition('.')[0]}.*")}

@@ -49,7 +49,7 @@ def made(client: FlaskClient, headers: dict[str, str], **fields: Any) -> dict[st
 def delivered(
     app_services: Services, client: FlaskClient, receiver: Receiver, endpoint: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the endpoint gets of a new order of a customer."""
+    """The webhook that the endpoint gets about a customer's new order."""
     body = {**SAMPLE, "userId": "ann", "email": "ann@x.example", "reference": "a secret of Ann"}
     order_id = client.post("/orders", json=body, headers=bearer(token())).get_json()["order"]["id"]
     announce(app_services.notifications, [order_id])
@@ -67,7 +67,7 @@ def delivered(
         (NARROW, {"payload": "ids"}, "ids"),
     ],
 )
-def test_an_endpoint_gets_what_its_maker_may_see(
+def test_an_endpoint_gets_only_data_that_its_creator_may_read(
     client: FlaskClient,
     app_services: Services,
     receiver: Receiver,

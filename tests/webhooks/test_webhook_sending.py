@@ -33,11 +33,11 @@ def sender(*, resolve: Resolve = guard.resolve, seconds: float = 15.0) -> Webhoo
 
 
 def send(by: WebhookSender, url: str, *secrets: str) -> Answer:
-    """What becomes of the message."""
+    """The result of sending the message."""
     return by.send(url, secrets or [new_secret()], "an-id", now(), MESSAGE)
 
 
-def test_a_receiver_verifies_what_it_gets_with_the_library(receiver: Receiver) -> None:
+def test_a_receiver_verifies_a_webhook_with_the_library(receiver: Receiver) -> None:
     old, new = new_secret(), new_secret()
     assert send(sender(), receiver.url("localhost"), new, old) == Answer(200)
     (hook,) = receiver.hooks
@@ -95,7 +95,7 @@ def test_an_endless_answer_is_not_read_to_its_end(receiver: Receiver) -> None:
 @pytest.mark.parametrize(
     "said", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n.", b"\0" * 99]
 )
-def test_what_is_no_answer_is_a_failure(receiver: Receiver, said: bytes) -> None:
+def test_an_invalid_answer_is_a_failure(receiver: Receiver, said: bytes) -> None:
     def say(connection: Any) -> None:
         connection.sendall(said)
         connection.shutdown(socket.SHUT_RDWR)

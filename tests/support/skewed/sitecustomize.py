@@ -13,7 +13,7 @@ _REAL, _TIME = datetime.datetime, time.time
 
 
 class _AnyDatetime(type):
-    """What C code makes is a datetime, too."""
+    """Objects made by C code count as datetimes, too."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, _REAL)
