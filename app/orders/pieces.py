@@ -73,8 +73,10 @@ def _places(order: Order, entry: RefundLine, taken: Sequence[int]) -> Iterator[t
             missing -= some
 
 
-def computed(order: Order, refund: Refund) -> int:
-    """The amount of one of the order's refunds by lines, as its pieces and its shipping cost."""
-    position = order["refunds"].index(refund)
-    parts = costs(order).breakdown(refunded(order)[position], shipping="shipping" in refund)
-    return sum(parts.values())
+def shares(order: Order) -> list[int]:
+    """For each refund of the order, the cost of its pieces and of the shipping that it returns."""
+    whole = costs(order)
+    return [
+        sum(whole.breakdown(own, shipping="shipping" in refund).values())
+        for refund, own in zip(order.get("refunds", ()), refunded(order), strict=True)
+    ]

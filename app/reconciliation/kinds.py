@@ -183,6 +183,18 @@ KINDS: dict[str, Kind] = {
         "Ask the customer: something other than the service changed the data.",
         order_checks.personal_differs,
     ),
+    "total_differs": Kind(
+        "orders",
+        "The total of an order is not the sum of its lines and adjustments.",
+        "Compare the order with the request, and refund or charge the difference.",
+        order_checks.total_differs,
+    ),
+    "refund_beyond_shares": Kind(
+        "orders",
+        "A refund by lines is larger than the share of its pieces, and nobody requested its amount.",
+        "Compare the refund with the lines of the order, and charge the difference.",
+        order_checks.refund_beyond_shares,
+    ),
     "overdue": Kind(
         "orders",
         "A step is long overdue, and no process has retried it.",

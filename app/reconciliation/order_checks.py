@@ -14,6 +14,9 @@ from app.orders.events import is_public
 from app.orders.fields import STATE, with_amounts
 from app.orders.log import Event
 from app.orders.model import Order, digest_of
+from app.orders.pieces import is_by_lines, shares
+from app.orders.refunds import Refund
+from app.orders.shares import total
 from app.reconciliation.records import ADOPTED_BY, CHANGING, FEEDING, Case, Finding, Recorded
 from app.webhooks.model import delivery_id, wants
 
@@ -50,6 +53,27 @@ def personal_differs(case: Case) -> Iterator[Finding]:
     is_sound = case.bad_sequence is None and not isinstance(case.folded, Exception)
     if is_sound and digest_of(order["personal"]) != order["events"][0]["data"].get("personalDigest"):
         yield Finding(_ids(order), "data of the log's digest", "other data")
+
+
+def total_differs(case: Case) -> Iterator[Finding]:
+    """A total that is not the sum of the lines and adjustments."""
+    order = case.at_rest
+    if order is None:
+        return
+    expected = total(order["products"], order.get("adjustments", ()))
+    if expected is not None and expected != order["totalAmount"]:
+        yield Finding(_ids(order), _money(expected, order), _money(order["totalAmount"], order))
+
+
+def refund_beyond_shares(case: Case) -> Iterator[Finding]:
+    """Refunds by lines of more than their pieces cost, though no amount was requested."""
+    order = case.at_rest
+    if order is None or not any(map(_is_computed, order.get("refunds", ()))):
+        return
+    for refund, share in zip(order["refunds"], shares(order), strict=True):
+        if _is_computed(refund) and refund["amount"] > share:
+            ids = _ids(order, refundId=refund["id"])
+            yield Finding(ids, f"at most {_money(share, order)}", _money(refund["amount"], order))
 
 
 def overdue(case: Case) -> Iterator[Finding]:
@@ -183,11 +207,15 @@ def _first_missing(case: Case, *, is_hole: bool) -> Iterator[Finding]:
             return
 
 
-def _shown(field: str, order: Order) -> str:
+def _is_computed(refund: Refund) -> bool:
+    return "computed" in refund and is_by_lines(refund)
+
+
+def _money(minor: int, order: Order) -> str:
     currency = order["currency"]
+    return money.to_text(minor, currency) if currency in money.DECIMALS else str(minor)
 
-    def amount(minor: int) -> str:
-        return money.to_text(minor, currency) if currency in money.DECIMALS else str(minor)
 
-    value = with_amounts({field: order.get(field)}, amount)[field]
+def _shown(field: str, order: Order) -> str:
+    value = with_amounts({field: order.get(field)}, lambda minor: _money(minor, order))[field]
     return to_text(value) if isinstance(value, datetime) else str(value)[:_LONGEST]

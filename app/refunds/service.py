@@ -20,7 +20,7 @@ from app.money import to_minor
 from app.orders import OrderServices
 from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
 from app.orders.model import Change, Order, advance, fold, refundable
-from app.orders.pieces import computed, is_by_lines, refunded, unclaimed
+from app.orders.pieces import is_by_lines, refunded, shares, unclaimed
 from app.orders.reading import reads_order
 from app.orders.refunds import Refund, RefundLine, next_id
 from app.orders.service import found, get_order, history
@@ -207,7 +207,7 @@ def _computed(order: Order, refund: Refund) -> int:
     if is_by_lines(refund):
         others = _refunds(order)
         present = others if refund in others else [*others, refund]
-        amount = computed({**order, "refunds": present}, refund)
+        amount = shares({**order, "refunds": present})[present.index(refund)]
     else:
         amount = refundable(order)
     if amount <= 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import ObjectId
@@ -13,7 +13,7 @@ from flask import Flask
 from app.commands import register_commands
 from app.notifications.announce import announce
 from app.orders.bounds import MOST_RETRIES
-from app.orders.service import change_status, delete_order
+from app.orders.service import change_status, delete_order, place_order
 from app.orders.sweeping import purge_deleted_orders
 from app.reconciliation import run as reconciling
 from app.refunds.service import request_refund, retry_refund
@@ -60,6 +60,42 @@ def ask(services: Services, order_id: str, amount: str) -> Refund:
     return request_refund(
         services.orders, order_id, {"amount": Decimal(amount)}, actor="services", key=None, digest=""
     ).refund
+
+
+def test_adjustments_are_shown_with_the_numbered_lines(
+    runner: FlaskCliRunner, services: Services, finish: Finish
+) -> None:
+    """Amounts in major units; a refund by lines in the history."""
+    draft: Any = {
+        "userId": "eve",
+        "products": [
+            {"productId": "pear", "quantity": 2, "unitPrice": 625},
+            {"productId": "fig", "quantity": 1},
+        ],
+        "adjustments": [
+            {"kind": "shipping", "name": "Parcel\x1b", "amount": 490},
+            {"kind": "discount", "amount": -100, "line": 1},
+            {"kind": "tax", "amount": 7, "included": True},
+        ],
+        "totalAmount": 1640,
+        "currency": "USD",
+    }
+    order_id = place_order(services.orders, draft, actor="eve", key=None, digest="").order["id"]
+    finish(services, order_id)
+    pieces: Any = {"products": [{"line": 1, "quantity": 1, "restock": False}], "shipping": True}
+    request_refund(services.orders, order_id, pieces, actor="shop", key=None, digest="")
+    printed = runner.invoke(args=["orders", "show", order_id]).stdout
+    assert (
+        "lines\n"
+        "  1  2  pear  at 6.25\n"
+        "  2  1  fig\n"
+        "\n"
+        "adjustments\n"
+        "  shipping  4.90   Parcel\\x1b\n"
+        "  discount  -1.00              for line 1\n"
+        "  tax       0.07               included\n"
+    ) in printed
+    assert "amount=10.65 computed=True" in printed
 
 
 def test_every_amount_of_a_history_is_in_major_units(

@@ -62,6 +62,35 @@ def test_the_text_version_reads_like_a_letter() -> None:
     )
 
 
+def test_a_mail_lists_the_adjustments_with_their_names_and_amounts() -> None:
+    """A nameless one by its kind; a tax that the prices include says so. A name cannot become a link."""
+    adjustments = [
+        {"kind": "shipping", "name": "Parcel <b>", "amount": 490},
+        {"kind": "discount", "name": "spam.example", "amount": -1000, "line": 1},
+        {"kind": "tip", "amount": 5},
+        {"kind": "tax", "name": "VAT", "amount": 3111, "included": True},
+    ]
+    order = order_after(CONFIRMED, adjustments=adjustments, total="194.95")
+    text, page = texts_of(mail_of(order, "order.confirmed"))
+    assert (
+        f"  2 {TIMES} tea-pot, 100.00 USD each\n"
+        "  Parcel <b>: 4.90 USD\n"
+        "  spam. example: -10.00 USD\n"
+        "  Tip: 0.05 USD\n"
+        "  VAT: 31.11 USD (included in the prices)\n"
+        "  Total: 194.95 USD\n"
+    ) in text
+    for shown in (
+        "Parcel &lt;b&gt;",
+        "4.90 USD",
+        "spam. example",
+        "-10.00 USD",
+        "Tip",
+        "included in the prices",
+    ):
+        assert shown in page
+
+
 def test_a_cancelled_order_reads_like_a_letter() -> None:
     """The note of who cancelled, and the money, each in a paragraph of its own."""
     order = cancelled(CONFIRMED, "requested", detail="Ordered twice")

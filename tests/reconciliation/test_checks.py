@@ -54,6 +54,8 @@ REFUNDED = (
     Change("payment.partially_refunded", {"refundedAmount": 400}),
     Change("refund.succeeded", {"refundId": "r1"}),
 )
+PIECES = [{"line": 1, "productId": "apple", "quantity": 1, "restock": False}]
+BY_LINES = Change("refund.requested", {"refundId": "r1", "amount": 501, "computed": True, "products": PIECES})
 CANCELLED = Change("order.cancelled", {"cancellation": {"reason": "requested"}})
 LOST = Change("payment.voided")
 RELEASED = Change("stock.released")
@@ -114,6 +116,17 @@ def pending(*payments: ProviderPayment, changes: tuple[Change, ...] = (), **fiel
     return records_of(order_after(*changes, **fields), *payments)
 
 
+def priced(order: Order, **line: Any) -> OrderRecords:
+    """The records of a confirmed order whose line was placed with these fields, too."""
+    created = order["events"][0]["data"]
+    changes = [Change(event["type"], event["data"]) for event in order["events"][1:]]
+    data = {**created, "products": [{**created["products"][0], **line}]}
+    del data["personalDigest"]
+    again = advance(create(ORDER_ID, AT, "user", data, order["personal"]), AT, "service", changes)
+    kept: Any = {"personal": order["personal"], "announced": again["version"], "dueBy": order.get("dueBy")}
+    return records_of({**again, **kept}, payment())
+
+
 def edited(records: OrderRecords) -> OrderRecords:
     """The records with an event whose actor was changed."""
     order: Any = records.order
@@ -160,6 +173,10 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "log_broken": lambda: edited(confirmed()),
     "document_differs": lambda: confirmed_order(userId="other"),
     "personal_differs": lambda: confirmed_order(personal={"salt": "salt", "email": "b@example.com"}),
+    "total_differs": lambda: priced(order_after(*CONFIRMED), unitPrice=501),
+    "refund_beyond_shares": lambda: priced(
+        order_after(*CONFIRMED, BY_LINES, dueBy=CONTEXT.now), unitPrice=500
+    ),
     "overdue": lambda: pending(dueBy=AT),
     "forgotten": lambda: pending(dueBy=None),
     "expiry_overdue": lambda: pending(at=AT - 5 * HOUR),

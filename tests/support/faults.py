@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from app.clock import id_at, new_id
+from app.orders.log import event_hash
 from app.orders.model import Change, advance, create
 from app.orders.service import change_status
 from app.payments.model import Charge, ProviderPayment
@@ -190,6 +191,15 @@ class Planter:
         self._database["orders"].update_one({"_id": found["_id"]}, {"$set": {"personal.email": "x@y.z"}})
         return str(found["_id"])
 
+    def total_differs(self) -> str:
+        order_id = self._one("confirmed")
+        return self._priced(order_id, {"unitPrice": 7})
+
+    def refund_beyond_shares(self) -> str:
+        order_id = self._one("partly refunded")
+        self._priced(order_id, {"unitPrice": 100}, lines=1, computed=True)
+        return order_id
+
     def overdue(self) -> str:
         return self._changed("waiting", dueBy=self._services.clock() - timedelta(hours=1))
 
@@ -268,6 +278,23 @@ class Planter:
     def _changed(self, fate: str, **fields: Any) -> str:
         order_id = self._one(fate)
         self._database["orders"].update_one({"_id": ObjectId(order_id)}, {"$set": fields})
+        return order_id
+
+    def _priced(self, order_id: str, price: Any, *, lines: int | None = None, **of_refund: Any) -> str:
+        """Gives lines of the order and its first refund these fields, as if it had always had them."""
+        order = self._database["orders"].find_one({"_id": ObjectId(order_id)})
+        assert order
+        created = order["events"][0]["data"]
+        for part in [*order["products"][:lines], *created["products"][:lines]]:
+            part.update(price)
+        if of_refund:
+            asked = next(event for event in order["events"] if event["type"] == "refund.requested")
+            for part in (order["refunds"][0], asked["data"]):
+                part.update(of_refund)
+        previous = order_id
+        for event in order["events"]:
+            event["hash"] = previous = event_hash(previous, event)
+        self._database["orders"].replace_one({"_id": order["_id"]}, order)
         return order_id
 
     def _paid(self, fate: str, **fields: Any) -> str:

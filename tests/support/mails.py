@@ -47,13 +47,16 @@ def order_after(
     reference: str | None = None,
     name: str | None = None,
     email: str = EMAIL,
+    adjustments: list[Any] | None = None,
 ) -> Order:
-    created = {
+    created: dict[str, Any] = {
         "userId": "u-1",
         "products": products or [{"productId": "tea-pot", "quantity": 2, "unitPrice": 10000}],
         "totalAmount": to_minor(Decimal(total), currency),
         "currency": currency,
     }
+    if adjustments:
+        created["adjustments"] = adjustments
     if reference is not None:
         created["reference"] = reference
     personal = Personal(salt="s", email=email)

@@ -179,6 +179,14 @@ def _variables(order: Order) -> dict[str, Any]:
             }
             for line in order["products"]
         ],
+        "adjustments": [
+            {
+                "name": harmless(one.get("name", "")) or one["kind"].capitalize(),
+                "amount": amount(one["amount"]),
+                "included": one.get("included", False),
+            }
+            for one in order.get("adjustments", ())
+        ],
         "total": total,
         "tracking": tracking if any(tracking.values()) else None,
         "reason": REASONS[reason],
