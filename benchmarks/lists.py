@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FEW = 1_000
 WHAT = "GET /orders, {}"
 AMONG_FEW = f"{SERVICE}, {FEW:,} orders"
-REQUESTS = 100
 PAGE = 25
 WALKED_BY = 100
 DEPTH = 0.9
@@ -62,7 +61,7 @@ def lists(stage: Stage, plan: Plan) -> Iterator[Figure]:
                 calls[DRIVER] = _bare(services[plan.orders])
             seen: dict[str, list[float]] = defaultdict(list)
             for _ in range(plan.rounds):
-                for whose, took in _medians_ms(calls).items():
+                for whose, took in _medians_ms(calls, plan.probes).items():
                     seen[whose].append(took)
             plan.say(f"lists: {kind}")
             for whose, medians in seen.items():
@@ -105,10 +104,10 @@ def _bare(service: Contender) -> Call:
     return lambda: list(orders.find({"visible": True}, {"events": 0}).sort("_id", -1).limit(PAGE))
 
 
-def _medians_ms(turns: Mapping[str, Call]) -> dict[str, float]:
+def _medians_ms(turns: Mapping[str, Call], requests: int) -> dict[str, float]:
     """The median time of each call, made in turns one by one, so that noise meets all alike."""
     took: dict[str, list[float]] = defaultdict(list)
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         for whose, call in turns.items():
             begin = time.perf_counter()
             call()

@@ -27,9 +27,11 @@ class Load(NamedTuple):
     body: dict[str, Any]
 
 
-def post_orders(url: str, run: str, connections: int, seconds: float, tokens: Path | None = None) -> Load:
-    """Post distinct orders for that long, with the tokens in a file if there is one."""
-    return _drive(f"{url}/orders", connections, seconds, ["post", run, *([str(tokens)] if tokens else [])])
+def post_orders(
+    url: str, run: str, connections: int, seconds: float, tokens: Path | None = None, method: str = ""
+) -> Load:
+    """Post distinct orders for that long, with the tokens in a file and a payment method if given."""
+    return _drive(f"{url}/orders", connections, seconds, ["post", run, f"{tokens or ''}", method])
 
 
 def get_paths(url: str, paths: Iterable[str], connections: int, seconds: float, scratch: Path) -> Load:

@@ -1,16 +1,17 @@
--- What wrk sends: "post RUN [FILE]" posts orders, each with a body of its own; with a FILE of tokens, the Nth token
--- belongs to the Nth user, and every fourth request is a second one of the user before. "get FILE" reads the paths in
--- FILE in turn. It prints one line of JSON when done.
+-- What wrk sends: "post RUN FILE METHOD" posts orders, each with a body of its own; FILE and METHOD may be empty. With
+-- a FILE of tokens, the Nth token belongs to the Nth user, and every fourth request is a second one of the user before.
+-- METHOD is the payment method of all orders. "get FILE" reads the paths in FILE in turn. It prints one line of JSON
+-- when done.
 local REPEATED = 4
 -- wrk keeps some of the first requests to itself, so the order that is looked for afterwards is a later one.
 local SAMPLE = 10
 
-local post, run, paths, tokens
+local post, run, paths, tokens, payment
 local sent = 0
 local sender
 
 local body = '{"userId":"user-%s-%08d","products":[{"productId":"product-%02d","quantity":2},' ..
-             '{"productId":"product-%02d","quantity":1}],"totalAmount":200.00}'
+             '{"productId":"product-%02d","quantity":1}],"totalAmount":200.00%s}'
 local headers = { ["Content-Type"] = "application/json" }
 
 local function lines(file)
@@ -29,8 +30,9 @@ function init(args)
   post = args[1] == "post"
   if post then
     run = args[2]
-    tokens = args[3] and lines(args[3])
-    sample = body:format(run, SAMPLE, SAMPLE, SAMPLE + 50)
+    tokens = args[3] ~= "" and lines(args[3])
+    payment = args[4] ~= "" and (',"paymentMethod":"%s"'):format(args[4]) or ""
+    sample = body:format(run, SAMPLE, SAMPLE, SAMPLE + 50, payment)
   else
     paths = lines(args[2])
   end
@@ -46,7 +48,7 @@ function request()
     user = (sent - (sent % REPEATED == 0 and 2 or 1)) % #tokens + 1
     headers["Authorization"] = "Bearer " .. tokens[user]
   end
-  return wrk.format("POST", nil, headers, body:format(run, user, sent % 100, (sent + 50) % 100))
+  return wrk.format("POST", nil, headers, body:format(run, user, sent % 100, (sent + 50) % 100, payment))
 end
 
 function done(summary, latency)

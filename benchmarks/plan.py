@@ -9,7 +9,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Plan:
     """Rounds per figure, seconds per run of load (`sustained` for the whole job), the least requests of a
-    warm-up, orders to list (`orders`) and to reconcile (`books`), and orders timed one by one (`probes`)."""
+    warm-up, orders to list (`orders`) and to reconcile (`books`), and requests timed singly (`probes`)."""
 
     rounds: int = 3
     seconds: float = 3
