@@ -48,7 +48,7 @@ EVENTS: dict[str, EventType] = {
     "payment.action_required": EventType(
         "payment",
         "pending",
-        "The customer has to act before the payment goes on.",
+        "The customer has to act before the payment continues.",
         "`reference`, `action` (`type`, `clientSecret`)",
     ),
     "payment.authorized": EventType("payment", "authorized", "The money is reserved.", "`reference`"),
@@ -56,24 +56,24 @@ EVENTS: dict[str, EventType] = {
         "payment",
         "declined",
         "The provider refused the payment.",
-        "`failure` (`code`, `message`); `reference`, where the provider gave one",
+        "`failure` (`code`, `message`); `reference`, if the provider has one",
     ),
     "payment.captured": EventType("payment", "captured", "The money is taken.", "`capturedAmount`"),
     "payment.voided": EventType(
         "payment",
         "voided",
         "The reserved money is released.",
-        "`failure`, where the provider lost the authorization",
+        "`failure`, if the provider lost the authorization",
     ),
     "payment.partially_refunded": EventType(
         "payment",
         "partially_refunded",
-        "A part of the money was given back.",
+        "A part of the money was refunded.",
         "`refundedAmount`",
         public=True,
     ),
     "payment.refunded": EventType(
-        "payment", "refunded", "All of the money was given back.", "`refundedAmount`", public=True
+        "payment", "refunded", "All of the money was refunded.", "`refundedAmount`", public=True
     ),
     "stock.decremented": EventType("stock", "decremented", "The goods were taken out of the stock."),
     "stock.insufficient": EventType("stock", "insufficient", "The stock does not suffice.", "`shortages`"),
@@ -88,10 +88,10 @@ EVENTS: dict[str, EventType] = {
     "refund.retried": EventType(
         "refund",
         "pending",
-        "A failed refund is tried again.",
-        "`refundId`; `amount`, where it is another than at first",
+        "A failed refund is retried.",
+        "`refundId`; `amount`, if it differs from the first one",
     ),
-    "refund.succeeded": EventType("refund", "succeeded", "The refund's money was given back.", "`refundId`"),
+    "refund.succeeded": EventType("refund", "succeeded", "The refund's money was returned.", "`refundId`"),
     "refund.failed": EventType(
         "refund",
         "failed",

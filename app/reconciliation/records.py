@@ -20,7 +20,7 @@ LONGEST_WAIT = timedelta(minutes=2)
 FEEDING = timedelta(minutes=1)
 # Each process sees a change of an endpoint within this time.
 CHANGING = timedelta(seconds=10)
-# The orders adopted from the former service came with a log of their own, and were not announced.
+# The orders adopted from the original service came with a log of their own, and were not announced.
 ADOPTED_BY, ADOPTED_METHOD = "migration", "original"
 
 
