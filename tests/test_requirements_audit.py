@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import tomllib
-import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 HASH = f"--hash=sha256:{'0' * 64}"
 GOOD = f"# made by make lock\nflask==3.1.2 \\\n    {HASH}\n    # via -r runtime.in\n"
 MAKEFILE = "lock:\n\tcd requirements && $(LOCK) runtime.in -o runtime.txt\n"
-LOCKED = {"flask": Version("3.1.2"), "celery": Version("5.7.0")}
 
 
 @pytest.fixture
@@ -132,67 +130,17 @@ def test_every_exception_says_why_and_is_needed() -> None:
         assert name in known or any(line.startswith(name) for line in asked_for)
 
 
-def advisory(number: int, **affected: Any) -> dict[str, Any]:
-    package = {"ecosystem": "PyPI", "name": "Flask"}
-    return {
-        "id": f"X-{number}",
-        "modified": "2026-01-02T03:04:05Z",
-        "affected": [{"package": package, **affected}],
-    }
-
-
-def between(*events: tuple[str, str]) -> dict[str, Any]:
-    return {"ranges": [{"type": "ECOSYSTEM", "events": [{kind: at} for kind, at in events]}]}
-
-
-@pytest.mark.parametrize(
-    ("affected", "is_affected"),
-    [
-        ({"versions": ["3.1.2"]}, True),
-        ({"versions": ["3.1.1"]}, False),
-        (between(("introduced", "0")), True),
-        (between(("introduced", "0"), ("fixed", "3.1.2")), False),
-        (between(("introduced", "0"), ("fixed", "3.1.3")), True),
-        (between(("introduced", "0"), ("last_affected", "3.1.2")), True),
-        (between(("introduced", "0"), ("last_affected", "3.1.1")), False),
-        (between(("introduced", "0"), ("fixed", "1"), ("introduced", "3.1"), ("fixed", "3.2")), True),
-        (between(("introduced", "0"), ("fixed", "1"), ("introduced", "3.1.3")), False),
-        ({"ranges": [{"type": "GIT", "events": [{"introduced": "0"}]}]}, False),
-    ],
-)
-def test_a_dump_shows_which_versions_are_affected(
-    affected: dict[str, Any], is_affected: bool, tmp_path: Path
-) -> None:
-    dump = written_dump(tmp_path, advisory(1, **affected))
-    assert bool(advisories.Dump(dump).lookup(LOCKED)) is is_affected
-
-
-def written_dump(folder: Path, *entries: dict[str, Any]) -> Path:
-    file = folder / "all.zip"
-    with zipfile.ZipFile(file, "w") as dump:
-        for each in entries:
-            dump.writestr(f"{each['id']}.json", json.dumps(each))
-    return file
-
-
-def test_a_withdrawn_advisory_is_ignored(tmp_path: Path) -> None:
-    withdrawn = advisory(1, versions=["3.1.2"]) | {"withdrawn": "2026-02-02T00:00:00Z"}
-    assert advisories.Dump(written_dump(tmp_path, withdrawn)).lookup(LOCKED) == []
-
-
-def test_the_date_of_a_dump_is_shown(tmp_path: Path) -> None:
-    assert "the newest of 2026-01-02" in advisories.Dump(written_dump(tmp_path, advisory(1))).source()
-
-
 class OsvDouble(BaseHTTPRequestHandler):
-    """Knows one vulnerability, of flask."""
+    """Knows one vulnerability of flask, and one of celery that was withdrawn."""
 
     def do_POST(self) -> None:
-        """Answer a batch, in the order of its queries."""
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
-        known = [{"vulns": [{"id": "X-1"}]} if one["package"]["name"] == "flask" else {} for one in asked]
-        body = json.dumps({"results": known}).encode()
+        """Answer a query about one version of a package."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name = asked["package"]["name"]
+        known = {"flask": _advisory("GHSA-1", "flask"), "celery": _advisory("GHSA-2", "celery", WITHDRAWN)}
+        body = json.dumps({"vulns": [known[name]]} if name in known else {}).encode()
         self.send_response(200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -201,20 +149,34 @@ class OsvDouble(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+WITHDRAWN = {"withdrawn": "2026-02-02T00:00:00Z"}
+
+
+def _advisory(number: str, name: str, more: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "id": number,
+        "aliases": [f"CVE-{number}"],
+        "details": "It is broken.",
+        "published": "2026-01-02T03:04:05Z",
+        "modified": "2026-01-02T03:04:05Z",
+        "affected": [{"package": {"ecosystem": "PyPI", "name": name}, "versions": ["3.1.2"]}],
+        **(more or {}),
+    }
+
+
 @pytest.fixture
-def osv() -> Iterator[str]:
+def osv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A double of OSV's service, which the audit asks; its answers are cached nowhere else."""
+    monkeypatch.setenv("PIP_AUDIT_CACHE_DIR", str(tmp_path / "cache"))
     server = HTTPServer(("127.0.0.1", 0), OsvDouble)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/querybatch"
+    url = f"http://127.0.0.1:{server.server_port}/v1/query"
+    monkeypatch.setattr(advisories.lookup, "__defaults__", (url,))
+    yield url
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def test_the_service_is_asked_for_all_packages_at_once(osv: str) -> None:
-    found = advisories.Service(osv).lookup(LOCKED)
-    assert found == [advisories.Known("flask", Version("3.1.2"), "X-1")]
 
 
 def run(folder: Path, *arguments: str) -> int:
@@ -227,10 +189,10 @@ def run(folder: Path, *arguments: str) -> int:
 def test_a_service_out_of_reach_is_no_silent_pass(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is reported, and the exit code is neither that of a clean audit nor that of a finding."""
-    monkeypatch.setattr(advisories.Service.__init__, "__defaults__", ("http://127.0.0.1:9/",))
+    """The report says so, and the exit code is neither that of a clean audit nor that of a finding."""
+    monkeypatch.setattr(advisories.lookup, "__defaults__", ("http://127.0.0.1:9/",))
     assert run(folder) == NOT_CHECKED
-    assert "vulnerabilities: NOT CHECKED: http://127.0.0.1:9/ gives no answer" in capsys.readouterr().out
+    assert "vulnerabilities: NOT CHECKED: http://127.0.0.1:9/ gives no answer: " in capsys.readouterr().out
 
 
 def test_not_looking_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,12 +200,27 @@ def test_not_looking_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "vulnerabilities: not checked, as asked for by --offline" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("osv")
 def test_a_vulnerability_is_a_finding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dump = written_dump(folder, advisory(1, versions=["3.1.2"]))
-    assert run(folder, "--advisories", str(dump)) == FOUND
-    assert "flask 3.1.2: X-1" in capsys.readouterr().out
+    """By all of its ids, once, though two locks have the package."""
+    assert run(folder) == FOUND
+    found = [line for line in capsys.readouterr().out.splitlines() if "GHSA" in line]
+    assert found == ["  flask 3.1.2: CVE-GHSA-1, GHSA-1"]
 
 
-def test_a_dump_that_cannot_be_read_is_no_silent_pass(folder: Path) -> None:
-    (folder / "all.zip").write_text("not a ZIP file")
-    assert run(folder, "--advisories", str(folder / "all.zip")) == NOT_CHECKED
+@pytest.mark.usefixtures("osv")
+def test_an_accepted_vulnerability_is_shown_with_its_reason(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no finding."""
+    rules = folder / "rules.toml"
+    rules.write_text(RULES.read_text() + '"GHSA-1" = "Nothing here calls it."\n')
+    monkeypatch.setattr("requirements.audit.__main__.RULES", rules)
+    assert run(folder) == CLEAN
+    assert "accepted: flask, CVE-GHSA-1: Nothing here calls it." in capsys.readouterr().out
+
+
+def test_an_advisory_that_was_withdrawn_is_no_finding(folder: Path, osv: str) -> None:
+    (folder / "runtime.in").write_text("celery\n")
+    (folder / "runtime.txt").write_text(GOOD.replace("flask", "celery"))
+    assert advisories.lookup([folder / "runtime.txt"], osv) == []

@@ -34,44 +34,31 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     ]
     for name, exception in rules["exceptions"].items():
         print(f"  excepted: {name}, {exception['licence']}: {exception['why']}")
+    if options.offline:
+        print("vulnerabilities: not checked, as asked for by --offline")
+        return FOUND if found else CLEAN
     try:
-        found += _vulnerabilities(_source(options), everything, rules["accepted"])
+        found += _vulnerabilities(sorted(folder.glob("*.txt")), len(everything), rules["accepted"])
     except advisories.Unreachable as reason:
         print(f"vulnerabilities: NOT CHECKED: {reason}")
         return FOUND if found else NOT_CHECKED
     return FOUND if found else CLEAN
 
 
-def _vulnerabilities(
-    source: advisories.Source | None, packages: locks.Lock, accepted: Mapping[str, str]
-) -> Sequence[str]:
-    if source is None:
-        print("vulnerabilities: not checked, as asked for by --offline")
-        return ()
-    known = source.lookup(packages)
-    for each in known:
-        if each.advisory in accepted:
-            print(f"  accepted: {each.package}, {each.advisory}: {accepted[each.advisory]}")
-    faults = [f"{name} {version}: {id_}" for name, version, id_ in known if id_ not in accepted]
-    return _printed("vulnerabilities", f"{len(packages)} packages against {source.source()}", faults)
+def _vulnerabilities(files: Sequence[Path], number: int, accepted: Mapping[str, str]) -> Sequence[str]:
+    faults = []
+    for package, version, ids in advisories.lookup(files):
+        if named := accepted.keys() & set(ids):
+            print(f"  accepted: {package}, {ids[0]}: {accepted[named.pop()]}")
+        else:
+            faults.append(f"{package} {version}: {', '.join(ids)}")
+    return _printed("vulnerabilities", f"{number} packages against {advisories.source()}", faults)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m requirements.audit", description=__doc__)
     parser.add_argument("--offline", action="store_true", help="look nothing up over the network")
-    parser.add_argument(
-        "--advisories",
-        type=Path,
-        metavar="ZIP",
-        help="look vulnerabilities up in this dump of OSV's for PyPI",
-    )
     return parser.parse_args(arguments)
-
-
-def _source(options: argparse.Namespace) -> advisories.Source | None:
-    if options.advisories:
-        return advisories.Dump(options.advisories)
-    return None if options.offline else advisories.Service()
 
 
 def _printed(what: str, checked: str, faults: Sequence[str]) -> Sequence[str]:

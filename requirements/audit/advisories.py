@@ -1,121 +1,62 @@
-"""Where vulnerabilities are looked up: OSV's service, or a dump of it for a machine without a network."""
+"""Known vulnerabilities of the locked packages: pip-audit looks them up in OSV's service."""
 
 import json
-import zipfile
+import subprocess
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-import httpx
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
-from requirements.audit.locks import Lock
-
-SERVICE = "https://api.osv.dev/v1/querybatch"
-_SECONDS = 30.0
+# OSV has the advisories of PyPA, of GitHub and others.
+SERVICE = "https://api.osv.dev/v1/query"
+_SECONDS = 600
 
 
 class Unreachable(Exception):
-    """Nothing could be looked up; the message says why."""
+    """The vulnerabilities could not be looked up. The message says why."""
 
 
 class Known(NamedTuple):
-    """A package, its locked version, and the id of an advisory that concerns it."""
+    """A package, its locked version, and the ids of one advisory about it, the main one first."""
 
     package: str
-    version: Version
-    advisory: str
+    version: str
+    ids: tuple[str, ...]
 
 
-class Source(Protocol):
-    """A source of advisories, with its name and date. Raises Unreachable."""
-
-    def source(self) -> str: ...
-
-    def lookup(self, packages: Lock) -> list[Known]: ...
-
-
-class Service:
-    """OSV's own, which has the advisories of PyPA, of GitHub and others."""
-
-    def __init__(self, url: str = SERVICE) -> None:
-        self._url = url
-
-    def source(self) -> str:
-        return f"{self._url} as of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-
-    def lookup(self, packages: Lock) -> list[Known]:
-        asked = [
-            {"package": {"ecosystem": "PyPI", "name": name}, "version": str(version)}
-            for name, version in packages.items()
-        ]
-        try:
-            answer = httpx.post(self._url, json={"queries": asked}, timeout=_SECONDS).raise_for_status()
-            results = answer.json()["results"]
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise Unreachable(f"{self._url} gives no answer: {error}") from error
-        return [
-            Known(name, version, found["id"])
-            for (name, version), result in zip(packages.items(), results, strict=True)
-            for found in result.get("vulns", ())
-        ]
+def lookup(locks: Iterable[Path], url: str = SERVICE) -> list[Known]:
+    """The known vulnerabilities of the packages in these lock files. Raises Unreachable."""
+    files = [option for lock in locks for option in ("--requirement", str(lock))]
+    # Without pip, the files are taken as they are: every package in them is pinned and has its hash.
+    how = ["--require-hashes", "--disable-pip", "--vulnerability-service", "osv", "--osv-url", url]
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        *how,
+        "--format",
+        "json",
+        "--progress-spinner",
+        "off",
+        *files,
+    ]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        packages = json.loads(run.stdout)["dependencies"]
+    except subprocess.TimeoutExpired as error:
+        raise Unreachable(f"{url} gives no answer within {_SECONDS} seconds") from error
+    except (ValueError, KeyError) as error:
+        # pip-audit prints no result then, and says why on its last line.
+        reason = run.stderr.strip().rpartition("\n")[2] or f"pip-audit ended with {run.returncode}"
+        raise Unreachable(f"{url} gives no answer: {reason}") from error
+    return [
+        Known(package["name"], package["version"], (found["id"], *found.get("aliases", ())))
+        for package in packages
+        for found in package.get("vulns", ())
+    ]
 
 
-class Dump:
-    """OSV's dump of all advisories for PyPI: a ZIP file with a JSON file for each."""
-
-    def __init__(self, file: Path) -> None:
-        try:
-            with zipfile.ZipFile(file) as dump:
-                self._all = [
-                    json.loads(dump.read(name)) for name in dump.namelist() if name.endswith(".json")
-                ]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise Unreachable(f"{file} cannot be read: {error}") from error
-        if not self._all:
-            raise Unreachable(f"{file} holds no advisory")
-        self._told = f"{len(self._all):,} advisories in {file}"
-
-    def source(self) -> str:
-        newest = max(advisory["modified"] for advisory in self._all)
-        return f"{self._told}, the newest of {newest[:10]}"
-
-    def lookup(self, packages: Lock) -> list[Known]:
-        return sorted(
-            {
-                Known(name, packages[name], advisory["id"])
-                for advisory in self._all
-                if "withdrawn" not in advisory
-                for affected in advisory.get("affected", ())
-                if affected.get("package", {}).get("ecosystem") == "PyPI"
-                and (name := canonicalize_name(affected["package"]["name"])) in packages
-                and _is_affected(packages[name], affected)
-            }
-        )
-
-
-def _is_affected(version: Version, affected: dict[str, Any]) -> bool:
-    if str(version) in affected.get("versions", ()):
-        return True
-    ranges = (each["events"] for each in affected.get("ranges", ()) if each["type"] == "ECOSYSTEM")
-    return any(_is_within(version, events) for events in ranges)
-
-
-def _is_within(version: Version, events: Iterable[dict[str, str]]) -> bool:
-    """Whether the last that happened up to this version is that the fault came in."""
-    within = False
-    for event in events:
-        kind, text = next(iter(event.items()))
-        try:
-            at = Version("0" if text == "0" else text)
-        except InvalidVersion:
-            continue
-        if kind == "introduced":
-            within = within or version >= at
-        elif kind == "fixed":
-            within = within and version < at
-        elif kind == "last_affected":
-            within = within and version <= at
-    return within
+def source(url: str = SERVICE) -> str:
+    """The name and the date of the source, for the report."""
+    return f"{url} as of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

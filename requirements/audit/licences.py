@@ -1,11 +1,14 @@
 """Whether every locked package may be used as it is: one list for what is shipped, one for mere tools."""
 
-import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
+from license_expression import ExpressionError, Licensing
+
 from requirements.audit.locks import Lock
+
+_LICENSING = Licensing()
 
 # Package metadata from before they knew SPDX, as SPDX names it. Which of the BSD licences, most do not say.
 _SPDX = {
@@ -59,30 +62,9 @@ def _of_metadata(name: str) -> str | None:
 
 def _allowed(expression: str, licences: set[str]) -> bool:
     """Whether an SPDX expression can be satisfied by these licences alone."""
-    tokens = re.findall(r"[()]|[^\s()]+", expression)
-    allowed = _any_of(tokens, licences)
-    return allowed and not tokens
-
-
-def _any_of(tokens: list[str], licences: set[str]) -> bool:
-    allowed = _all_of(tokens, licences)
-    while tokens[:1] == ["OR"]:
-        del tokens[0]
-        allowed = _all_of(tokens, licences) or allowed
-    return allowed
-
-
-def _all_of(tokens: list[str], licences: set[str]) -> bool:
-    allowed = _one(tokens, licences)
-    while tokens[:1] == ["AND"]:
-        del tokens[0]
-        allowed = _one(tokens, licences) and allowed
-    return allowed
-
-
-def _one(tokens: list[str], licences: set[str]) -> bool:
-    first = tokens.pop(0) if tokens else ""
-    if first == "(":
-        allowed = _any_of(tokens, licences)
-        return bool(tokens) and tokens.pop(0) == ")" and allowed
-    return first in licences
+    try:
+        parsed = _LICENSING.parse(expression)
+    except ExpressionError:
+        return False
+    known = {one: _LICENSING.TRUE if one.key in licences else _LICENSING.FALSE for one in parsed.symbols}
+    return parsed.subs(known, simplify=True) == _LICENSING.TRUE

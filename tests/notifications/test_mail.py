@@ -5,6 +5,7 @@ import html
 import pytest
 from structlog.testing import capture_logs
 
+from app.money import DECIMALS, to_text
 from app.notifications.log import LogChannel
 from app.notifications.mail.channel import MONEY, REASONS, SUBJECTS, MailChannel
 from app.notifications.model import Delivery
@@ -154,7 +155,11 @@ def test_a_free_order_owes_nothing_when_cancelled() -> None:
 
 @pytest.mark.parametrize(
     ("total", "currency", "shown"),
-    [("200", "JPY", "200 JPY"), ("1.005", "KWD", "1.005 KWD"), ("9999999999.99", "EUR", "9999999999.99 EUR")],
+    [
+        ("200", "JPY", "200 JPY"),
+        ("1.005", "KWD", "1.005 KWD"),
+        ("9999999999.99", "EUR", "9,999,999,999.99 EUR"),
+    ],
 )
 def test_amounts_are_exact_in_every_currency(total: str, currency: str, shown: str) -> None:
     """None, two or three decimals, and no rounding at ten billion."""
@@ -162,6 +167,16 @@ def test_amounts_are_exact_in_every_currency(total: str, currency: str, shown: s
     for text in texts_of(mail_of(order, "order.delivered")):
         assert shown in text
         assert "each" not in text
+
+
+@pytest.mark.parametrize("currency", DECIMALS)
+def test_an_amount_in_a_mail_has_the_digits_of_the_api(currency: str) -> None:
+    """All decimals of its currency; only the commas between the thousands are more."""
+    for total in (1, 1234567):
+        total_text = to_text(total, currency)
+        order = order_after(products=[{"productId": "p", "quantity": 1}], total=total_text, currency=currency)
+        text, _ = texts_of(mail_of(order, "order.delivered"))
+        assert f"  Total: {total_text} {currency}\n" in text.replace(",", "")
 
 
 def test_a_doubled_mail_has_the_same_headers() -> None:

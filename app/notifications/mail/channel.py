@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable, Generator, Sequence
+from decimal import Decimal
 from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -12,7 +13,7 @@ import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from app.mail_server import SmtpServer
-from app.money import to_text
+from app.money import DECIMALS
 from app.notifications.mail.smtp import SmtpSession
 from app.notifications.mail.text import harmless, web_link
 from app.notifications.model import Delivery, Notification
@@ -156,7 +157,7 @@ def _variables(order: Order) -> dict[str, Any]:
     currency = order["currency"]
 
     def amount(minor: int) -> str:
-        return f"{to_text(minor, currency)} {currency}"
+        return _amount(minor, currency)
 
     total = amount(order["totalAmount"])
     payment = order["payment"]
@@ -194,3 +195,15 @@ def _variables(order: Order) -> dict[str, Any]:
         "note": harmless(cancellation.get("detail", ""), _LONGEST_NOTE) if reason == "requested" else "",
         "money": money if order["totalAmount"] else NOTHING_TO_PAY,
     }
+
+
+def _amount(minor: int, currency: str) -> str:
+    """The amount as an English reader expects it, with all decimals of its currency: `1,234.50 USD`."""
+    # Imported here, so that only a process that sends mails loads it.
+    from babel.numbers import format_currency  # noqa: PLC0415
+
+    # The decimals are those of ISO 4217. Babel knows those of everyday use, and would round.
+    decimals = DECIMALS[currency]
+    form = f"#,##0.{'0' * decimals} ¤¤" if decimals else "#,##0 ¤¤"
+    value = Decimal(minor).scaleb(-decimals)
+    return format_currency(value, currency, form, locale="en", currency_digits=False)
