@@ -18,6 +18,7 @@ from app.migrations import pending
 from app.mongo import database as mongodb
 from app.mongo.server_clock import ServerClock
 from app.notifications import NotificationServices
+from app.notifications import announce as announcing
 from app.notifications.log import LogChannel
 from app.notifications.mail.channel import MailChannel, Withhold
 from app.notifications.mail_counts_store import MailCounts
@@ -52,7 +53,7 @@ from app.webhooks.sender import WebhookSender
 
 if TYPE_CHECKING:
     from app.http.rates import Quota
-    from app.orders.model import Order
+    from app.orders.saving import Effect
     from app.orders.steps import Step
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
     notices, mail_counts = part("notifications", Notifications(database)), MailCounts(database)
     deliveries = part("webhook_deliveries", WebhookDeliveries(database))
     feed, changes = part("feed", Feed(database)), part("changes", OrderChanges(database))
-    effects: dict[Step, Callable[[list[Order]], list[str]]] = {}
+    effects: dict[Step, Effect] = {}
 
     orders = OrderServices(
         store=part("orders", Orders(database)),
@@ -145,7 +146,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         orders=orders,
         store=part("stock", Stock(database)),
         loads=StockLoads(database),
-        transact=partial(mongodb.transact, database),
+        transact=part("transact", partial(mongodb.transact, database)),
         clock=clock,
         strict=settings.stock_policy == "strict",
     )
@@ -160,18 +161,20 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         retention_days=settings.delivery_retention_days,
         **common,
     )
+    announcements = NotificationServices(
+        orders=orders,
+        webhooks=webhooks,
+        store=notices,
+        mail_counts=mail_counts,
+        channels=part("channels", _channels(settings, MailLimits(mail_counts, clock, settings))),
+        **common,
+    )
+    effects |= {step: partial(effect, announcements) for step, effect in announcing.EFFECTS.items()}
     made = Services(
         orders=orders,
         payments=payments,
         stock=stock,
-        notifications=NotificationServices(
-            orders=orders,
-            webhooks=webhooks,
-            store=notices,
-            mail_counts=mail_counts,
-            channels=part("channels", _channels(settings, MailLimits(mail_counts, clock, settings))),
-            **common,
-        ),
+        notifications=announcements,
         webhooks=webhooks,
         feed=FeedServices(orders=orders, store=feed, cursors=FeedCursors(database)),
         reconciliation=ReconciliationServices(

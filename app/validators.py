@@ -47,6 +47,7 @@ _ORDER = exactly(
     dueBy=TIME,
     attempts=COUNT,
     announced=COUNT,
+    carried=ORDINAL,
     origin=exactly({"requestId": TEXT}, traceparent=TEXT),
     idempotency=exactly({"caller": TEXT, "key": TEXT, "digest": HASH}, answered=ORDINAL),
     refundKeys=list_of(exactly({"caller": TEXT, "key": TEXT, "digest": HASH, "refund_id": TEXT})),

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from app.orders.changes_store import Changed
-from app.orders.steps import set_in_motion
+from app.orders.steps import to_send
 from app.orders.sweeping import BATCH
 
 _MOST_GENERATIONS = 4
@@ -40,11 +40,11 @@ class Backlog:
         return any(generation.owed for generation in self._generations)
 
     def add(self, changes: Iterable[Changed]) -> None:
-        """Adds the steps that the changes set in motion."""
+        """Adds the steps that the changes set in motion, but for the orders that a worker goes on with."""
         newest = self._generations[-1]
         for change in changes:
             newest.resume_token = change.resume_token
-            for name in set_in_motion(change.event_types):
+            for name in () if change.carried else to_send(change.event_types):
                 waiting = newest.owed.setdefault(name, {})
                 if len(waiting) < MOST_WAITING:
                     waiting.setdefault(change.order_id, change.at)

@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from kombu.exceptions import OperationalError
 
 from app.broker import QUEUES
-from app.notifications.announce import announce, deliver
+from app.notifications.announce import DELIVER, deliver
 from app.orders import steps
 from app.orders.processing import perform
 from app.orders.sweeping import BATCH
 from tasks.celery import app, queue_of
 from tasks.composition import services
 from tasks.observed import publishing
-from tasks.webhooks import send_webhooks
 
 # The relay and beat send to a queue in which fewer messages than this wait. Under load the relay keeps the
 # queue full. Beat may send one message more, so that retries get their turn.
@@ -50,24 +49,22 @@ def send_all(owed: Mapping[str, Sequence[str]]) -> None:
             send(name, list(ids[start : start + BATCH]))
 
 
+def own_steps() -> list[steps.Step]:
+    """The steps that this worker does: those of the queues that it takes messages from."""
+    return [step for step in steps.STEPS if queue_of(step.name) in app.amqp.queues.consume_from]
+
+
 def _make_task(step: steps.Step) -> None:
     @app.task(name=step.name)
     def perform_step(order_ids: list[str]) -> None:
-        perform(services().orders, step, order_ids)
+        perform(services().orders, step, order_ids, own_steps(), send_all)
 
 
 for _step in steps.STEPS:
     _make_task(_step)
 
 
-@app.task(name=steps.ANNOUNCE)
-def announce_events(order_ids: list[str]) -> None:
-    """Records the notifications and webhooks of these orders' events, and publishes their delivery."""
-    announced = announce(services().notifications, order_ids)
-    send_all({deliver_notifications.name: announced.notifications, send_webhooks.name: announced.endpoints})
-
-
-@app.task(name="notifications.deliver")
+@app.task(name=DELIVER)
 def deliver_notifications(notification_ids: list[str]) -> None:
     """Delivers these notifications."""
     deliver(services().notifications, notification_ids)

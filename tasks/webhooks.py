@@ -4,6 +4,7 @@ from functools import cache, partial
 
 from celery.signals import worker_process_shutdown
 
+from app.notifications.announce import SEND_WEBHOOKS
 from app.webhooks.delivery import deliver_next
 from tasks.celery import app
 from tasks.composition import services
@@ -30,7 +31,7 @@ def close_senders(**_: object) -> None:
         services().tracer.close()
 
 
-@app.task(name="notifications.send_webhooks")
+@app.task(name=SEND_WEBHOOKS)
 def send_webhooks(endpoint_ids: list[str]) -> None:
     """Sends the webhooks that are due to these endpoints."""
     senders().wake(endpoint_ids)

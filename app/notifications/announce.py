@@ -1,14 +1,12 @@
 """Announces every public event once per channel: records it under a unique key first, then delivers it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from functools import partial
 from typing import NamedTuple
 
 import structlog
 
-from app.apart import apart
 from app.backoff import backoff
 from app.errors import OrderUnreadable
 from app.notifications import NotificationServices
@@ -18,8 +16,8 @@ from app.orders.events import is_public
 from app.orders.history import as_of
 from app.orders.log import Event
 from app.orders.model import Order
-from app.orders.saving import set_aside, try_later
-from app.orders.steps import ANNOUNCE
+from app.orders.saving import Saved, try_later
+from app.orders.steps import ANNOUNCE, Step
 from app.webhooks.delivery import record_deliveries
 
 log = structlog.get_logger()
@@ -32,12 +30,8 @@ _BATCH = 500
 # The waits double from 5 s up to an hour, so the last attempt is after about a day.
 _MOST_ATTEMPTS = 34
 
-
-class Announced(NamedTuple):
-    """The ids of notifications to deliver now, and of endpoints with due webhooks."""
-
-    notifications: list[str]
-    endpoints: list[str]
+# The tasks that deliver what an announcement has recorded.
+DELIVER, SEND_WEBHOOKS = "notifications.deliver", "notifications.send_webhooks"
 
 
 class _News(NamedTuple):
@@ -48,33 +42,55 @@ class _News(NamedTuple):
     wanted: list[Notification]
 
 
-def announce(services: NotificationServices, order_ids: Sequence[str]) -> Announced:
+def announce(services: NotificationServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
     """Records notifications and webhooks for all unannounced public events of these orders.
 
-    If this fails for one order, that order is logged and retried later. Raises DatabaseUnavailable.
+    The caller records how far each order is announced. Raises DatabaseUnavailable.
     """
-    orders, give_up = (
-        services.orders.store.load_with_logs(order_ids),
-        partial(set_aside, services.orders, ANNOUNCE),
+    news = [_news(services, order) for order in _with_events(services, due)]
+    instant = {channel.name: channel for channel in services.channels if channel.instant}
+    made, refused = services.store.record([each for one in news for each in one.wanted], sent=instant)
+    # Instant channels deliver right here, since their new records count as sent already.
+    by_id = {one.order["id"]: one.order for one in news}
+    for name, channel in instant.items():
+        batch = [(each, by_id[each["orderId"]]) for each in made if each["channel"] == name]
+        for delivery in channel.deliver(batch):
+            services.metrics.count("deliveries_total", name, delivery.status)
+    left = _without_refused(services, news, refused)
+    endpoints = record_deliveries(
+        services.webhooks, [(one.order, event) for one in left for event in one.events]
     )
-    news = apart(orders, partial(_news, services), give_up)
-    announced = apart(news, partial(_announce, services), lambda one, error: give_up(one.order, error))
-    return Announced(
-        [notification for part in announced for notification in part.notifications],
-        sorted({endpoint for part in announced for endpoint in part.endpoints}),
-    )
+    announced = {one.order["id"]: one.order["version"] for one in left}
+    orders: list[Order] = [
+        {**order, "announced": announced[order["id"]], "unmarked": True}
+        for order in due
+        if order["id"] in announced
+    ]
+    messages = {
+        DELIVER: [each["id"] for each in made if each["channel"] not in instant],
+        SEND_WEBHOOKS: endpoints,
+    }
+    yield Saved(orders, messages=messages)
 
 
-def _news(services: NotificationServices, orders: Sequence[Order]) -> list[_News]:
-    news = []
+def _with_events(services: NotificationServices, orders: Sequence[Order]) -> list[Order]:
+    """The orders with all events that are not announced. Reads the logs of those that have too few."""
+    whole, short = list[Order](), list[str]()
     for order in orders:
-        announced = order.get("announced", 0)
-        if announced < order["publicVersion"]:
-            public = [event for event in order["events"] if is_public(event["type"], event["at"])]
-            events = [event for event in public if event["sequence"] > announced]
-            wanted = [one for event in events for one in _wanted(services, order, event)]
-            news.append(_News(order, events, wanted))
-    return news
+        if order["events"] and order["events"][0]["sequence"] <= order.get("announced", 0) + 1:
+            whole.append(order)
+        else:
+            short.append(order["id"])
+    return whole + (services.orders.store.load_with_logs(short) if short else [])
+
+
+def _news(services: NotificationServices, order: Order) -> _News:
+    events = [
+        event
+        for event in order["events"]
+        if event["sequence"] > order.get("announced", 0) and is_public(event["type"], event["at"])
+    ]
+    return _News(order, events, [one for event in events for one in _wanted(services, order, event)])
 
 
 def _wanted(services: NotificationServices, order: Order, event: Event) -> list[Notification]:
@@ -92,24 +108,6 @@ def _wanted(services: NotificationServices, order: Order, event: Event) -> list[
     ]
 
 
-def _announce(services: NotificationServices, news: Sequence[_News]) -> list[Announced]:
-    by_id = {one.order["id"]: one.order for one in news}
-    instant = {channel.name: channel for channel in services.channels if channel.instant}
-    with services.tracer.orders(ANNOUNCE, list(by_id.values())):
-        made, refused = services.store.record([each for one in news for each in one.wanted], sent=instant)
-        # Instant channels deliver right here, since their new records count as sent already.
-        for name, channel in instant.items():
-            batch = [(each, by_id[each["orderId"]]) for each in made if each["channel"] == name]
-            for delivery in channel.deliver(batch):
-                services.metrics.count("deliveries_total", name, delivery.status)
-        left = _without_refused(services, news, refused)
-        endpoints = record_deliveries(
-            services.webhooks, [(one.order, event) for one in left for event in one.events]
-        )
-        services.orders.due_work.mark_announced([one.order for one in left])
-    return [Announced([each["id"] for each in made if each["channel"] not in instant], endpoints)]
-
-
 def _without_refused(
     services: NotificationServices, news: Sequence[_News], refused: Sequence[Notification]
 ) -> list[_News]:
@@ -117,7 +115,7 @@ def _without_refused(
         return list(news)
     order_ids = {notification["orderId"] for notification in refused}
     log.error("database refuses notifications", order_ids=sorted(order_ids))
-    try_later(services.orders, ANNOUNCE, [one.order for one in news if one.order["id"] in order_ids])
+    try_later(services.orders, ANNOUNCE.name, [one.order for one in news if one.order["id"] in order_ids])
     return [one for one in news if one.order["id"] not in order_ids]
 
 
@@ -222,3 +220,7 @@ def _note(
         log.warning("notification withheld", **fields)
     else:
         log.info("notification sent", **fields)
+
+
+# The function that does each step.
+EFFECTS = {ANNOUNCE: announce}

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from app.observability.metrics import Metrics
     from app.observability.tracing import Tracer
     from app.orders.due_store import DueWork
-    from app.orders.model import Order
     from app.orders.purged_store import PurgedOrders
+    from app.orders.saving import Effect
     from app.orders.steps import Step
     from app.orders.store import Orders
 
@@ -24,7 +24,7 @@ class OrderServices:
     """The collaborators of the order functions.
 
     `accepts` returns whether the payment provider supports a payment method. `effects` maps each step to the
-    function that does it; that function returns the ids of orders that another process changed first. Each
+    function that does it, as in `Effect`. Each
     function in `forget` deletes the related data of orders that are about to be purged.
     """
 
@@ -35,7 +35,7 @@ class OrderServices:
     metrics: Metrics
     tracer: Tracer
     accepts: Callable[[str | None], bool]
-    effects: Mapping[Step, Callable[[list[Order]], list[str]]]
+    effects: Mapping[Step, Effect]
     forget: Sequence[Callable[[Sequence[str]], None]]
     step_deadline: timedelta
     order_expiry: timedelta

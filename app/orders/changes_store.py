@@ -53,13 +53,17 @@ class ResumeTokenLost(Exception):
 
 
 class Changed(NamedTuple):
-    """One change of an order: the types of its new events, the first one's sequence, and its time."""
+    """One change of an order: the types of its new events, the first one's sequence, and its time.
+
+    `carried` says that the worker that wrote it goes on with the order.
+    """
 
     order_id: str
     event_types: list[str]
     resume_token: Any
     first_sequence: int = 1
     at: datetime | None = None
+    carried: bool = False
 
 
 @reports_outages
@@ -174,7 +178,9 @@ def _changed(raw: RawBSONDocument) -> Changed:
     """
     order_id, token = str(raw["documentKey"]["_id"]), _decoded(raw["_id"])
     try:
-        events = _events(_decoded(raw))
+        change = _decoded(raw)
+        events = _events(change)
+        carried = "carried" in change.get("updateDescription", {}).get("updatedFields", {})
         types = [event["type"] for event in events]
         first, at = (events[0]["sequence"], events[0].get("at")) if events else (1, None)
         if not all(isinstance(kind, str) for kind in types) or not isinstance(first, int):
@@ -182,7 +188,7 @@ def _changed(raw: RawBSONDocument) -> Changed:
     except Exception:
         log.exception("change of an order cannot be read", order_id=order_id)
         return Changed(order_id, [], token)
-    return Changed(order_id, types, token, first, at if isinstance(at, datetime) else None)
+    return Changed(order_id, types, token, first, at if isinstance(at, datetime) else None, carried)
 
 
 def _events(change: Document) -> list[Document]:

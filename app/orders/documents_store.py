@@ -23,9 +23,12 @@ from bson.raw_bson import RawBSONDocument
 from app.errors import OrderUnreadable
 from app.mongo.documents import to_document, to_record
 from app.mongo.outages import reports_outages
+from app.orders import steps
+from app.orders.fields import MUTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from pymongo.collection import Collection
     from pymongo.database import Database
@@ -103,6 +106,25 @@ def document_of(order: Order) -> Document:
         pairs = [{"name": name, "value": value} for name, value in metadata.items()]
         document["personal"] = {**order["personal"], "metadata": pairs}
     return document
+
+
+def compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
+    """The condition and the update that write a change of an order."""
+    stored = before.get("storedVersion", before["version"])
+    added = [event for event in after["events"] if event["sequence"] > stored]
+    fields: Document = {key: after[key] for key in MUTABLE if key in after}  # type: ignore[literal-required]
+    update: Document = {"$set": fields, "$push": {"events": {"$each": added}}}
+    if after.get("carried") == after["version"]:
+        fields["carried"] = after["version"]
+    if "unmarked" in before:
+        update["$max"] = {"announced": before["announced"]}
+    if steps.due(after):
+        fields |= {"dueBy": due_by, "attempts": 0}
+    else:
+        update["$unset"] = {"dueBy": ""}
+    if "deletedAt" in after:
+        update.setdefault("$unset", {})["visible"] = ""
+    return {"_id": ObjectId(before["id"]), "version": stored}, update
 
 
 def order_of(found: Document | RawBSONDocument) -> Order:

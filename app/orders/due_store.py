@@ -108,7 +108,7 @@ class DueWork:
         )
 
     def mark_announced(self, orders: Iterable[Order]) -> None:
-        """Records that all events up to these orders' versions are announced.
+        """Records that the events up to these orders' `announced` are announced.
 
         An order that has changed since is left to the announcement of that change.
         """
@@ -154,10 +154,10 @@ def _id_in(write: UpdateOne) -> str:
 
 
 def _announced(order: Order) -> UpdateOne:
-    version = order["version"]
-    if steps.due({**order, "announced": version}):
-        return UpdateOne({"_id": ObjectId(order["id"])}, {"$max": {"announced": version}})
+    announced = order["announced"]
+    if steps.due(order):
+        return UpdateOne({"_id": ObjectId(order["id"])}, {"$max": {"announced": announced}})
     return UpdateOne(
-        {"_id": ObjectId(order["id"]), "version": version},
-        {"$set": {"announced": version}, "$unset": {"dueBy": ""}},
+        {"_id": ObjectId(order["id"]), "version": order["version"]},
+        {"$set": {"announced": announced}, "$unset": {"dueBy": ""}},
     )

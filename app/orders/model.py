@@ -90,7 +90,11 @@ class Order(TypedDict):
 
     `totalAmount` is in minor units. `version` is the sequence of the last event, `publicVersion` that of the
     last public event. `announced` is the sequence of the last event with recorded notifications. `dueBy` is
-    the deadline of the order's due steps, and `attempts` counts their failures.
+    the deadline of the order's due steps, and `attempts` counts their failures. If `carried` is the version,
+    the worker that wrote it goes on with the order, and the relay leaves it alone.
+
+    Two fields are never stored. `storedVersion` is there while the last events are not written yet, and
+    `unmarked` while `announced` is not.
     """
 
     id: str
@@ -110,6 +114,9 @@ class Order(TypedDict):
     dueBy: NotRequired[datetime]
     attempts: NotRequired[int]
     adjustments: NotRequired[list[Adjustment]]
+    carried: NotRequired[int]
+    storedVersion: NotRequired[int]
+    unmarked: NotRequired[bool]
     origin: NotRequired[Origin]
     reference: NotRequired[str]
     personal: NotRequired[Personal]

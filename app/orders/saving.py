@@ -1,6 +1,8 @@
 """Writes the outcome of a step by compare-and-set, and makes a failed step due again later."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import structlog
 
@@ -9,6 +11,7 @@ from app.mongo.database import Transaction
 from app.observability.tracing import about
 from app.orders import OrderServices
 from app.orders.model import Change, Order, advance
+from app.orders.steps import Step, set_in_motion
 
 log = structlog.get_logger()
 
@@ -19,25 +22,62 @@ ACTOR = "system"
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0
 
 
+class Saved(NamedTuple):
+    """The orders after their changes, and the ids of those that another process changed first or has locked.
+
+    `messages` are further tasks to send: ids by the name of the task.
+    """
+
+    orders: Sequence[Order] = ()
+    lost: Sequence[str] = ()
+    messages: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
+# Does a step for orders for which it is due, and yields its outcomes in groups, as soon as they are known.
+# The second argument has the later steps with which the caller goes on.
+Effect = Callable[[list[Order], Sequence[Step]], Iterable[Saved]]
+
+
 def save(
     services: OrderServices,
     changes: Mapping[str, Sequence[Change]],
     orders: Mapping[str, Order],
+    onward: Sequence[Step] = (),
     transaction: Transaction | None = None,
     actor: str = ACTOR,
     command: str | None = None,
-) -> list[str]:
+) -> Saved:
     """Writes the changes, which are given by order id.
 
-    Returns the ids of orders that were not written: another process changed them first or has them locked.
-    `command` is as in `advance`. Raises HistoryFull.
+    If the caller goes on with all steps that a change sets in motion, the relay leaves them to it. If one of
+    these joins the write, the change is kept in memory until then. `command` is as in `advance`. Raises
+    HistoryFull.
     """
-    at = services.clock()
-    pairs = [
-        (orders[order_id], advance(orders[order_id], at, actor, made, command))
-        for order_id, made in changes.items()
-    ]
-    return services.store.append_all(pairs, services.due_by(), transaction)
+    at, names = services.clock(), {step.name for step in onward}
+    joining = {step.name for step in onward if step.joins}
+    pairs: list[tuple[Order, Order]] = []
+    kept: list[Order] = []
+    for order_id, made in changes.items():
+        before = orders[order_id]
+        after = advance(before, at, actor, made, command)
+        after["attempts"] = 0
+        follows = set_in_motion(change.type for change in made)
+        if follows & joining:
+            after["storedVersion"] = before.get("storedVersion", before["version"])
+            kept.append(after)
+            continue
+        if follows and follows <= names:
+            after["carried"] = after["version"]
+        pairs.append((before, after))
+    lost = services.store.append_all(pairs, services.due_by(), transaction) if pairs else []
+    missed = set(lost)
+    return Saved([*kept, *(_stored(after) for _, after in pairs if after["id"] not in missed)], lost)
+
+
+def _stored(order: Order) -> Order:
+    order.pop("storedVersion", None)
+    order.pop("unmarked", None)
+    return order
 
 
 def try_later(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
@@ -51,11 +91,21 @@ def try_later(services: OrderServices, step: str, orders: Sequence[Order]) -> No
 def wait_for_stock(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
     """Makes the step due again soon, for orders whose stock is locked by another transaction."""
     if orders:
+        write_kept(services, orders, amid_locks=True)
         log.info("stock is busy, step waits", step=step, order_ids=[order["id"] for order in orders])
         services.metrics.count("step_retries_total", step, by=len(orders))
         now, bounds = services.clock(), {"base": _FIRST_WAIT, "longest": _LONGEST_WAIT}
         due = {order["id"]: now + backoff(_attempts(order), **bounds) for order in orders}
         services.due_work.postpone(due, amid_locks=True)
+
+
+def write_kept(services: OrderServices, orders: Sequence[Order], *, amid_locks: bool = False) -> list[str]:
+    """Writes the changes that are in memory alone, and returns the ids of the orders that were not written.
+
+    These are as in `Saved`.
+    """
+    pairs = [(order, order) for order in orders if "storedVersion" in order]
+    return services.store.append_all(pairs, services.due_by(), amid_locks=amid_locks) if pairs else []
 
 
 def set_aside(services: OrderServices, step: str, order: Order, error: Exception) -> None:

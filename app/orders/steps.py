@@ -5,10 +5,10 @@ ask whether the order's state makes a step due. So a lost, doubled, late or out-
 nothing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from app.orders.events import PUBLIC
+from app.orders.events import EVENTS, PUBLIC
 from app.orders.model import Order
 from app.orders.refunds import Refund, is_pending, to_restock
 
@@ -16,7 +16,8 @@ from app.orders.refunds import Refund, is_pending, to_restock
 class Step(NamedTuple):
     """One piece of background work, with the name of the Celery task that does it.
 
-    It is due while each given axis has one of the given values, and `refund` is true for any refund.
+    It is due while each given axis has one of the given values, `refund` is true for any refund, and `order`
+    is true for the order. A step that `joins` is written together with the outcome of the step before it.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Step(NamedTuple):
     payment: tuple[str, ...] = ()
     stock: tuple[str, ...] = ()
     refund: Callable[[Refund], object] | None = None
+    order: Callable[[Order], object] | None = None
+    joins: bool = False
 
     def is_due(self, order: Order) -> bool:
         """Whether the step is due in the order's present state."""
@@ -33,10 +36,13 @@ class Step(NamedTuple):
             and (not self.payment or order["payment"]["status"] in self.payment)
             and (not self.stock or order["stock"]["status"] in self.stock)
             and (self.refund is None or any(map(self.refund, order.get("refunds", ()))))
+            and (self.order is None or bool(self.order(order)))
         )
 
 
-ANNOUNCE = "notifications.announce"
+def _has_news(order: Order) -> bool:
+    return order.get("announced", 0) < order["publicVersion"]
+
 
 AUTHORIZE = Step("payments.authorize", after=("order.created",), status=("pending",), payment=("pending",))
 DECREMENT = Step(
@@ -45,6 +51,7 @@ DECREMENT = Step(
     status=("pending",),
     payment=("authorized",),
     stock=("pending",),
+    joins=True,
 )
 CAPTURE = Step(
     "payments.capture",
@@ -59,9 +66,12 @@ VOID = Step(
 REFUND = Step("payments.refund", after=("refund.requested", "refund.retried"), refund=is_pending)
 RESTOCK = Step("stock.restock", after=("order.cancelled",), status=("cancelled",), stock=("decremented",))
 RESTOCK_REFUNDED = Step("stock.restock_refunded", after=("refund.succeeded",), refund=to_restock)
+ANNOUNCE = Step(
+    "notifications.announce", after=tuple(kind for kind in EVENTS if kind in PUBLIC), order=_has_news
+)
 
-STEPS = (AUTHORIZE, DECREMENT, CAPTURE, VOID, REFUND, RESTOCK, RESTOCK_REFUNDED)
-NAMES = (*(step.name for step in STEPS), ANNOUNCE)
+# In the order in which a worker takes an order through them.
+STEPS = (AUTHORIZE, DECREMENT, CAPTURE, VOID, REFUND, RESTOCK, RESTOCK_REFUNDED, ANNOUNCE)
 
 _AFTER: dict[str, tuple[str, ...]] = {
     kind: tuple(step.name for step in STEPS if kind in step.after) for step in STEPS for kind in step.after
@@ -69,18 +79,19 @@ _AFTER: dict[str, tuple[str, ...]] = {
 
 
 def set_in_motion(event_types: Iterable[str]) -> set[str]:
-    """The names of the steps that these events start, including the announcement."""
-    names: set[str] = set()
-    for kind in event_types:
-        names.update(_AFTER.get(kind, ()))
-        if kind in PUBLIC:
-            names.add(ANNOUNCE)
-    return names
+    """The names of the steps that these events start."""
+    return {name for kind in event_types for name in _AFTER.get(kind, ())}
+
+
+def to_send(event_types: Sequence[str]) -> set[str]:
+    """The names of the steps for which the relay sends messages after these events.
+
+    The worker that authorizes a new order announces it first, or sends the message for that.
+    """
+    names = set_in_motion(event_types)
+    return names - {ANNOUNCE.name} if AUTHORIZE.name in names else names
 
 
 def due(order: Order) -> list[str]:
     """The names of the order's due steps; empty if nothing is due."""
-    names = [step.name for step in STEPS if step.is_due(order)]
-    if order.get("announced", 0) < order["publicVersion"]:
-        names.append(ANNOUNCE)
-    return names
+    return [step.name for step in STEPS if step.is_due(order)]

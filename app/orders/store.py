@@ -18,14 +18,19 @@ from pymongo.errors import DuplicateKeyError
 
 from app.clock import id_at
 from app.errors import NotAllowed, OrderUnreadable
-from app.mongo.batches import update_each
+from app.mongo.batches import update_each, update_unlocked
 from app.mongo.database import Document, Transaction
 from app.mongo.gathering import Gather
 from app.mongo.group_commit import GroupCommit
 from app.mongo.outages import reports_outages
-from app.orders import steps
-from app.orders.documents_store import OrderDocuments, decoded, document_of, order_of, raw_orders
-from app.orders.fields import MUTABLE
+from app.orders.documents_store import (
+    OrderDocuments,
+    compare_and_set,
+    decoded,
+    document_of,
+    order_of,
+    raw_orders,
+)
 from app.orders.model import Order
 from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 from app.orders.reading import reading
@@ -181,7 +186,7 @@ class Orders:
     ) -> bool:
         """Writes a change if the order still has the version of `before`. False if another process was
         faster."""
-        condition, update = _compare_and_set(before, after, due_by)
+        condition, update = compare_and_set(before, after, due_by)
         if refund_key:
             update["$push"]["refundKeys"] = refund_key._asdict()
         return self._collection.update_one(condition, update).matched_count == 1
@@ -191,16 +196,19 @@ class Orders:
         changes: Sequence[tuple[Order, Order]],
         due_by: datetime,
         transaction: Transaction | None = None,
+        *,
+        amid_locks: bool = False,
     ) -> list[str]:
         """Writes many changes (before, after) in one round trip.
 
         Returns the ids of orders that were not written: another process changed them first, or has them
         locked in a transaction. If the database refuses an order, raises its error after writing the others.
+        `amid_locks` is as in DueWork.
         """
         if not changes:
             return []
-        writes = [UpdateOne(*_compare_and_set(before, after, due_by)) for before, after in changes]
-        if self._all_updated(writes, transaction):
+        writes = [UpdateOne(*compare_and_set(before, after, due_by)) for before, after in changes]
+        if self._all_updated(writes, transaction, amid_locks=amid_locks):
             return []
         # The hash covers the order's id, so it is unique.
         hashes = [after["events"][-1]["hash"] for _, after in changes]
@@ -231,11 +239,13 @@ class Orders:
         """Removes the documents of these deleted orders for good."""
         self._collection.delete_many({"_id": {"$in": object_ids(order_ids)}, "deletedAt": {"$exists": True}})
 
-    def _all_updated(self, writes: Sequence[UpdateOne], transaction: Transaction | None) -> bool:
+    def _all_updated(
+        self, writes: Sequence[UpdateOne], transaction: Transaction | None, *, amid_locks: bool
+    ) -> bool:
         if transaction:
             result = self._collection.bulk_write(writes, ordered=False, session=transaction)
             return result.matched_count == len(writes)
-        updated = update_each(self._collection, writes)
+        updated = (update_unlocked if amid_locks else update_each)(self._collection, writes)
         for refusal in updated.refused.values():
             raise refusal
         return updated.found == len(writes)
@@ -282,19 +292,6 @@ class _Batches:
             except OrderUnreadable as unreadable:
                 orders[unreadable.order_id] = unreadable
         return [orders.get(order_id.lower()) for order_id in order_ids]
-
-
-def _compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
-    added = [event for event in after["events"] if event["sequence"] > before["version"]]
-    fields: Document = {key: after[key] for key in MUTABLE if key in after}  # type: ignore[literal-required]
-    update: Document = {"$set": fields, "$push": {"events": {"$each": added}}}
-    if steps.due(after):
-        fields |= {"dueBy": due_by, "attempts": 0}
-    else:
-        update["$unset"] = {"dueBy": ""}
-    if "deletedAt" in after:
-        update.setdefault("$unset", {})["visible"] = ""
-    return {"_id": ObjectId(before["id"]), "version": before["version"]}, update
 
 
 def object_ids(order_ids: Iterable[str]) -> list[ObjectId]:

@@ -51,7 +51,9 @@ def send_overdue(
             {order["id"]: order["dueBy"] for order, names in due if names and going[order["id"]] == names},
             services.due_by(),
         )
-        if len(orders) < BATCH or not any(is_free(step) and sent[step] < BATCH for step in steps.NAMES):
+        if len(orders) < BATCH or not any(
+            is_free(step.name) and sent[step.name] < BATCH for step in steps.STEPS
+        ):
             return
         after = _end_of_page(orders[-1])
 

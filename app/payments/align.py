@@ -83,13 +83,12 @@ def align(services: PaymentServices, order: Order, reference: str | None = None)
         if remedy is None:
             return WAITING if _waits(order, found) else ", ".join(done) or AGREED
         try:
-            beaten = save(
-                services.orders, {order["id"]: changes}, {order["id"]: order}, None, ACTOR, remedy.command
-            )
+            changed = {order["id"]: changes}
+            saved = save(services.orders, changed, {order["id"]: order}, actor=ACTOR, command=remedy.command)
         except HistoryFull:
             log.error("order's log is full, refund not recorded", **about(order))
             return LEFT
-        if not beaten:
+        if not saved.lost:
             done.append(remedy.name)
         order = _reloaded(services, order)
     return WAITING

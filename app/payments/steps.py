@@ -1,12 +1,12 @@
 """The steps that move money: the provider calls of each step, and the changes for each outcome."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE
 from app.orders.model import Change, Order
 from app.orders.refunds import is_pending, next_id
-from app.orders.saving import save, try_later
+from app.orders.saving import Saved, save, try_later
 from app.orders.service import cancellation
 from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID, Step
 from app.payments import PaymentServices
@@ -16,24 +16,25 @@ from app.payments.model import Charge, Outcome, Outcomes, Repayment
 Changes = Callable[[Order, Outcome], list[Change]]
 
 
-def authorize(services: PaymentServices, due: list[Order]) -> list[str]:
+def authorize(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
     """Reserves the money."""
-    return _record_outcomes(
-        services, AUTHORIZE, due, services.provider.authorize(_charges(due)), _AUTHORIZATION
-    )
+    outcomes = services.provider.authorize(_charges(due))
+    return _record_outcomes(services, AUTHORIZE, due, onward, outcomes, _AUTHORIZATION)
 
 
-def capture(services: PaymentServices, due: list[Order]) -> list[str]:
+def capture(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
     """Takes the money."""
-    return _record_outcomes(services, CAPTURE, due, services.provider.capture(_charges(due)), _CAPTURE)
+    outcomes = services.provider.capture(_charges(due))
+    return _record_outcomes(services, CAPTURE, due, onward, outcomes, _CAPTURE)
 
 
-def void(services: PaymentServices, due: list[Order]) -> list[str]:
+def void(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
     """Releases the reserved money of cancelled orders."""
-    return _record_outcomes(services, VOID, due, services.provider.void(_charges(due)), _VOID)
+    outcomes = services.provider.void(_charges(due))
+    return _record_outcomes(services, VOID, due, onward, outcomes, _VOID)
 
 
-def refund(services: PaymentServices, due: list[Order]) -> list[str]:
+def refund(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
     """Makes the pending refunds. Outcomes for the same order that arrive together are saved in one write."""
     pending = {
         refund["id"]: (order, Repayment(charge(order), refund["id"], refund["attempt"], refund["amount"]))
@@ -41,7 +42,6 @@ def refund(services: PaymentServices, due: list[Order]) -> list[str]:
         for refund in order.get("refunds", ())
         if is_pending(refund)
     }
-    moved: list[str] = []
     for outcomes in services.provider.refund([repayment for _, repayment in pending.values()]):
         ended: dict[str, list[tuple[Repayment, Outcome]]] = defaultdict(list)
         unknown: dict[str, Order] = {}
@@ -52,11 +52,10 @@ def refund(services: PaymentServices, due: list[Order]) -> list[str]:
             else:
                 unknown[order["id"]] = order
         orders = {order["id"]: order for order in due if order["id"] in ended}
-        moved += save(
-            services.orders, {key: repaid(orders[key], ends) for key, ends in ended.items()}, orders
-        )
+        changes = {key: repaid(orders[key], ends) for key, ends in ended.items()}
+        saved = save(services.orders, changes, orders, onward)
         try_later(services.orders, REFUND.name, list(unknown.values()))
-    return moved
+        yield saved
 
 
 def repaid(order: Order, ends: Sequence[tuple[Repayment, Outcome]]) -> list[Change]:
@@ -94,11 +93,15 @@ def _charges(orders: Sequence[Order]) -> list[Charge]:
 
 
 def _record_outcomes(
-    services: PaymentServices, step: Step, due: list[Order], groups: Outcomes, table: dict[str, Changes]
-) -> list[str]:
+    services: PaymentServices,
+    step: Step,
+    due: list[Order],
+    onward: Sequence[Step],
+    groups: Outcomes,
+    table: dict[str, Changes],
+) -> Iterator[Saved]:
     """Saves the changes that the table has for each outcome. The step is retried for any other outcome."""
     orders = {order["id"]: order for order in due}
-    moved: list[str] = []
     for outcomes in groups:
         changes = {
             order_id: table[outcome.status](orders[order_id], outcome)
@@ -110,8 +113,8 @@ def _record_outcomes(
             step.name,
             [orders[order_id] for order_id in outcomes if not changes.get(order_id)],
         )
-        moved += save(services.orders, {order_id: made for order_id, made in changes.items() if made}, orders)
-    return moved
+        made = {order_id: made for order_id, made in changes.items() if made}
+        yield save(services.orders, made, orders, onward)
 
 
 def _failure(outcome: Outcome) -> dict[str, str]:

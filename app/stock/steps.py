@@ -11,7 +11,7 @@ from app.mongo.database import Transaction
 from app.observability.tracing import about
 from app.orders.model import Change, Order, quantities
 from app.orders.refunds import to_restock
-from app.orders.saving import save, wait_for_stock
+from app.orders.saving import Saved, save, wait_for_stock
 from app.orders.steps import DECREMENT, RESTOCK, RESTOCK_REFUNDED, Step
 from app.stock import StockServices
 from app.stock.model import Movement, allocate, totals
@@ -35,12 +35,12 @@ Work = Callable[[Sequence[Order], Transaction], Mapping[str, list[Change]]]
 class _Unsaved(Exception):
     """Another process changed these orders of the batch. It rolls back the transaction."""
 
-    def __init__(self, order_ids: list[str]) -> None:
+    def __init__(self, order_ids: Sequence[str]) -> None:
         super().__init__()
         self.order_ids = order_ids
 
 
-def decrement(services: StockServices, due: list[Order]) -> list[str]:
+def decrement(services: StockServices, due: list[Order], onward: Sequence[Step]) -> list[Saved]:
     """Takes the stock for all lines of each order. If a product is short, the order takes none and is
     cancelled.
 
@@ -65,16 +65,16 @@ def decrement(services: StockServices, due: list[Order]) -> list[str]:
         return changes
 
     try:
-        return _in_transactions(services, DECREMENT, due, take)
+        return _in_transactions(services, DECREMENT, due, onward, take)
     except AlreadyMoved:
         if len(due) > 1:
             raise
     return _in_transactions(
-        services, DECREMENT, due, lambda orders, transaction: _taken(services, orders[0], transaction)
+        services, DECREMENT, due, onward, lambda orders, transaction: _taken(services, orders[0], transaction)
     )
 
 
-def restock(services: StockServices, due: list[Order]) -> list[str]:
+def restock(services: StockServices, due: list[Order], onward: Sequence[Step]) -> list[Saved]:
     """Puts back all stock that these cancelled orders still hold."""
 
     def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
@@ -82,10 +82,10 @@ def restock(services: StockServices, due: list[Order]) -> list[str]:
         _move(services, "restock", held, transaction)
         return {order["id"]: [Change("stock.restocked")] for order in orders}
 
-    return _in_transactions(services, RESTOCK, due, put_back)
+    return _in_transactions(services, RESTOCK, due, onward, put_back)
 
 
-def restock_refunded(services: StockServices, due: list[Order]) -> list[str]:
+def restock_refunded(services: StockServices, due: list[Order], onward: Sequence[Step]) -> list[Saved]:
     """Puts back the products that refunds return to the stock, as far as the order still holds them."""
 
     def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
@@ -102,7 +102,7 @@ def restock_refunded(services: StockServices, due: list[Order]) -> list[str]:
                     changes[order["id"]].append(Change("refund.restocked", data))
         return changes
 
-    return _in_transactions(services, RESTOCK_REFUNDED, due, put_back)
+    return _in_transactions(services, RESTOCK_REFUNDED, due, onward, put_back)
 
 
 def _taken(services: StockServices, order: Order, transaction: Transaction) -> dict[str, list[Change]]:
@@ -143,19 +143,20 @@ def _move(
     services.store.move(deltas, rows, at, transaction)
 
 
-def _in_transactions(services: StockServices, step: Step, due: Sequence[Order], work: Work) -> list[str]:
+def _in_transactions(
+    services: StockServices, step: Step, due: Sequence[Order], onward: Sequence[Step], work: Work
+) -> list[Saved]:
     """Does the work and saves its changes, in one transaction if no product is locked.
 
-    Orders with locked products are left out and retried later. Returns the ids of the orders that another
-    process changed first.
+    Orders with locked products are left out and retried later.
     """
     try:
-        return _in_one(services, due, work, _PATIENCE)
+        return [_in_one(services, due, onward, work, _PATIENCE)]
     except StockBusy:
         held = _locked(services, due)
     free = [order for order in due if not held & quantities(order).keys()]
     wait_for_stock(services.orders, step.name, [order for order in due if held & quantities(order).keys()])
-    return _in_halves(services, step, free, work, _PATIENCE)
+    return _in_halves(services, step, free, onward, work, _PATIENCE)
 
 
 def _locked(services: StockServices, orders: Sequence[Order]) -> set[str]:
@@ -169,50 +170,57 @@ def _in_halves(
     services: StockServices,
     step: Step,
     orders: Sequence[Order],
+    onward: Sequence[Step],
     work: Work,
     patience: float = _PATIENCE_OF_A_PART,
-) -> list[str]:
+) -> list[Saved]:
     """As `_in_transactions`, but halves the orders whenever a product is locked. It hardly waits for
     locks."""
     if not orders:
         return []
     try:
-        return _in_one(services, orders, work, patience)
+        return [_in_one(services, orders, onward, work, patience)]
     except StockBusy:
         if len(orders) == 1:
             wait_for_stock(services.orders, step.name, orders)
             return []
     middle = len(orders) // 2
-    return _in_halves(services, step, orders[:middle], work) + _in_halves(
-        services, step, orders[middle:], work
-    )
+    halves = (orders[:middle], orders[middle:])
+    return [saved for half in halves for saved in _in_halves(services, step, half, onward, work)]
 
 
-def _in_one(services: StockServices, orders: Sequence[Order], work: Work, patience: float) -> list[str]:
-    """Does the work in one transaction, and returns the ids of the orders that another process changed
-    first."""
+def _in_one(
+    services: StockServices, orders: Sequence[Order], onward: Sequence[Step], work: Work, patience: float
+) -> Saved:
+    """Does the work in one transaction."""
     unsaved: list[str] = []
     left = {order["id"]: order for order in orders}
 
-    def whole(transaction: Transaction) -> None:
-        if unsaved_now := save(services.orders, work(list(left.values()), transaction), left, transaction):
-            raise _Unsaved(unsaved_now)
+    def whole(transaction: Transaction) -> Saved:
+        changes = work(list(left.values()), transaction)
+        saved = save(services.orders, changes, left, onward, transaction)
+        if saved.lost:
+            raise _Unsaved(saved.lost)
+        return saved
 
     while left:
         try:
-            services.transact(whole, patience)
-            break
+            return Saved(services.transact(whole, patience).orders, unsaved)
         except _Unsaved as error:
             lost = error.order_ids
         except AlreadyMoved:
             # Another process may have done the step for some orders after they were loaded.
             present = {order["id"]: order["version"] for order in services.orders.store.load(left)}
-            lost = [order_id for order_id, order in left.items() if present.get(order_id) != order["version"]]
+            lost = [
+                order_id
+                for order_id, order in left.items()
+                if present.get(order_id) != order.get("storedVersion", order["version"])
+            ]
             if not lost:
                 raise
         unsaved += lost
         left = {order_id: order for order_id, order in left.items() if order_id not in lost}
-    return unsaved
+    return Saved(lost=unsaved)
 
 
 # The function that does each step.

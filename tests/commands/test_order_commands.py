@@ -11,12 +11,12 @@ from bson import ObjectId
 from flask import Flask
 
 from app.commands import register_commands
-from app.notifications.announce import announce
 from app.orders.bounds import MOST_RETRIES
 from app.orders.service import change_status, delete_order, place_order
 from app.orders.sweeping import purge_deleted_orders
 from app.reconciliation import run as reconciling
 from app.refunds.service import request_refund, retry_refund
+from tests.support.announcing import announce
 from tests.support.reconciled import differences, reconciled
 from tests.support.recovered import NEVER, recovered_services
 

@@ -17,10 +17,11 @@ from app.erasure import service as erasing
 from app.erasure.service import Erased, erase_customer
 from app.erasure.store import NO_BODY
 from app.errors import IdempotencyKeyReused
-from app.notifications.announce import announce, deliver
+from app.notifications.announce import deliver
 from app.orders.log import first_bad_sequence
 from app.orders.service import delete_order, order_at_version, place_order
 from deploy.local.stack import ROOT
+from tests.support.announcing import announce
 from tests.support.doubles import Crash, Followed, eventually, with_parts
 
 if TYPE_CHECKING:

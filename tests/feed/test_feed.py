@@ -15,7 +15,9 @@ from app.feed import service as feeding
 from app.feed import store as storage
 from app.feed.store import Entry
 from app.orders.events import EVENTS
+from app.orders.processing import perform
 from app.orders.service import change_status, delete_order
+from app.orders.steps import ANNOUNCE
 from app.orders.sweeping import purge_deleted_orders
 from tasks import feed_writer as feed_writer_module
 from tests.support.doubles import Crash, Held, at_once, eventually
@@ -315,7 +317,7 @@ def test_purged_events_leave_the_feed_and_their_positions_are_never_reused(
     feeding.catch_up(services.feed, lambda: False)
     end = Reader(services)
     end.read_all()
-    services.orders.due_work.mark_announced(services.orders.store.load([second]))
+    perform(services.orders, ANNOUNCE, [second])
     clock.advance(timedelta(days=services.settings.retention_days + 1))
     assert purge_deleted_orders(services.orders) == 1
     third = place()["id"]

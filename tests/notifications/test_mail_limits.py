@@ -10,11 +10,12 @@ import pytest
 from bson import json_util
 
 from app.config import Settings
-from app.notifications.announce import announce, deliver, forget_mail_counts, overdue_notifications
+from app.notifications.announce import deliver, forget_mail_counts, overdue_notifications
 from app.notifications.mail.channel import MailChannel
 from app.notifications.mail_counts_store import HOUR, MailCounts
 from app.notifications.mail_limits import OF_CALLER, TO_ADDRESS, MailLimits
 from app.orders.service import Draft, change_status, place_order
+from tests.support.announcing import announce
 from tests.support.doubles import at_once, with_parts
 from tests.support.postbox import HOST, Postbox, Server
 

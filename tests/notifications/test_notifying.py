@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.notifications import announce as notifying
 from app.notifications.announce import CLAIM, deliver, overdue_notifications
 from app.notifications.model import Delivery
 from app.orders.events import is_public
 from app.orders.service import change_status, delete_order
 from app.orders.sweeping import purge_deleted_orders
+from tests.support import announcing
 from tests.support.doubles import Crash, at_once, followed, with_parts
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ def test_an_order_with_a_changed_log_delays_no_other_notification(
 
 def announce(services: Services, order_ids: Sequence[str]) -> list[str]:
     """Announces; the ids of the notifications to be delivered now."""
-    return notifying.announce(services.notifications, order_ids).notifications
+    return announcing.announce(services.notifications, order_ids).notifications
 
 
 def crash() -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from app.errors import HistoryFull, TooManyRefunds, TooManyRetries
 from app.feed.service import catch_up
-from app.notifications.announce import announce
 from app.orders import steps
 from app.orders.bounds import LIMITS, MOST_EVENTS, MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
 from app.orders.log import first_bad_sequence
@@ -25,6 +24,7 @@ from app.payments.sandbox.provider import SandboxProvider
 from app.payments.steps import charge
 from app.reconciliation import run as reconciling
 from app.refunds.service import failed_refunds, request_refund, retry_refund
+from tests.support.announcing import announce
 from tests.support.doubles import with_parts
 from tests.support.reconciled import differences, reconciled
 from tests.support.recovered import NEVER, recovered_services

@@ -10,7 +10,6 @@ import pytest
 from bson import ObjectId
 
 from app.clock import new_id
-from app.notifications.announce import announce
 from app.orders import steps, sweeping
 from app.orders.processing import perform
 from app.orders.service import delete_order
@@ -18,6 +17,7 @@ from app.orders.sweeping import all_owed_steps, expire_orders, purge_deleted_ord
 from app.stock import load as loading
 from app.webhooks.sender import WebhookSender
 from app.webhooks.service import add_endpoint
+from tests.support.announcing import announce
 from tests.support.doubles import swept, with_parts
 from tests.support.hooks import records
 from tests.support.reconciled import differences, reconciled, whose

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import ObjectId
 
-from app.notifications.announce import announce
 from app.orders import steps, sweeping
 from app.orders.processing import perform
 from app.orders.service import change_status
 from app.orders.sweeping import all_owed_steps
 from tasks import maintenance
 from tasks.steps import WAITING_WITH_BEATS, send
+from tests.support.announcing import announce
 from tests.support.doubles import followed, swept
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ TICK = timedelta(milliseconds=1)
 
 def onwards(order_id: str) -> dict[str, list[str]]:
     """The step that a new order owes."""
-    return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE: [order_id]}
+    return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE.name: [order_id]}
 
 
 def sent_again(services: Services, step: str) -> float:
@@ -82,8 +82,8 @@ def test_a_step_that_is_due_soon_waits_for_no_busy_queue_of_another_step(
     """And the other step is sent as soon as its own queue is free."""
     order_id = place()["id"]
     clock.advance(services.settings.step_deadline)
-    assert swept(services, steps.ANNOUNCE) == {steps.AUTHORIZE.name: [order_id]}
-    assert order_id in swept(services)[steps.ANNOUNCE]
+    assert swept(services, steps.ANNOUNCE.name) == {steps.AUTHORIZE.name: [order_id]}
+    assert order_id in swept(services)[steps.ANNOUNCE.name]
     assert swept(services) == {}
 
 

@@ -77,7 +77,7 @@ def state(order: Order) -> State:
 
 def owed(order: Order) -> set[str]:
     """The steps that the order owes, announcements left out."""
-    return set(due(order)) - {ANNOUNCE}
+    return set(due(order)) - {ANNOUNCE.name}
 
 
 def written(order: Order, write: tuple[str, ...]) -> Order | None:
@@ -212,10 +212,10 @@ def test_a_step_that_becomes_due_is_set_in_motion_by_the_write_that_made_it_due(
 
 def test_a_new_order_owes_its_authorization_and_its_announcement() -> None:
     order, _ = reachable()["pending", "pending", "pending", ()]
-    assert set(due(order)) == set_in_motion(["order.created"]) == {AUTHORIZE.name, ANNOUNCE}
+    assert set(due(order)) == set_in_motion(["order.created"]) == {AUTHORIZE.name, ANNOUNCE.name}
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+@pytest.mark.parametrize("step", [step for step in STEPS if step is not ANNOUNCE], ids=lambda step: step.name)
 def test_each_event_that_sets_a_step_in_motion_can_lead_to_a_state_where_it_is_due(step: Step) -> None:
     for kind in step.after:
         assert kind in EVENTS
@@ -239,14 +239,14 @@ def test_a_step_asks_only_for_states_that_the_tables_know(step: Step) -> None:
 
 def test_every_public_event_is_announced_and_no_other() -> None:
     for kind in EVENTS:
-        assert (ANNOUNCE in set_in_motion([kind])) == (kind in PUBLIC)
+        assert (ANNOUNCE.name in set_in_motion([kind])) == (kind in PUBLIC)
 
 
 def test_announcing_is_due_until_the_last_public_event_is_announced() -> None:
     order, _ = reachable()["pending", "pending", "pending", ()]
-    assert ANNOUNCE in due(order)
-    assert ANNOUNCE not in due({**order, "announced": 1})
+    assert ANNOUNCE.name in due(order)
+    assert ANNOUNCE.name not in due({**order, "announced": 1})
     authorized = advance(order, AT, "u", [Change("payment.authorized")])
-    assert ANNOUNCE not in due({**authorized, "announced": 1})
+    assert ANNOUNCE.name not in due({**authorized, "announced": 1})
     cancelled = advance(authorized, AT, "u", [Change("order.cancelled")])
-    assert ANNOUNCE in due({**cancelled, "announced": 2})
+    assert ANNOUNCE.name in due({**cancelled, "announced": 2})

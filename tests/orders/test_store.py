@@ -218,6 +218,6 @@ def test_due_by_stands_while_a_step_is_owed_and_goes_with_the_last(
     assert books.document(order["id"])["dueBy"] == services.orders.due_by()
     finish(services, order["id"])
     assert "dueBy" in books.document(order["id"])
-    services.orders.due_work.mark_announced([books.order(order["id"])])
+    services.orders.due_work.mark_announced([{**books.order(order["id"]), "announced": 5}])
     assert "dueBy" not in books.document(order["id"])
     assert steps.due(books.order(order["id"])) == []

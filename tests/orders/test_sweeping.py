@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.notifications.announce import announce
 from app.orders import steps, sweeping
 from app.orders.processing import perform
 from app.orders.service import delete_order
 from app.orders.sweeping import expire_orders, purge_deleted_orders, redrive
+from tests.support.announcing import announce
 from tests.support.doubles import at_once, swept, with_parts
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ DAY = timedelta(days=1)
 
 def onwards(order_id: str) -> dict[str, list[str]]:
     """The step that a new order owes."""
-    return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE: [order_id]}
+    return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE.name: [order_id]}
 
 
 def spoil(database: OrderDatabase, order_id: str) -> None:

@@ -10,12 +10,13 @@ import pytest
 from bson import ObjectId
 
 from app.feed.store import Entry
-from app.notifications.announce import announce, deliver
+from app.notifications.announce import deliver
 from app.notifications.model import Delivery
 from app.orders.model import Change, advance
 from app.orders.service import change_status
 from app.webhooks.delivery import deliver_next
 from app.webhooks.sender import WebhookSender
+from tests.support.announcing import announce
 from tests.support.damage import NO_TIME, OF_THE_LOG, UNDECODABLE, damage
 from tests.support.doubles import eventually, with_parts
 from tests.support.hooks import announced, records

@@ -12,11 +12,11 @@ from flask import Flask
 from app.clock import to_text
 from app.commands import register_commands
 from app.errors import ProviderUnavailable
-from app.notifications.announce import announce
 from app.orders import steps
 from app.orders.processing import perform
 from app.reconciliation import run as reconciling
 from app.stock.service import set_levels
+from tests.support.announcing import announce
 
 if TYPE_CHECKING:
     from flask.testing import FlaskCliRunner

@@ -13,13 +13,13 @@ from app.clock import now
 from app.errors import DatabaseUnavailable, StockBusy
 from app.mongo.database import connect
 from app.mongo.locks import transaction_limit, warn_of_lasting_locks
-from app.notifications.announce import announce
 from app.orders import steps
 from app.orders.processing import perform
 from app.orders.service import change_status
 from app.orders.sweeping import expire_orders
 from app.stock.service import set_level
 from deploy.local.runner import PARAMETERS
+from tests.support.announcing import announce
 from tests.support.doubles import swept, with_parts
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ class Books:
 
     def owed(self, order_id: str) -> set[str]:
         """The steps the order owes, announcements left out."""
-        return set(steps.due(self.order(order_id))) - {steps.ANNOUNCE}
+        return set(steps.due(self.order(order_id))) - {steps.ANNOUNCE.name}
 
     def check(self) -> list[Order]:
         """Every invariant that holds of orders at rest; answers with the orders."""
@@ -85,7 +85,7 @@ class Books:
             assert holds == {product: takes.get(product, 0) for product in levels}, order["id"]
 
     def _check_log(self, order: Order) -> None:
-        assert not set(steps.due(order)) - {steps.ANNOUNCE}, order["id"]
+        assert not set(steps.due(order)) - {steps.ANNOUNCE.name}, order["id"]
         assert first_bad_sequence(order["id"], order["events"]) is None
         assert order["events"][-1]["sequence"] == order["version"] == len(order["events"])
         folded = fold(order["id"], order["events"])

@@ -48,12 +48,13 @@ class StoppedClock:
 
 
 class Followed:
-    """A collaborator, real but that the first call of one of its methods is followed by something else."""
+    """A collaborator, real but that the nth call of one of its methods is followed by something else."""
 
-    def __init__(self, inner: Any, method: str, then: Callable[[], object]) -> None:
+    def __init__(self, inner: Any, method: str, then: Callable[[], object], nth: int = 1) -> None:
         self._inner = inner
         self._method = method
-        self._then: Callable[[], object] | None = then
+        self._then = then
+        self._to_come = nth
 
     def __getattr__(self, name: str) -> Any:
         if name != self._method:
@@ -64,9 +65,9 @@ class Followed:
             if isinstance(result, Iterator):
                 # The effect lies in taking the outcomes, not in asking for them.
                 result = iter(list(result))
-            then, self._then = self._then, None
-            if then:
-                then()
+            self._to_come -= 1
+            if not self._to_come:
+                self._then()
             return result
 
         return call
@@ -89,9 +90,11 @@ HELD = {
 }
 
 
-def followed(services: Services, collaborator: str, method: str, then: Callable[[], object]) -> Services:
-    """The services with something else happening right after the first call of that method."""
-    return with_parts(services, **{collaborator: Followed(HELD[collaborator](services), method, then)})
+def followed(
+    services: Services, collaborator: str, method: str, then: Callable[[], object], nth: int = 1
+) -> Services:
+    """The services with something else happening right after the nth call of that method."""
+    return with_parts(services, **{collaborator: Followed(HELD[collaborator](services), method, then, nth)})
 
 
 def with_parts(services: Services, **changed: Any) -> Services:

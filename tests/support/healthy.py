@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from app.clock import new_id
 from app.feed import service as feeding
-from app.notifications.announce import announce
 from app.orders import steps
 from app.orders.processing import perform
 from app.orders.service import change_status, delete_order, place_order
@@ -18,6 +17,7 @@ from app.refunds.service import request_refund
 from app.stock.service import set_levels
 from app.webhooks.model import Endpoint
 from migrations import m0002_original_orders
+from tests.support.announcing import announce
 from tests.support.originals import original_order
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Healthy:
                 owed, after = all_owed_steps(self.services.orders, after)
                 for step in steps.STEPS:
                     self.perform(step, set(owed.get(step.name, ())) - waiting)
-                announce(self.services.notifications, owed.get(steps.ANNOUNCE, []))
+                announce(self.services.notifications, owed.get(steps.ANNOUNCE.name, []))
                 if after is None:
                     break
         assert feeding.catch_up(self.services.feed, lambda: False)

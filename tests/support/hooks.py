@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.notifications.announce import announce
 from app.webhooks import service as webhooks
+from tests.support.announcing import announce
 from tests.support.doubles import Crash
 
 if TYPE_CHECKING:

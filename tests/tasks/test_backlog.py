@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from app.orders.changes_store import Changed
 from app.orders.events import EVENTS
-from app.orders.steps import set_in_motion
+from app.orders.steps import STEPS, to_send
 from tasks.backlog import BATCH, MOST_WAITING, Backlog
 
-NAMES = sorted(set_in_motion(EVENTS))
+NAMES = sorted(step.name for step in STEPS)
+# The events of a change that sets two steps in motion, in two queues.
+BOTH = ["payment.authorized", "order.confirmed"]
 ORDERS = [f"{number:024x}" for number in range(6)]
 
 moves = st.one_of(
@@ -39,7 +41,7 @@ class Account:
         for order_id, kinds in drawn:
             self.token += 1
             made.append(Changed(order_id, kinds, self.token))
-            for name in set_in_motion(kinds):
+            for name in to_send(kinds):
                 self.owed.setdefault((name, order_id), self.token)
         return made
 
@@ -75,11 +77,11 @@ def test_the_checkpoint_moves_only_when_all_that_was_owed_up_to_it_is_sent(
 def test_a_busy_queue_gathers_larger_messages_and_holds_up_no_other() -> None:
     backlog, sent = Backlog(0), []
     for token, order_id in enumerate(ORDERS, start=1):
-        backlog.add([Changed(order_id, ["order.created"], token)])
+        backlog.add([Changed(order_id, BOTH, token)])
         backlog.publish(lambda name: name.startswith("notifications"), lambda *message: sent.append(message))
     assert sent == [("notifications.announce", [order_id]) for order_id in ORDERS]
     backlog.publish(lambda _: True, lambda *message: sent.append(message))
-    assert sent[-1] == ("payments.authorize", ORDERS)
+    assert sent[-1] == ("stock.decrement", ORDERS)
     assert not backlog
 
 
@@ -93,7 +95,7 @@ def test_no_message_holds_more_than_a_batch() -> None:
 
 def test_messages_that_could_not_be_sent_stay_and_hold_the_checkpoint() -> None:
     backlog, sent = Backlog(0), []
-    backlog.add([Changed(ORDERS[0], ["order.created"], 1)])
+    backlog.add([Changed(ORDERS[0], BOTH, 1)])
 
     def fail(*_: Any) -> None:
         raise ConnectionError
@@ -104,7 +106,7 @@ def test_messages_that_could_not_be_sent_stay_and_hold_the_checkpoint() -> None:
     assert backlog.checkpoint == 0
     while backlog:
         backlog.publish(lambda _: True, lambda name, ids: sent.append((name, ids)))
-    assert sorted(name for name, _ in sent) == ["notifications.announce", "payments.authorize"]
+    assert sorted(name for name, _ in sent) == ["notifications.announce", "stock.decrement"]
 
 
 def test_an_endless_flow_of_changes_does_not_stop_the_checkpoint() -> None:
@@ -133,3 +135,18 @@ def test_a_queue_without_workers_does_not_fill_the_memory() -> None:
     while backlog:
         backlog.publish(lambda _: True, lambda _, batch: sent.extend(batch))
     assert sent == ids[:MOST_WAITING]
+
+
+def test_a_change_that_a_worker_carries_on_is_no_work_for_others_and_moves_the_checkpoint() -> None:
+    backlog = Backlog(0)
+    backlog.add([Changed(ORDERS[0], [*BOTH, "order.created"], 1, carried=True)])
+    assert not backlog
+    backlog.advance()
+    assert backlog.checkpoint == 1
+
+
+def test_a_new_order_is_announced_by_the_worker_that_authorizes_it() -> None:
+    backlog, sent = Backlog(0), []
+    backlog.add([Changed(ORDERS[0], ["order.created"], 1)])
+    backlog.publish(lambda _: True, lambda *message: sent.append(message))
+    assert sent == [("payments.authorize", [ORDERS[0]])]

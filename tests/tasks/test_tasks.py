@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kombu.entity import Queue
 
 from app.broker import QUEUES
-from app.notifications.announce import Announced
 from app.orders import steps, sweeping
 from app.orders.events import EVENTS
 from tasks.schedule import EVERY, SCHEDULE
-from tasks.steps import send_all
+from tasks.steps import own_steps, send_all
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -44,7 +44,7 @@ def own(celery: Celery) -> set[str]:
 
 
 def test_every_step_that_an_event_sets_in_motion_has_its_task(celery: Celery) -> None:
-    assert steps.set_in_motion(EVENTS) == {step.name for step in steps.STEPS} | {steps.ANNOUNCE}
+    assert steps.set_in_motion(EVENTS) == {step.name for step in steps.STEPS}
     assert steps.set_in_motion(EVENTS) <= own(celery)
 
 
@@ -84,13 +84,13 @@ def test_a_task_is_acknowledged_when_it_is_taken_and_its_result_is_not_kept(cele
 
 def test_many_ids_are_sent_in_messages_of_a_batch_each(published: list[Any]) -> None:
     ids = [f"{number:024x}" for number in range(sweeping.BATCH * 2 + 1)]
-    send_all({steps.AUTHORIZE.name: ids, steps.DECREMENT.name: [], steps.ANNOUNCE: ids[:1]})
+    send_all({steps.AUTHORIZE.name: ids, steps.DECREMENT.name: [], steps.ANNOUNCE.name: ids[:1]})
     sizes = [(name, len(args[0])) for name, args in published]
     assert sizes == [
         (steps.AUTHORIZE.name, sweeping.BATCH),
         (steps.AUTHORIZE.name, sweeping.BATCH),
         (steps.AUTHORIZE.name, 1),
-        (steps.ANNOUNCE, 1),
+        (steps.ANNOUNCE.name, 1),
     ]
     assert [one for name, (batch,) in published if name == steps.AUTHORIZE.name for one in batch] == ids
 
@@ -103,17 +103,30 @@ def test_the_task_of_a_step_performs_that_step_and_no_other(
     monkeypatch.setattr("tasks.steps.services", lambda: SERVICES)
     monkeypatch.setattr("tasks.steps.perform", lambda *call: performed.append(call))
     celery.tasks[step.name](["a", "b"])
-    assert performed == [("the orders", step, ["a", "b"])]
+    assert performed == [("the orders", step, ["a", "b"], list(steps.STEPS), send_all)]
+
+
+@pytest.mark.parametrize("queue", ["payments", "stock", "notifications", "maintenance"])
+def test_a_worker_of_one_queue_does_the_steps_of_that_queue_alone(
+    queue: str, celery: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(celery.amqp, "queues", celery.amqp.Queues([Queue(name) for name in QUEUES]))
+    assert own_steps() == list(steps.STEPS)
+    celery.amqp.queues.select([queue])
+    assert own_steps() == [step for step in steps.STEPS if step.name.startswith(f"{queue}.")]
 
 
 def test_announcing_publishes_deliveries_by_notification_and_by_endpoint(
     celery: Celery, published: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def perform(_: Any, step: steps.Step, ids: list[str], own: Any, send: Any) -> None:
+        send(
+            {"notifications.deliver": [f"{one}:1:mail" for one in ids], "notifications.send_webhooks": ["e"]}
+        )
+
     monkeypatch.setattr("tasks.steps.services", lambda: SERVICES)
-    monkeypatch.setattr(
-        "tasks.steps.announce", lambda _, ids: Announced([f"{one}:1:mail" for one in ids], ["e"])
-    )
-    celery.tasks[steps.ANNOUNCE](["a", "b"])
+    monkeypatch.setattr("tasks.steps.perform", perform)
+    celery.tasks[steps.ANNOUNCE.name](["a", "b"])
     assert published == [
         ("notifications.deliver", (["a:1:mail", "b:1:mail"],)),
         ("notifications.send_webhooks", (["e"],)),

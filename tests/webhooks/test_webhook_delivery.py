@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.notifications.announce import announce
 from app.orders.service import change_status
 from app.webhooks import service as webhooks
 from app.webhooks.delivery import deliver_next, endpoints_due
 from app.webhooks.model import LONGEST_WAIT, WAITS
 from app.webhooks.sender import WebhookSender
+from tests.support.announcing import announce
 from tests.support.doubles import Crash, at_once, followed, with_parts
 from tests.support.hooks import announced, crash, records
 from tests.support.receiver import Receiver, Reply

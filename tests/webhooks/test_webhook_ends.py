@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from app.notifications.announce import announce
 from app.orders.service import delete_order
 from app.orders.sweeping import purge_deleted_orders
 from app.webhooks import service as webhooks
 from app.webhooks.delivery import deliver_next, endpoints_due
 from app.webhooks.sender import WebhookSender
+from tests.support.announcing import announce
 from tests.support.doubles import at_once, followed, with_parts
 from tests.support.hooks import announced, records
 from tests.support.receiver import Receiver, Reply

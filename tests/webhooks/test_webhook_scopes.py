@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.notifications.announce import announce
 from app.webhooks.delivery import deliver_next
 from app.webhooks.sender import WebhookSender
+from tests.support.announcing import announce
 from tests.support.doubles import with_parts
 from tests.support.receiver import Receiver
 from tests.support.tokens import SETTINGS, bearer, token
