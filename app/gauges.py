@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.errors import DatabaseUnavailable
-from app.http.readiness import readiness
 from app.observability.metrics import Values
 from app.orders.counts_store import OrderCount
 from app.reconciliation.kinds import KINDS
@@ -54,7 +53,7 @@ def count_orders(services: Services) -> bool:
 
 
 def _state(services: Services) -> State:
-    parts = readiness(services.probes)
+    parts = services.states()
     state: State = {
         "part_ready": {(part,): float(said == "ok") for part, said in parts.items()},
         "queue_messages": {(queue,): n for queue, n in services.broker.waiting().items()},

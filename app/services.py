@@ -85,6 +85,10 @@ class Services:
     tracer: Tracer
     anew: Callable[..., "Services"]
 
+    def states(self) -> dict[str, str]:
+        """The state of each part of the service: `ok`, or what is wrong."""
+        return {name: probe() for name, probe in self.probes.items()}
+
     def of(self, owner: str) -> "Services":
         """The same services, limited to the orders, events and webhook endpoints of one user."""
         return replace(

@@ -6,16 +6,10 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
+from app import shapes
 from app.http.fields import Amount, Choice, Flag, ListOf, Moment, ObjectOf, Pairs, Text, Whole
 from app.http.schemas import Answer, Input
-from app.shapes import Amount as AmountKind
-from app.shapes import Choice as ChoiceKind
 from app.shapes import Field, Kind, Many, Record
-from app.shapes import Flag as FlagKind
-from app.shapes import Moment as MomentKind
-from app.shapes import Pairs as PairsKind
-from app.shapes import Text as TextKind
-from app.shapes import Whole as WholeKind
 
 
 def input_fields(given: Sequence[Field]) -> dict[str, Any]:
@@ -53,19 +47,19 @@ def _schema(name: str, doc: str, base: type[Schema], members: Mapping[str, Any])
 def _input(kind: Kind, doc: str = "", *, required: bool = False) -> Any:
     made: Any
     match kind:
-        case TextKind():
+        case shapes.Text():
             made = Text(kind.longest or 0, lines=kind.lines, form=kind.pattern, required=required)
-        case ChoiceKind():
+        case shapes.Choice():
             made = Choice(kind.values, kind=kind.means, required=required)
-        case WholeKind():
+        case shapes.Whole():
             made = Whole(kind.least, kind.most or 2**53, required=required)
-        case AmountKind():
+        case shapes.Amount():
             made = Amount(signed=kind.signed, required=required)
-        case MomentKind():
+        case shapes.Moment():
             made = Moment(required=required)
-        case FlagKind():
+        case shapes.Flag():
             made = Flag(required=required)
-        case PairsKind():
+        case shapes.Pairs():
             made = Pairs(required=required)
         case Record():
             made = ObjectOf(input_schema(kind), required=required)
@@ -78,21 +72,21 @@ def _input(kind: Kind, doc: str = "", *, required: bool = False) -> Any:
 def _answer(kind: Kind, doc: str = "", required: bool = False) -> Any:
     made: Any
     match kind:
-        case TextKind():
+        case shapes.Text():
             pattern = {"pattern": kind.pattern[0]} if kind.pattern and required else {}
             made = fields.String(required=required, metadata=pattern)
-        case ChoiceKind():
+        case shapes.Choice():
             bounds = {"pattern": kind.pattern} if kind.pattern else {"enum": list(kind.values)}
             made = fields.String(required=required, metadata=bounds)
-        case WholeKind():
+        case shapes.Whole():
             made = fields.Integer(required=required, metadata={"minimum": kind.least})
-        case AmountKind():
+        case shapes.Amount():
             made = fields.Decimal(required=required, metadata={} if kind.signed else {"minimum": 0})
-        case MomentKind():
+        case shapes.Moment():
             made = fields.DateTime(required=required, metadata={"examples": ["2024-10-04T10:00:00.000Z"]})
-        case FlagKind():
+        case shapes.Flag():
             made = fields.Boolean(required=required)
-        case PairsKind():
+        case shapes.Pairs():
             made = fields.Dict(required=required, metadata={"additionalProperties": {"type": "string"}})
         case Record():
             made = fields.Nested(answer_schema(kind), required=required)

@@ -4,11 +4,11 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Response, g, request
+from flask import Response, g
 
 from app.errors import OrderUnreadable
 from app.http import examples, headers
-from app.http.answers import answer, empty, entity_tag
+from app.http.answers import NEXT, REPLAYED, answer, empty, entity_tag, located, location
 from app.http.authentication import require_json_accepted
 from app.http.json_body import digest
 from app.http.paging import LIKE_AN_ORDER, after, fitting, listing
@@ -30,22 +30,11 @@ ETAG = {
         "description": "The version of the order.",
     }
 }
-CREATED = ETAG | {
-    "Location": {
-        "schema": {"type": "string", "format": "uri-reference"},
-        "description": "The path of the new order.",
-    },
-    "Idempotent-Replayed": {
-        "schema": {"const": "true"},
-        "description": "Present if this is the answer to an earlier request.",
-    },
+CREATED = {
+    **ETAG,
+    **location("order"),
+    **REPLAYED,
     "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that the service granted."},
-}
-NEXT = {
-    "Link": {
-        "schema": {"type": "string"},
-        "description": 'The next page, with `rel="next"`; absent on the last page.',
-    }
 }
 
 blueprint = Blueprint("orders", __name__, description="Orders and their events.")
@@ -82,7 +71,7 @@ def create_order(draft: Any) -> Response:
         )
         structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
         order = ordering.first_answer(services().orders, placed, seconds)
-    response_headers = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{order['id']}"}
+    response_headers = located(order["id"])
     if placed.replayed:
         response_headers["Idempotent-Replayed"] = "true"
     if seconds is not None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bson import ObjectId
 from pymongo.database import Database
@@ -70,9 +70,12 @@ class Audit:
             grouped.put_movements(self._movements(_between(after, last, "orderId")))
         if "orders" in scopes:
             keys = _between(f"{after};", f"{last};", "_id")
-            grouped.put_notifications(self._database["notifications"].find(keys, _RECORDED))
-            self._put_deliveries(grouped, _between(after, last, "orderId"))
-            grouped.put_feed(self._feed(_between(ObjectId(after), ObjectId(last), "orderId")))
+            grouped.put_recorded("notifications", self._recorded("notifications", keys))
+            among = _between(after, last, "orderId")
+            grouped.put_recorded("deliveries", self._recorded("webhook_deliveries", among))
+            grouped.put_feed(
+                self._database["feed"].find(_between(ObjectId(after), ObjectId(last), "orderId"))
+            )
         return grouped.all(), last
 
     def read(self, order_ids: Sequence[str], scopes: Iterable[Scope]) -> dict[str, OrderRecords]:
@@ -85,9 +88,9 @@ class Audit:
         if "orders" in scopes:
             for order_id in order_ids:
                 keyed = _between(f"{order_id}:", f"{order_id};", "_id")
-                grouped.put_notifications(self._database["notifications"].find(keyed, _RECORDED))
-            self._put_deliveries(grouped, among)
-            grouped.put_feed(self._feed({"orderId": keys}))
+                grouped.put_recorded("notifications", self._recorded("notifications", keyed))
+            grouped.put_recorded("deliveries", self._recorded("webhook_deliveries", among))
+            grouped.put_feed(self._database["feed"].find({"orderId": keys}))
         return {records.order_id: records for records in grouped.all()}
 
     def levels(self, after: str, limit: int) -> Levels:
@@ -162,11 +165,8 @@ class Audit:
         shown = {"_id": 0, "orderId": 1, "productId": 1, "quantity": 1, "kind": 1, "refundId": 1}
         return self._database["stock_movements"].find(condition, shown)
 
-    def _feed(self, condition: Document) -> Iterable[Document]:
-        return self._database["feed"].find(condition)
-
-    def _put_deliveries(self, grouped: "_RecordsByOrder", condition: Document) -> None:
-        grouped.put_deliveries(self._database["webhook_deliveries"].find(condition, _RECORDED))
+    def _recorded(self, collection: str, condition: Document) -> Iterable[Document]:
+        return self._database[collection].find(condition, _RECORDED)
 
 
 class _RecordsByOrder:
@@ -189,13 +189,10 @@ class _RecordsByOrder:
             moved = Row(row["productId"], row["quantity"], row["kind"], row.get("refundId"))
             self._of(row["orderId"]).movements.append(moved)
 
-    def put_notifications(self, rows: Iterable[Document]) -> None:
+    def put_recorded(self, kind: Literal["notifications", "deliveries"], rows: Iterable[Document]) -> None:
         for row in rows:
-            self._of(row["orderId"]).notifications.append(Recorded(row["sequence"], row["type"], row["_id"]))
-
-    def put_deliveries(self, rows: Iterable[Document]) -> None:
-        for row in rows:
-            self._of(row["orderId"]).deliveries.append(Recorded(row["sequence"], row["type"], row["_id"]))
+            recorded = Recorded(row["sequence"], row["type"], row["_id"])
+            getattr(self._of(row["orderId"]), kind).append(recorded)
 
     def put_feed(self, rows: Iterable[Document]) -> None:
         for key, fed in groupby(rows, itemgetter("orderId")):

@@ -4,13 +4,13 @@ from typing import Any
 
 from flask import Response
 
+from app.http.answers import NEXT
 from app.http.authentication import require_json_accepted
 from app.http.paging import LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
 from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.http.schemas import PageQuery
-from app.orders.routes import NEXT
 from app.reconciliation import run as reconciling
 from app.reconciliation import schemas
 from app.reconciliation.kinds import KINDS

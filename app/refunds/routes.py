@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, g
 
 from app.http import headers
-from app.http.answers import answer
+from app.http.answers import REPLAYED, answer, located, location
 from app.http.authentication import require_json_accepted
 from app.http.json_body import digest
 from app.http.parsing import Blueprint
@@ -17,24 +17,13 @@ from app.orders.reading import reading
 from app.refunds import service as refunding
 from app.refunds.schemas import NEW_REFUND, REFUND_EXAMPLE, RefundIn, RefundOut, RefundsOut
 
-ASKED = {
-    "Location": {
-        "schema": {"type": "string", "format": "uri-reference"},
-        "description": "The path of the refund.",
-    },
-    "Idempotent-Replayed": {
-        "schema": {"const": "true"},
-        "description": "Present if this is the answer to an earlier request.",
-    },
-}
-
 blueprint = Blueprint("refunds", __name__, description="Refunds of orders.")
 blueprint.before_request(require_json_accepted)
 
 
 @blueprint.post("/orders/<order_id>/refunds")
 @blueprint.arguments(RefundIn(), required=False, example=NEW_REFUND)
-@blueprint.response(202, RefundOut, headers=ASKED, example=REFUND_EXAMPLE)
+@blueprint.response(202, RefundOut, headers={**location("refund"), **REPLAYED}, example=REFUND_EXAMPLE)
 @declares(
     "orders:admin",
     "bad_header",
@@ -59,7 +48,7 @@ def create_refund(draft: Any, order_id: str) -> Response:
     result = refunding.request_refund(
         services().orders, order_id, draft, actor=caller(), key=key, digest=digest(g.body) if key else ""
     )
-    response_headers = {"Location": f"{request.script_root}{request.path.rstrip('/')}/{result.refund['id']}"}
+    response_headers = located(result.refund["id"])
     if result.replayed:
         response_headers["Idempotent-Replayed"] = "true"
     return _shown(result, 202, response_headers)

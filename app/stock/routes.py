@@ -9,14 +9,13 @@ from flask import Response
 from werkzeug.routing import PathConverter
 
 from app.http import examples
-from app.http.answers import answer
+from app.http.answers import NEXT, answer
 from app.http.authentication import require_json_accepted
 from app.http.paging import LIKE_A_PRODUCT, LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
 from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.http.schemas import PageQuery
-from app.orders.routes import NEXT
 from app.stock import schemas
 from app.stock import service as stocking
 from app.stock.schemas import AdjustmentIn, Level, LevelIn, Movement, require_product_id

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
-from app.http.answers import answer, empty
+from app.http.answers import NEXT, answer, empty, located, location
 from app.http.authentication import require_json_accepted
 from app.http.paging import LIKE_AN_ORDER, after, listing
 from app.http.parsing import Blueprint
 from app.http.request_context import caller, may, require, services
 from app.http.route_metadata import declares
 from app.http.schemas import PageQuery
-from app.orders.routes import NEXT
 from app.webhooks import schemas
 from app.webhooks import service as webhooks
 from app.webhooks.model import FULL, IDS, Delivery, Endpoint
@@ -26,12 +25,6 @@ from app.webhooks.schemas import (
 
 # The wider scope includes the other. An endpoint that receives full orders needs it.
 SCOPE, WIDER_SCOPE = "webhooks:ids", "webhooks:write"
-CREATED = {
-    "Location": {
-        "schema": {"type": "string", "format": "uri-reference"},
-        "description": "The path of the new endpoint.",
-    }
-}
 _LIKE_A_DELIVERY = r"[0-9a-f]{32}"
 
 blueprint = Blueprint("webhooks", __name__, description="Webhook endpoints and their deliveries.")
@@ -40,7 +33,7 @@ blueprint.before_request(require_json_accepted)
 
 @blueprint.post("/webhook-endpoints")
 @blueprint.arguments(EndpointIn(), example=schemas.NEW_ENDPOINT)
-@blueprint.response(201, EndpointWithSecret, headers=CREATED, example=schemas.WITH_SECRET)
+@blueprint.response(201, EndpointWithSecret, headers=location("endpoint"), example=schemas.WITH_SECRET)
 @declares(SCOPE, "too_many_endpoints")
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Create a webhook endpoint
@@ -54,8 +47,7 @@ def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     endpoint = webhooks.add_endpoint(
         services().webhooks, wanted["url"], wanted["events"], payload, owner=caller()
     )
-    location = f"{request.script_root}{request.path.rstrip('/')}/{endpoint['id']}"
-    return answer(_with_secret(endpoint), 201, {"Location": location})
+    return answer(_with_secret(endpoint), 201, located(endpoint["id"]))
 
 
 @blueprint.get("/webhook-endpoints")
