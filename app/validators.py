@@ -24,7 +24,8 @@ from app.orders.fields import ORDER
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.report import SCOPES
 from app.reconciliation.report import STATUSES as RECONCILIATION_STATUSES
-from app.webhooks.model import PATTERNS, PAYLOADS, TEST
+from app.stock.model import KINDS as MOVEMENTS
+from app.webhooks.model import PATTERNS, PAYLOADS, STATUSES, TEST
 
 _EVENT = exactly(
     {
@@ -88,7 +89,7 @@ _MOVEMENT = exactly(
         "_id": KEY,
         "productId": NAME,
         "quantity": INTEGER,
-        "kind": one_of("decrement", "restock", "adjustment"),
+        "kind": one_of(*MOVEMENTS),
         "at": TIME,
     },
     orderId=TEXT,
@@ -136,7 +137,7 @@ _WEBHOOK_DELIVERY = exactly(
         "endpointId": TEXT,
         "type": one_of(*EVENTS, TEST),
         "at": TIME,
-        "status": one_of("pending", "delivered", "failed"),
+        "status": one_of(*STATUSES),
         "attempts": list_of(exactly({"at": TIME, "milliseconds": COUNT}, statusCode=ORDINAL, error=TEXT)),
         "failures": COUNT,
     },

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, get_args
 
 Scope = Literal["payments", "stock", "orders"]
 Status = Literal["running", "finished", "failed"]
 
-SCOPES: tuple[Scope, ...] = ("payments", "stock", "orders")
-STATUSES: tuple[Status, ...] = ("running", "finished", "failed")
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 class Difference(NamedTuple):

@@ -5,8 +5,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from app.orders.fields import ID_LENGTH
+from app.stock.model import MOST_ON_HAND
+
 COLUMNS = ["productId", "onHand"]
-LONGEST_ID, MOST_ON_HAND = 128, 1_000_000_000
 
 
 class StockFile(NamedTuple):
@@ -45,8 +47,8 @@ def _fault(row: list[str], seen: dict[str, int]) -> str | None:
     if len(row) != len(COLUMNS):
         return f"has {len(row)} columns, not {len(COLUMNS)}"
     product, on_hand = row
-    if not 1 <= len(product) <= LONGEST_ID:
-        return f"productId is not a text of 1 to {LONGEST_ID} characters"
+    if not 1 <= len(product) <= ID_LENGTH:
+        return f"productId is not a text of 1 to {ID_LENGTH} characters"
     if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in product):
         return "productId has control characters or is not UTF-8"
     if product in seen:

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.orders.model import Order, quantities
 
+MOST_ON_HAND = 1_000_000_000
+# The kinds of movements.
+KINDS = ("decrement", "restock", "adjustment")
+
 
 class Level(TypedDict):
     """The stock level of a product. `onHand` is never negative, and is the sum of the product's movements."""
@@ -17,7 +21,7 @@ class Level(TypedDict):
 
 
 class Movement(TypedDict):
-    """One row of the ledger. `kind` is `decrement`, `restock` or `adjustment`; `quantity` is signed."""
+    """One row of the ledger. `kind` is one of KINDS; `quantity` is signed."""
 
     id: str
     productId: str

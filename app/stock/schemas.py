@@ -10,8 +10,7 @@ from app.http.fields import Text, Whole
 from app.http.fields import text as text_of
 from app.http.schemas import ORDER_ID, Answer, Input, listed, moment, nested, next_cursor, text, whole
 from app.orders.fields import ID_LENGTH
-
-MOST_ON_HAND = 1_000_000_000
+from app.stock.model import KINDS, MOST_ON_HAND
 
 
 class LevelIn(Input):
@@ -58,7 +57,7 @@ class Movement(Answer):
     quantity = whole("The number of pieces; negative if stock was taken.")
     kind = text(
         "What moved the stock: an order, an order's end or refund, or an adjustment.",
-        enum=["decrement", "restock", "adjustment"],
+        enum=list(KINDS),
     )
     orderId = text("The id of the order; absent for an adjustment.", required=False, pattern=ORDER_ID)
     reason = text("The reason of an adjustment.", required=False)

@@ -16,8 +16,6 @@ from app.mongo.documents import insert_new, to_document, to_record
 from app.mongo.outages import reports_outages
 from app.webhooks.model import Attempt, Delivery, Status
 
-STATUSES: tuple[Status, ...] = ("pending", "delivered", "failed")
-
 _MOST_ATTEMPTS_KEPT = 30
 
 

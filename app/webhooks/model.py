@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv6Address
-from typing import Literal, NamedTuple, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict, get_args
 
 from app.orders.events import PUBLIC
 
@@ -45,6 +45,7 @@ _URL = re.compile(URL_PATTERN, re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 
 Status = Literal["pending", "delivered", "failed"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 # The content of webhooks: the whole order as the API shows it, or only its id.
 FULL, IDS = "full", "ids"

@@ -18,8 +18,7 @@ from app.http.schemas import (
     text,
     whole,
 )
-from app.webhooks.delivery_store import STATUSES
-from app.webhooks.model import PATTERNS, PAYLOADS, TEST, URL_PATTERN
+from app.webhooks.model import PATTERNS, PAYLOADS, STATUSES, TEST, URL_PATTERN
 
 _URL = (URL_PATTERN, "must be a URL such as https://example.com/hooks, without user, password or fragment")
 _URL_DOC = "The URL that receives the webhooks."

@@ -8,10 +8,10 @@ from app.clock import new_id
 from app.errors import EndpointDisabled, Fault, InvalidInput, NotFound, TooManyEndpoints, TooManyTestEvents
 from app.orders.service import Page, page_of
 from app.webhooks import WebhookServices
-from app.webhooks.delivery_store import STATUSES
 from app.webhooks.model import (
     FULL,
     MOST_TESTS,
+    STATUSES,
     TEST,
     TEST_WINDOW,
     Delivery,

@@ -9,8 +9,8 @@ import pytest
 from bson import ObjectId
 
 from app import schema
-from app.webhooks.delivery_store import STATUSES, WebhookDeliveries
-from app.webhooks.model import delivery_id
+from app.webhooks.delivery_store import WebhookDeliveries
+from app.webhooks.model import STATUSES, delivery_id
 from tests.support.plans import START, Explained
 
 if TYPE_CHECKING:
