@@ -27,7 +27,7 @@ def token(sub: str, scope: str, expires: timedelta) -> None:
     """Create a token, if the tokens' secret (JWT_SECRET) is set."""
     settings = services().settings
     if settings.jwt_jwks_url or settings.jwt_public_key:
-        raise click.ClickException("Tokens are verified by a public key, so their issuer alone makes them.")
+        raise click.ClickException("Only the issuer can make tokens, since a public key verifies them.")
     if not (settings.jwt_secret and settings.jwt_issuer and settings.jwt_audience):
         needed = {
             "JWT_SECRET": settings.jwt_secret,
@@ -37,7 +37,7 @@ def token(sub: str, scope: str, expires: timedelta) -> None:
         missing = ", ".join(name for name, value in needed.items() if not value)
         raise click.ClickException(f"A token needs settings that are missing: {missing}.")
     if settings.auth == "off":
-        click.echo("AUTH is off: the service takes every call, with or without a token.", err=True)
+        click.echo("AUTH is off: the service accepts every call, with or without a token.", err=True)
     claims = {"sub": sub, "scope": scope}
     try:
         caller = caller_of(claims)

@@ -43,7 +43,7 @@ def _since(_context: click.Context, _option: click.Parameter, text: str | None) 
 
 @click.command("reconcile", cls=OperatorCommand)
 @click.argument("scope", type=click.Choice(SCOPES), required=False)
-@click.option("--repair", is_flag=True, help="Also make good what is safe to make good.")
+@click.option("--repair", is_flag=True, help="Also make the safe repairs.")
 @click.option(
     "--since", metavar="WHEN", callback=_since, help="Only orders made since: 2024-10-01, a time, or 7d ago."
 )

@@ -223,7 +223,7 @@ def test_a_service_that_asks_for_no_token_makes_one_and_says_so(make_app: Callab
     assert (
         jwt.decode(made.stdout.strip(), SECRET, ["HS256"], audience=SETTINGS["JWT_AUDIENCE"])["sub"] == "ann"
     )
-    assert made.stderr == "AUTH is off: the service takes every call, with or without a token.\n"
+    assert made.stderr == "AUTH is off: the service accepts every call, with or without a token.\n"
 
 
 def test_the_refusal_names_the_missing_scope_and_nothing_else(make_app: Callable[..., Flask]) -> None:

@@ -170,7 +170,7 @@ def test_the_order_that_is_printed_reaches_mail_and_webhook_and_sigterm_ends_all
         eventually(lambda: receiver.hooks)
     made = shell(newcomer, f"flask --app wsgi token {shlex.join(READER)}")
     assert (made.returncode, made.stdout.count(".")) == (0, 2)
-    assert made.stderr == "AUTH is off: the service takes every call, with or without a token.\n"
+    assert made.stderr == "AUTH is off: the service accepts every call, with or without a token.\n"
 
     runner.ask_to_stop()
     eventually(lambda: not runner.running, timeout=10)
