@@ -17,14 +17,15 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def reading(order_id: str) -> Iterator[None]:
-    """Turns any exception in the block into OrderUnreadable, except the refusals that the service expects.
+def reading(order_id: str, passing: type[OrderServiceError] = OrderUnreadable) -> Iterator[None]:
+    """Turns any exception in the block into OrderUnreadable, except those of the type `passing`.
 
-    The block works on this one order.
+    The block works on this one order. A block that only reads it in memory needs no `passing`: there, even a
+    refusal such as IllegalTransition comes from a damaged log.
     """
     try:
         yield
-    except OrderServiceError:
+    except passing:
         raise
     except Exception as error:
         log.exception("order cannot be read", order_id=order_id)
@@ -41,7 +42,7 @@ def reads_order(
 
     @wraps(operation)
     def guarded(services: OrderServices, order_id: str, /, *args: Rest.args, **named: Rest.kwargs) -> Result:
-        with reading(order_id):
+        with reading(order_id, OrderServiceError):
             return operation(services, order_id, *args, **named)
 
     return guarded

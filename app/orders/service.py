@@ -15,11 +15,13 @@ from app.errors import (
     InvalidInput,
     NotFound,
     OrderInTransit,
+    OrderServiceError,
     OrderUnreadable,
     StaleVersion,
 )
 from app.orders import OrderServices
 from app.orders.fields import PERSONAL, STATED
+from app.orders.history import as_of
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
     Adjustment,
@@ -31,7 +33,6 @@ from app.orders.model import (
     advance,
     allowed_to_clients,
     create,
-    fold,
     refundable,
 )
 from app.orders.query_store import OrderQuery
@@ -121,7 +122,7 @@ def first_answer(services: OrderServices, placed: Placed, wait: float | None) ->
     order_id = placed.order["id"]
     version = placed.answered
     try:
-        with reading(order_id):
+        with reading(order_id, OrderServiceError):
             if version is None:
                 version = 1 if wait is None else _await_leaving_pending(services, placed.order, wait)
                 if placed.keyed:
@@ -287,13 +288,10 @@ def _with_log(services: OrderServices, order_id: str) -> Order:
 
 
 def _at_version(order: Order, version: int) -> Order:
-    with reading(order["id"]):
+    with reading(order["id"], NotFound):
         if not 1 <= version <= order["version"]:
             raise NotFound("The order does not have this version.")
-        past = fold(order["id"], order["events"][:version])
-        if "personal" in order:
-            past["personal"] = order["personal"]
-    return past
+    return as_of(order, version)
 
 
 def _require_version(order: Order, if_match: Container[int] | None) -> None:

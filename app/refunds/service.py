@@ -19,7 +19,8 @@ from app.errors import (
 from app.money import to_minor
 from app.orders import OrderServices
 from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
-from app.orders.model import Change, Order, advance, fold, refundable
+from app.orders.history import as_of
+from app.orders.model import Change, Order, advance, refundable
 from app.orders.pieces import is_by_lines, refunded, shares, unclaimed
 from app.orders.reading import reads_order
 from app.orders.refunds import Refund, RefundLine, next_id
@@ -243,7 +244,7 @@ def _replay(services: OrderServices, earlier: RefundKey, digest: str, order_id: 
         for event in order["events"]
         if event["type"] == "refund.requested" and event["data"]["refundId"] == earlier.refund_id
     )
-    past = fold(order_id, order["events"][: requested["sequence"]])
+    past = as_of(order, requested["sequence"])
     return OrderRefund(past, past["refunds"][-1], replayed=True)
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from app.shapes import Kind
 
 # The fields that belong to the document or to the work on it, and not to the state of the order.
-BESIDE = {"events", "announced", "dueBy", "attempts", "origin", "personal"}
+BESIDE = {"events", "announced", "dueBy", "attempts", "carried", "origin", "personal"}
+# These are never stored.
+BESIDE |= {"storedVersion", "unmarked"}
 PLAIN = {Text: str, Choice: str, Whole: int, Amount: int, Moment: datetime, Flag: bool}
 STATE = [field for field in fields.ORDER if field.stored and not field.personal]
 PERSONAL = [field for field in fields.ORDER if field.personal]
