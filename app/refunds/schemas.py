@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, validates_schema
 from app.http.fields import Amount, Flag, ListOf, ObjectOf, Text, Whole
 from app.http.schemas import Answer, Input, listed
 from app.http.shaping import answer_schema
-from app.orders.fields import BREAKDOWN, ID_LENGTH, MOST_LINES, MOST_OF_A_LINE, REFUND_STATE
+from app.orders.fields import ID_LENGTH, MOST_LINES, MOST_OF_A_LINE, REFUND_STATE
 from app.shapes import Field, Record
 from app.shapes import Text as TextKind
 
@@ -100,7 +100,6 @@ RefundOut = answer_schema(
             *REFUND_STATE.fields,
             Field("orderId", TextKind(), "The id of the order."),
             Field("currency", TextKind(), "The currency of the order."),
-            Field("breakdown", BREAKDOWN, "The amount by kind, if it is by lines.", always=False),
         ),
     )
 )
