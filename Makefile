@@ -1,10 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev run check test conformance lint format types bench lock audit clean
+.PHONY: help dev run check quick test conformance lint format types bench lock audit clean
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 FOUND = $(or $(PYTHON),$(error Python 3.11 or later is needed, and none was found))
 BIN := .venv/bin
+
+# Python keeps what it has compiled. Otherwise every process of a test would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -12,8 +15,11 @@ help: ## List the targets
 run: ## Run the whole service on this machine until Ctrl-C (PORT=3003)
 	@exec "$(FOUND)" -m deploy.local
 
-check: lint types ## Check style, imports and types, and run the fast tests, in about a minute
-	@$(BIN)/python -m pytest --quiet --numprocesses=2 --dist=loadfile -m "not processes and not slow" $(ARGS)
+check: dev ## Check style, imports and types, and run the fast tests, in about a minute
+	@$(MAKE) --no-print-directory --jobs=3 lint types quick
+
+quick: dev
+	@$(BIN)/python -m pytest --quiet --numprocesses=3 --dist=loadfile -m "not processes and not slow" $(ARGS)
 
 test: dev ## Run all tests; they start their own servers (ARGS="-k stock")
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
