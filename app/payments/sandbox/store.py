@@ -7,6 +7,7 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 
 from app.mongo.database import Document
+from app.mongo.documents import insert_each
 from app.mongo.outages import reports_outages
 from app.payments.model import Charge, ProviderPayment, Repayment
 
@@ -20,15 +21,23 @@ class SandboxBooks:
 
     def open(self, charges: Sequence[tuple[Charge, str]], at: datetime) -> dict[str, Document]:
         """Opens a payment for each charge in the given status, unless it has one. Counts the calls."""
-        return self._write(
-            [charge for charge, _ in charges],
+        opened = [
+            {"_id": charge.order_id, **_opened(charge, status, at), "calls": 1} for charge, status in charges
+        ]
+        faults = insert_each(self._collection, opened)
+        payments = {made["_id"]: made for number, made in enumerate(opened) if number not in faults}
+        if not faults:
+            return payments
+        left = [charges[number] for number in faults]
+        return payments | self._write(
+            [charge for charge, _ in left],
             (
                 UpdateOne(
                     {"_id": charge.order_id},
                     {"$setOnInsert": _opened(charge, status, at), "$inc": {"calls": 1}},
                     upsert=True,
                 )
-                for charge, status in charges
+                for charge, status in left
             ),
         )
 
