@@ -216,8 +216,8 @@ def test_an_order_of_the_service_is_busy_until_it_is_announced(database: OrderDa
     seed(database, 1)
     assert (SERVICE.busy(database), SERVICE.finished(database)) == (True, 0)
 
-    stored = database.orders.find_one({})
-    DueWork(database).mark_announced(Orders(database).load([str(stored["_id"])]))
+    (order,) = Orders(database).load([str(stored["_id"]) for stored in database.orders.find({})])
+    DueWork(database).mark_announced([{**order, "announced": order["version"]}])
 
     assert (SERVICE.busy(database), SERVICE.finished(database)) == (False, 1)
 
