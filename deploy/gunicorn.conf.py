@@ -31,6 +31,8 @@ limit_request_field_size = 8190
 # The application alone interprets the headers of proxies, by TRUSTED_PROXIES.
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
+# Without such headers nothing depends on it, and gunicorn need not compare every client's address.
+forwarded_allow_ips = "*"
 
 accesslog = None  # the application logs each request, with its request id
 errorlog = "-"

@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import orjson
 from gunicorn import util
+from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
 from deploy.connections import Connection, Connections, Limits
@@ -19,6 +20,8 @@ HEAD_SECONDS = 15
 HELD_BYTES = 16 * 1024 * 1024
 # Bytes of a refused body to read. A client that sends more loses the connection.
 MOST_DISCARDED = 1024 * 1024
+# Bytes of a body that are copied behind the head, to send both at once.
+MOST_COPIED = 64 * 1024
 
 
 class Worker(GeventWorker):
@@ -81,17 +84,47 @@ class Worker(GeventWorker):
         limit = gevent.Timeout(self.request_seconds)
         try:
             with limit:
-                answered = super().handle_request(listener_name, req, sock, addr)
+                self._answer(listener_name, req, sock, addr)
                 self._discard_body(req, sock)
-                return answered
         except gevent.Timeout as expired:
             if expired is not limit:
                 raise
             self.log.warning("A request was not over after %s s", self.request_seconds)
             sock.reset()
             raise StopIteration from None
+        except gevent.GreenletExit:
+            raise StopIteration from None
         finally:
             self._connections.end(sock)
+
+    def _answer(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Runs the application as gunicorn's own method does, which would send the head on its own."""
+        response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, response_class=OneWrite)
+        environ["wsgi.multithread"] = True
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
+        if not self.alive or not self.cfg.keepalive:
+            response.force_close()
+        body = self.wsgi(environ, response.start_response)
+        try:
+            for part in body:
+                response.write(part)
+            response.close()
+        except OSError:
+            raise
+        except Exception:
+            if not response.began:
+                raise
+            # Another answer cannot follow the part that the client has.
+            self.log.exception("Error handling request")
+            sock.reset()
+            raise StopIteration from None
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+        if response.should_close():
+            raise StopIteration
 
     def _discard_body(self, req: Any, sock: Any) -> None:
         """Reads the rest of a refused body, so that the next request can follow."""
@@ -124,6 +157,39 @@ class Worker(GeventWorker):
             500: "The service had an internal error. It has been logged.",
         }
         _refuse(client, status, code, title, details.get(status, "The request is not valid HTTP."))
+
+
+class OneWrite(wsgi.Response):
+    """Sends the head of an answer together with the first part of its body."""
+
+    headers_sent: bool
+    began = False
+    _head = b""
+
+    def send_headers(self) -> None:
+        """Prepares the head."""
+        if not self.headers_sent:
+            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers)]
+            self._head = "".join((*lines, "\r\n")).encode("latin-1")
+            self.headers_sent = True
+
+    def close(self) -> None:
+        """Sends what is left."""
+        self.send_headers()
+        if self.chunked:
+            self._send(b"0\r\n\r\n")
+        elif self._head:
+            self._send(b"")
+
+    def _emit_body(self, data: bytes) -> None:
+        self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def _send(self, data: bytes) -> None:
+        head, self._head, self.began = self._head, b"", True
+        if len(data) > MOST_COPIED:
+            self.sock.sendall(head)
+            head = b""
+        self.sock.sendall(head + data if head else data)
 
 
 def _refuse(client: Any, status: HTTPStatus, code: str, title: str, detail: str, fields: str = "") -> None:
