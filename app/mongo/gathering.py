@@ -5,6 +5,7 @@ process pays for one command per batch. `benchmarks/` measures it.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -62,6 +63,7 @@ class Gather(Generic[Item, Result]):
     def _lead(self, batch: _Batch[Item, Result]) -> None:
         try:
             with self._turn:
+                self._await_others(batch)
                 self._close(batch)
                 batch.results = self._work(batch.items)
                 batch.fault = None
@@ -70,6 +72,13 @@ class Gather(Generic[Item, Result]):
         finally:
             self._close(batch)
             batch.ended.set()
+
+    def _await_others(self, batch: _Batch[Item, Result]) -> None:
+        """Lets callers that are ready to run join, while any do. A lone call goes at once."""
+        size = 0
+        while size < len(batch.items) < self._largest:
+            size = len(batch.items)
+            time.sleep(0)
 
     def _close(self, batch: _Batch[Item, Result]) -> None:
         with self._joining:
