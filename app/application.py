@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 from flask import Flask
 
@@ -20,6 +21,12 @@ from app.stock import routes as stock
 from app.webhooks import routes as webhooks
 
 
+class _Application(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself. Flask asks for every view and hook of a request, and none is asynchronous."""
+        return func
+
+
 def application(
     services: Services, identify: Callable[[str], Caller] | None, count: limits.Count | None = None
 ) -> Flask:
@@ -28,7 +35,7 @@ def application(
     `identify` returns the caller of a token; None if callers need no token. `count` counts requests for the
     rate limits.
     """
-    app = Flask("app", static_folder=None)
+    app = _Application("app", static_folder=None)
     # A redirect to the right path would lose the body. So a path is right with or without a slash at its end.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from flask import Flask, Response, g, request
+from flask.globals import request_ctx
 
 from app.errors import NotFound, NotSignedIn
 from app.http.access import ANYONE, Caller
@@ -17,6 +18,8 @@ from app.http.request_context import require
 from app.http.route_metadata import OPEN, Declared
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
     from app.services import Services
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -35,43 +38,48 @@ def init_app(app: Flask, who_calls: WhoCalls | None) -> None:
     metrics_port = str(services.settings.metrics_port or "")
 
     def arrive() -> None:
-        g.began = time.perf_counter()
-        g.request_id, g.trace = _request_id(), services.tracer.arrive(request.environ)
+        own, environ = g._get_current_object(), request.environ
+        own.began = time.perf_counter()
+        own.request_id, own.trace = _request_id(environ), services.tracer.arrive(environ)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id, **_trace())
+        traced = {"trace_id": own.trace.trace_id} if own.trace.trace_id else {}
+        structlog.contextvars.bind_contextvars(request_id=own.request_id, **traced)
 
     def admit() -> None:
         """Checks the caller's scope, and limits `g.services` to the orders that the caller may see."""
-        if request.endpoint is None:
+        endpoint, own = request.endpoint, g._get_current_object()
+        if endpoint is None:
             return
-        if not _is_shown(request.endpoint, metrics_port):
+        if not _is_shown(endpoint, metrics_port):
             raise NotFound(NO_PATH)
-        declared: Declared | None = getattr(app.view_functions[request.endpoint], "declared", None)
+        declared: Declared | None = getattr(app.view_functions[endpoint], "declared", None)
         if declared is None:
             raise NotFound(NO_PATH)
-        g.services, g.caller = services, ANYONE
+        own.services, own.caller = services, ANYONE
         if who_calls is None or declared.scope is OPEN:
             return
-        g.caller = who_calls(_token())
+        own.caller = who_calls(_token())
         require(declared.scope)
-        owner = g.caller.owner(declared.scope)
+        owner = own.caller.owner(declared.scope)
         if owner is not None:
-            g.services = services.of(owner)
+            own.services = services.of(owner)
 
     def leave(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.request_id
-        took = time.perf_counter() - g.began
-        route = request.url_rule.rule if request.url_rule else "unmatched"
-        services.metrics.answered(request.method, route, response.status_code, took)
-        g.trace.leave(request.method, route, response.status_code)
-        if request.endpoint not in _UNLOGGED:
+        # Each use of Flask's proxies looks up the context again.
+        asked, own, status = request_ctx.request, g._get_current_object(), response.status_code
+        response.headers["X-Request-ID"] = own.request_id
+        took = time.perf_counter() - own.began
+        route = asked.url_rule.rule if asked.url_rule else "unmatched"
+        services.metrics.answered(asked.method, route, status, took)
+        own.trace.leave(asked.method, route, status)
+        if asked.endpoint not in _UNLOGGED:
             log.info(
                 "request",
-                method=request.method,
+                method=asked.method,
                 route=route,
-                status=response.status_code,
+                status=status,
                 ms=round(took * 1000, 1),
-                **(request.view_args or {}),
+                **(asked.view_args or {}),
             )
         return response
 
@@ -87,13 +95,9 @@ def _is_shown(endpoint: str, metrics_port: str) -> bool:
     return (request.environ["SERVER_PORT"] == metrics_port) == (endpoint == METRICS)
 
 
-def _request_id() -> str:
-    given = request.environ.get("HTTP_X_REQUEST_ID", "")
+def _request_id(environ: "WSGIEnvironment") -> str:
+    given = environ.get("HTTP_X_REQUEST_ID", "")
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-
-
-def _trace() -> dict[str, str]:
-    return {"trace_id": g.trace.trace_id} if g.trace.trace_id else {}
 
 
 def _token() -> str:

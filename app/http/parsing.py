@@ -2,7 +2,7 @@
 
 from typing import Any, NoReturn
 
-from flask import Request, g
+from flask import Request, g, request
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import RAISE, Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
@@ -17,6 +17,18 @@ class Parser(FlaskParser):
     """A strict parser: it refuses unknown fields and repeated parameters."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {"json": RAISE, "query": RAISE}  # noqa: RUF012 - webargs' own declaration
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._without_query: dict[Schema, dict[str, Any]] = {}
+
+    def parse(self, argmap: Any, req: Request | None = None, **options: Any) -> Any:
+        """The parsed body or query. Without a query, the parameters are always the same."""
+        if options.get("location") != "query" or (req or request).environ.get("QUERY_STRING"):
+            return super().parse(argmap, req, **options)
+        if argmap not in self._without_query:
+            self._without_query[argmap] = super().parse(argmap, req, **options)
+        return {**self._without_query[argmap]}
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         """The body. It is also kept in `g.body`, for the digest of an idempotency key."""

@@ -11,6 +11,8 @@ from typing import Any, TypedDict
 
 from app.clock import to_text
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=to_text)
+
 
 class Event(TypedDict):
     """One entry of the log. `sequence` counts from 1 without gaps. `hash` covers the previous hash, too."""
@@ -25,8 +27,7 @@ class Event(TypedDict):
 
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a value's canonical JSON: sorted keys, no white space, times as RFC 3339."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=to_text)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def event_hash(previous: str, event: Event) -> str:
