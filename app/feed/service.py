@@ -8,7 +8,7 @@ from app.clock import moment_of
 from app.errors import OrderUnreadable
 from app.feed import FeedServices
 from app.feed.store import Entry
-from app.orders.history import as_of
+from app.orders.history import History
 from app.orders.model import Order
 
 _BATCH = 1_000
@@ -57,21 +57,25 @@ def catch_up(services: FeedServices, is_over: Callable[[], bool]) -> bool:
 
 
 def _events(services: FeedServices, entries: Sequence[tuple[int, Entry]]) -> Iterator[Fed]:
+    histories: dict[str, History] = {}
     start, size = 0, _FIRST_AT_ONCE
     while batch := entries[start : start + size]:
-        found = services.orders.store.load_with_logs({entry.order_id for _, entry in batch})
-        orders = {order["id"]: order for order in found}
+        wanted = {entry.order_id for _, entry in batch}
+        # An order with events in the batch before, too, is neither read nor folded from its beginning again.
+        histories = {order_id: past for order_id, past in histories.items() if order_id in wanted}
+        for order in services.orders.store.load_with_logs(wanted - histories.keys()):
+            histories[order["id"]] = History(order)
         for position, entry in batch:
-            if entry.order_id in orders:
-                yield _fed(position, entry, orders[entry.order_id])
+            if entry.order_id in histories:
+                yield _fed(position, entry, histories[entry.order_id])
         start, size = start + size, min(2 * size, _AT_ONCE)
 
 
-def _fed(position: int, entry: Entry, order: Order) -> Fed:
+def _fed(position: int, entry: Entry, history: History) -> Fed:
     try:
-        past = as_of(order, entry.sequence)
+        past = history.as_of(entry.sequence)
     except OrderUnreadable:
-        return Fed(position, *entry, at=_time_of(order, entry), order=None)
+        return Fed(position, *entry, at=_time_of(history.order, entry), order=None)
     return Fed(position, *entry, at=past["updatedAt"], order=past)
 
 

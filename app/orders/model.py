@@ -189,14 +189,16 @@ def advance(
     return after
 
 
-def fold(order_id: str, events: Iterable[Event]) -> Order:
-    """The state after the events, without personal data. The first event must be `order.created`."""
+def fold(order_id: str, events: Iterable[Event], before: Order | None = None) -> Order:
+    """The state after the events, without personal data.
+
+    `before` is the state that the events follow. Without it, the first event must be `order.created`.
+    """
     log = list(events)
-    order = _born(order_id, log[0])
-    for event in log[1:]:
+    order = before or _born(order_id, log[0])
+    for event in log if before else log[1:]:
         order = _moved(order, event)
-    order["events"] = log
-    return order
+    return {**order, "events": [*before["events"], *log] if before else log}
 
 
 def allowed_to_clients(status: str) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ import pytest
 
 from app.feed import service as feeding
 from app.http import paging
+from app.orders import history
+from app.orders.model import Change, advance, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,6 +165,26 @@ def test_a_large_answer_ends_early_and_loses_nothing(
         parts.append(read(after=parts[-1]["nextCursor"]))
     assert len(parts) > 2
     assert [event for part in parts for event in part["events"]] == whole
+
+
+def test_a_page_folds_each_event_once_however_long_a_log_is(
+    read: Read, delivered: str, feed: Any, app_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (order,) = app_services.orders.store.load([delivered])
+    more = [Change("payment.partially_refunded", {"refundedAmount": 1}) for _ in range(200)]
+    at = app_services.clock()
+    assert app_services.orders.store.append(order, advance(order, at, "u", more), at)
+    feed()
+    folded: list[Any] = []
+
+    def counted(order_id: str, events: list[Any], before: Any) -> Any:
+        folded.extend(event["sequence"] for event in events)
+        return fold(order_id, events, before)
+
+    monkeypatch.setattr(history, "fold", counted)
+    shown = read(limit=1000)["events"]
+    assert [event["data"]["order"]["version"] for event in shown] == list(range(1, len(shown) + 1))
+    assert folded == list(range(1, order["version"] + 201))
 
 
 def test_a_deleted_order_stays_in_the_feed_with_all_that_came_after(

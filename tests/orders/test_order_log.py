@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.clock import id_at
 from app.errors import IllegalTransition
 from app.orders.events import EVENTS, PUBLIC
+from app.orders.history import History
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
     Change,
@@ -117,6 +118,15 @@ def test_every_past_state_can_be_folded_and_led_to_the_present_one(order: Order,
         assert [present[axis] for axis in ("status", "payment", "stock")] == [
             order[axis] for axis in ("status", "payment", "stock")
         ]
+
+
+@given(walks(), st.lists(st.integers(1, 20), max_size=10))
+def test_past_states_are_the_same_in_whatever_order_they_are_asked_for(
+    order: Order, sequences: list[int]
+) -> None:
+    history = History(order)
+    asked = [(sequence, history.as_of(sequence)) for sequence in sequences]
+    assert all(past == fold(ID, order["events"][:sequence]) for sequence, past in asked)
 
 
 @given(walks())
