@@ -21,6 +21,7 @@ from benchmarks.machine import described
 from benchmarks.memory import memory
 from benchmarks.plan import QUICK, Plan
 from benchmarks.reconcile import reconcile
+from benchmarks.relay import relay
 from benchmarks.stage import install_rivals, open_stage
 from benchmarks.webhooks import webhooks
 from benchmarks.whole import whole
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Stage, Plan], Iterator[Figure]]] = {
     "lists": lists,
     "webhooks": webhooks,
     "costs": costs,
+    "relay": relay,
 }
 SIZES = ("rounds", "seconds", "sustained", "orders", "books")
 FOLDER = ROOT / ".local/benchmarks"

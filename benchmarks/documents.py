@@ -7,12 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from app.clock import new_id, now
-from app.orders.model import Change, advance, create
+from app.orders.model import Change, Order, advance, create
 from app.orders.store import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pymongo.database import Database
 
@@ -57,27 +56,32 @@ def a_reference(number: int) -> str:
 
 def sample() -> Document:
     """One order as a POST of the load generator stores it."""
-    return next(_stored(1, ()))
+    return next(documents_of(orders(1)))
 
 
 def seed(database: Database[Document], count: int) -> None:
-    """Store that many confirmed orders, as old as if they had come in one by one until now."""
-    documents = _stored(count, CONFIRMED, a_reference)
+    """Store that many confirmed orders."""
+    made = orders(count, a_reference)
+    documents = documents_of(advance(order, order["createdAt"], "system", CONFIRMED) for order in made)
     while chunk := list(islice(documents, CHUNK)):
         database.orders.insert_many(chunk, ordered=False)
 
 
-def _stored(
-    count: int, changes: Sequence[Change], reference: Callable[[int], str] | None = None
-) -> Iterator[Document]:
-    recorder = _Recorder()
-    orders = Orders({"orders": recorder})  # type: ignore[arg-type]
+def orders(count: int, reference: Callable[[int], str] | None = None) -> Iterator[Order]:
+    """That many new orders, as old as if they had come in one by one until now."""
     begin = now() - count * SPACING
     for number in range(count):
         at = begin + number * SPACING
         stated = _stated(number, count) | ({"reference": reference(number)} if reference else {})
-        order = create(new_id(at), at, "anonymous", stated, None)
-        orders.add(advance(order, at, "system", changes) if changes else order, _due_by(at), None)
+        yield create(new_id(at), at, "anonymous", stated, None)
+
+
+def documents_of(made: Iterable[Order]) -> Iterator[Document]:
+    """Each order as a POST would store it."""
+    recorder = _Recorder()
+    store = Orders({"orders": recorder})  # type: ignore[arg-type]
+    for order in made:
+        store.add(order, order["createdAt"] + timedelta(days=365), None)
         yield recorder.documents.pop()
 
 
@@ -95,7 +99,3 @@ def _stated(number: int, count: int) -> dict[str, Any]:
 
 def _user(number: int, count: int) -> str:
     return f"user-bench-{number % max(1, count // ORDERS_OF_A_USER):08d}"
-
-
-def _due_by(at: datetime) -> datetime:
-    return at + timedelta(days=365)

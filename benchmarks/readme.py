@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks import contest, guards, latency, lists, memory, reconcile, webhooks, whole
+from benchmarks import contest, guards, latency, lists, memory, reconcile, relay, webhooks, whole
 from benchmarks.figures import DRIVER, HIGHER
 from benchmarks.stage import SERVICE
 
@@ -67,6 +67,7 @@ def rows(plan: Plan) -> Iterator[Row]:
     )
     yield Row(f"{among}, one filter", one, ("p50 ms",), lists.AMONG_FEW)
     yield Row(f"a page of {plan.orders:,} orders with two filters, p50", two, ("p50 ms",))
+    yield Row("orders through one relay, from a backlog", [relay.REPLAYED], RATE)
     yield Row("1,000 webhooks to a receiver on the same machine", [webhooks.DELIVERED], ("s",))
     idle = "the whole job with 10 idle webhook endpoints, against none"
     yield Row(idle, [webhooks.WHAT], RATE, webhooks.WITHOUT)

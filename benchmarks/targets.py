@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks import contest, guards, latency, lists, memory, reconcile, whole
+from benchmarks import contest, guards, latency, lists, memory, reconcile, relay, whole
 from benchmarks.figures import HIGHER
 from benchmarks.stage import SERVICE
 
@@ -67,6 +67,8 @@ TARGETS: list[Target] = [
     *_better(guards.WHAT.format(16), 0.9, guards.BARE),
     *_better(guards.WHAT.format(64), 0.9, guards.BARE),
     Target(reconcile.WHAT, "per s", least=0.95, against=reconcile.ALONE),
+    Target(relay.REPLAYED, "per s", least=2_000),
+    Target(relay.REPLAYED, "cpu us", most=500),
     Target(memory.WEB_STRIPE, "MiB", most=90),
     Target(whole.CHILD, "MiB", most=90),
     Target(whole.RELAY, "MiB", most=80),
