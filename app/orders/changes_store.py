@@ -5,22 +5,30 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from time import monotonic
 from typing import Any, NamedTuple
 
 import bson
 import structlog
+from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from app.errors import DatabaseUnavailable
 from app.mongo.database import Document
 from app.mongo.outages import reports_outages
-from app.orders.documents_store import STRICT, raw_orders
+from app.orders.documents_store import LENIENT, STRICT, raw_orders
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 1_000
+# Batches read and not yet taken.
+_MOST_WAITING = 4
+# Seconds from one read to the next, at least. A change that comes alone is read at once. Of many, several
+# share a read, which costs both sides more than the change in it.
+_SPACING = 0.005
 # The id of the resume token up to which all changes are published and in the feed. (Releases up to 1.0 used
 # another id for what was published alone.)
 _CHECKPOINT = "events"
@@ -93,8 +101,8 @@ class OrderChanges:
         The server counts from its own last change, which a majority may not have yet. Once a majority has
         the write that follows, it has that change too.
         """
-        with raw_orders(self._database).watch(_PIPELINE) as stream:
-            token = _decoded(stream.resume_token)
+        with self._database["orders"].watch(_PIPELINE) as stream:
+            token = stream.resume_token
         self._tokens.update_one({"_id": "present"}, {"$set": {"place": token}}, upsert=True)
         return token
 
@@ -109,10 +117,10 @@ class OrderChanges:
 
 
 class Follower:
-    """Reads ahead of its caller, up to a bound, so that changes arrive in batches."""
+    """Reads ahead of its caller, up to a bound. What arrives together is handed over together."""
 
     def __init__(self, orders: Collection[RawBSONDocument], resume_token: Any) -> None:
-        self._arrived: queue.Queue[Changed | Exception] = queue.Queue(maxsize=4 * _BATCH)
+        self._arrived: queue.Queue[list[Changed] | Exception] = queue.Queue(maxsize=_MOST_WAITING)
         self._stopping = threading.Event()
         threading.Thread(target=self._read, args=(orders, resume_token), daemon=True).start()
 
@@ -130,8 +138,8 @@ class Follower:
                     if batch:
                         return batch
                     raise item
-                batch.append(item)
-                if len(batch) == _BATCH:
+                batch += item
+                if len(batch) >= _BATCH:
                     return batch
                 item = self._arrived.get_nowait()
         except queue.Empty:
@@ -147,38 +155,49 @@ class Follower:
         except OperationFailure as error:
             # The oplog does not reach back so far, or the token is damaged or from another server. The
             # server would refuse the same token again.
-            self._put(ResumeTokenLost(str(error)))
+            passing = error.has_error_label("ResumableChangeStreamError")
+            self._put(DatabaseUnavailable(str(error)) if passing else ResumeTokenLost(str(error)))
         except Exception as error:
             self._put(error)
 
     @reports_outages
     def _follow(self, orders: Collection[RawBSONDocument], resume_token: Any) -> None:
-        with orders.watch(
-            _PIPELINE, resume_after=resume_token, max_await_time_ms=500, batch_size=_BATCH
-        ) as stream:
+        stages = [{"$changeStream": {"resumeAfter": resume_token}}, *_PIPELINE]
+        found: Any = orders.aggregate_raw_batches(stages, maxAwaitTimeMS=500, batchSize=_BATCH)
+        with found as stream:
             while not self._stopping.is_set():
-                change = stream.try_next()
-                if change is not None:
-                    self._put(_changed(change))
+                began = monotonic()
+                batch = stream.try_next()
+                if batch is not None:
+                    self._put([_changed(change) for change in _documents(batch)])
                 elif not stream.alive:
                     # A restore drops the collection first. The stream then ends without an error.
                     raise ResumeTokenLost("The collection was dropped or renamed.")
+                self._stopping.wait(began + _SPACING - monotonic())
 
-    def _put(self, item: Changed | Exception) -> None:
+    def _put(self, item: list[Changed] | Exception) -> None:
         while not self._stopping.is_set():
             with suppress(queue.Full):
                 self._arrived.put(item, timeout=0.5)
                 return
 
 
-def _changed(raw: RawBSONDocument) -> Changed:
+def _documents(batch: bytes) -> list[Any]:
+    """The documents of a batch of the stream; not decoded if one of them cannot be."""
+    try:
+        return bson.decode_all(batch, STRICT)
+    except InvalidBSON:
+        return bson.decode_all(batch, LENIENT)
+
+
+def _changed(found: Document | RawBSONDocument) -> Changed:
     """The change in a document of the stream.
 
     A change that cannot be read has no events, so the stream continues. The sweep finds what the order owes.
     """
-    order_id, token = str(raw["documentKey"]["_id"]), _decoded(raw["_id"])
+    order_id, token = str(found["documentKey"]["_id"]), _decoded(found["_id"])
     try:
-        change = _decoded(raw)
+        change = _decoded(found)
         events = _events(change)
         carried = "carried" in change.get("updateDescription", {}).get("updatedFields", {})
         types = [event["type"] for event in events]
@@ -198,5 +217,5 @@ def _events(change: Document) -> list[Document]:
     return [value for field, value in updated.items() if field.startswith("events.")]
 
 
-def _decoded(raw: Any) -> Any:
-    return bson.decode(raw.raw, STRICT)
+def _decoded(found: Any) -> Any:
+    return bson.decode(found.raw, STRICT) if isinstance(found, RawBSONDocument) else found

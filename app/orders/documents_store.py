@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 STRICT: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 # Reads the simple fields of any document, so that the id of a damaged order is known.
-_LENIENT: CodecOptions[RawBSONDocument] = CodecOptions(
+LENIENT: CodecOptions[RawBSONDocument] = CodecOptions(
     document_class=RawBSONDocument,
     tz_aware=True,
     tzinfo=UTC,
@@ -94,7 +94,7 @@ class OrderDocuments:
 
 def raw_orders(database: Database[Document]) -> Collection[RawBSONDocument]:
     """The collection of orders, with documents that are not decoded."""
-    orders: Any = database.get_collection("orders", codec_options=_LENIENT)
+    orders: Any = database.get_collection("orders", codec_options=LENIENT)
     return orders
 
 
