@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 
+from app.corrections import routes as corrections
 from app.feed import routes as events
 from app.gauges import Gauges
 from app.http import authentication, limits, openapi, problems, security_headers, shares
@@ -55,6 +56,7 @@ def application(
     prefix = services.settings.api_prefix
     for blueprint in (
         orders.blueprint,
+        corrections.blueprint,
         refunds.blueprint,
         events.blueprint,
         stock.blueprint,

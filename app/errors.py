@@ -68,6 +68,10 @@ class OrderInTransit(OrderServiceError):
     """A shipped order cannot be deleted before it is delivered."""
 
 
+class AlreadyShipped(OrderServiceError):
+    """The correction is only allowed until the first shipment."""
+
+
 class StaleVersion(OrderServiceError):
     """The order's version is not one that `If-Match` names."""
 

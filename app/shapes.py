@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+# The most pairs of a map of names and texts.
+MOST_PAIRS = 20
+
 
 @dataclass(frozen=True)
 class Text:
@@ -97,8 +100,9 @@ class Field:
 
     `given`: clients must send it (`required`), may send it (`optional`), or only the service sets it (None).
     `always`: every stored object has it. `changes`: an event can change it; other fields keep their first
-    value. `personal`: it is stored outside the log, so that it can be erased. `stored`: it is part of the
-    document. `shown`: clients see it.
+    value. `amendable`: a PATCH of the order can change it. `personal`: it is stored outside the log, so that
+    it can be erased. `stored`: it is part of the document. `shown`: clients see it. `internal`: customers do
+    not see it.
     """
 
     name: str
@@ -107,9 +111,11 @@ class Field:
     given: Literal["required", "optional"] | None = None
     always: bool = True
     changes: bool = False
+    amendable: bool = False
     personal: bool = False
     stored: bool = True
     shown: bool = True
+    internal: bool = False
 
 
 def names(fields: Sequence[Field], **facts: object) -> tuple[str, ...]:

@@ -52,6 +52,10 @@ _ORDER = exactly(
     origin=exactly({"requestId": TEXT}, traceparent=TEXT),
     idempotency=exactly({"caller": TEXT, "key": TEXT, "digest": HASH}, answered=ORDINAL),
     refundKeys=list_of(exactly({"caller": TEXT, "key": TEXT, "digest": HASH, "refund_id": TEXT})),
+    commandKeys=list_of(
+        exactly({"caller": TEXT, "key": TEXT, "digest": HASH, "version": ORDINAL}, made=TEXT)
+    ),
+    noteTexts=list_of(exactly({"id": TEXT, "salt": TEXT, "text": TEXT})),
 )
 
 

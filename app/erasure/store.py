@@ -1,8 +1,8 @@
 """Erases a customer's personal data, everything except the user id, from the database for good.
 
-The personal data are in the orders, beside their logs. The digest of a body with an idempotency key is
-erased, too, because the personal data could be guessed from it. The database also has rejected orders of the
-original service, which can contain anything, so all of their fields are erased.
+The personal data and the texts of notes are in the orders, beside their logs. The digests of bodies with an
+idempotency key are erased, too, because the texts could be guessed from them. The database also has rejected
+orders of the original service, which can contain anything, so all of their fields are erased.
 """
 
 from datetime import datetime
@@ -20,7 +20,27 @@ NO_BODY = "0" * 64
 # Each condition uses its own index. An order can move from the first to the second, and never back.
 _PLACES: tuple[Document, ...] = (LIVE, {"deletedAt": {"$exists": True}})
 
-_HOLDING: Document = {"personal": {"$exists": True}}
+_HOLDING: Document = {"$or": [{"personal": {"$exists": True}}, {"noteTexts.0": {"$exists": True}}]}
+_ERASED = {"digest": NO_BODY}
+# One update, so that no order counts as erased while a part of it is left.
+_ERASE: Document = {
+    "idempotency": {
+        "$cond": [
+            {"$eq": [{"$type": "$idempotency"}, "object"]},
+            {"$mergeObjects": ["$idempotency", _ERASED]},
+            "$$REMOVE",
+        ]
+    },
+    "commandKeys": {
+        "$cond": [
+            {"$isArray": "$commandKeys"},
+            {"$map": {"input": "$commandKeys", "in": {"$mergeObjects": ["$$this", _ERASED]}}},
+            "$$REMOVE",
+        ]
+    },
+    "personal": "$$REMOVE",
+    "noteTexts": "$$REMOVE",
+}
 
 
 @reports_outages
@@ -49,10 +69,6 @@ class PersonalData:
         holding = self._orders.find({**place, "userId": user_id, **_HOLDING}, {"_id": 1})
         while ids := [order["_id"] for order in islice(holding, batch)]:
             known: Document = {"_id": {"$in": ids}, **_HOLDING}
-            # The digest is erased first, because an order counts as erased once its personal data are gone.
-            self._orders.update_many(
-                {**known, "idempotency": {"$exists": True}}, {"$set": {"idempotency.digest": NO_BODY}}
-            )
-            erasure: Document = {"$unset": {"personal": ""}, "$set": {"erasedAt": at}}
+            erasure = [{"$set": {**_ERASE, "erasedAt": at}}]
             erased += self._orders.update_many(known, erasure).modified_count
         return erased

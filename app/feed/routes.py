@@ -15,7 +15,7 @@ from app.http.answers import answer
 from app.http.authentication import require_json_accepted
 from app.http.paging import fitting
 from app.http.parsing import Blueprint
-from app.http.request_context import services
+from app.http.request_context import may, services
 from app.http.route_metadata import declares
 from app.orders import public
 
@@ -62,7 +62,7 @@ def _text(event: feeding.Fed) -> bytes:
 def _order(event: feeding.Fed) -> dict[str, Any]:
     try:
         if event.order:
-            return {"order": public.order(event.order)}
+            return {"order": public.order(event.order, for_shop=may("orders:admin"))}
     except OrderUnreadable:
         pass
     return {"orderId": event.order_id, "unreadable": True}

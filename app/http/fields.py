@@ -11,6 +11,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
+from app.shapes import MOST_PAIRS
+
 MAX_AMOUNT = Decimal(10) ** 10
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -190,17 +192,19 @@ class ObjectOf(Checked, fields.Nested):
 
 
 class Pairs(Checked, fields.Dict):
-    """A mapping of short names to texts."""
+    """A mapping of short names to texts. `nullable`: the texts can be null, as in a merge patch, and the
+    number of names is not checked, since some of them may be removed."""
 
-    MOST, LONGEST_NAME, LONGEST_TEXT = 20, 64, 512
+    MOST, LONGEST_NAME, LONGEST_TEXT = MOST_PAIRS, 64, 512
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, nullable: bool = False, **options: Any) -> None:
+        self._nullable = nullable
         super().__init__(
             metadata={
-                "maxProperties": self.MOST,
+                **({} if nullable else {"maxProperties": self.MOST}),
                 "propertyNames": {"minLength": 1, "maxLength": self.LONGEST_NAME, "pattern": _PATTERN},
                 "additionalProperties": {
-                    "type": "string",
+                    "type": ["string", "null"] if nullable else "string",
                     "maxLength": self.LONGEST_TEXT,
                     "pattern": _LINES_PATTERN,
                 },
@@ -211,7 +215,7 @@ class Pairs(Checked, fields.Dict):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, str]:
         if not isinstance(value, dict):
             raise ValidationError("must be an object")
-        if len(value) > self.MOST:
+        if len(value) > self.MOST and not self._nullable:
             raise ValidationError(f"must have at most {self.MOST} pairs")
         faults: dict[str, list[str]] = {}
         for name, content in value.items():
@@ -219,6 +223,8 @@ class Pairs(Checked, fields.Dict):
                 text(name, 1, self.LONGEST_NAME)
             except ValidationError as error:
                 faults[name] = [f"the name {message}" for message in error.messages]
+            if content is None and self._nullable:
+                continue
             try:
                 text(content, 0, self.LONGEST_TEXT, lines=True)
             except ValidationError as error:

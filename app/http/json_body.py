@@ -18,22 +18,24 @@ from app.http.request_context import services
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 
+JSON = "application/json"
+
 _NESTING = (dict, list)
 _CUT_SHORT = "The request body ended early, or its chunked encoding is invalid."
 
 
-def read_json(request: Request) -> Any:
+def read_json(request: Request, media_type: str = JSON) -> Any:
     """The JSON value of the body.
 
-    Raises Problem if the body is not valid JSON, or larger than MAX_BYTES.
+    Raises Problem if the body is not valid JSON, of another media type, or larger than MAX_BYTES.
     """
-    return parse(read_bytes(request))
+    return parse(read_bytes(request, media_type))
 
 
-def read_bytes(request: Request) -> bytes:
+def read_bytes(request: Request, media_type: str = JSON) -> bytes:
     """The bytes of the body, not parsed. Raises as `read_json` does for wrong headers, size and time."""
-    if request.content_type != "application/json":
-        _require_json(request)
+    if request.content_type != media_type:
+        _require(media_type, request)
     if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "The Content-Encoding must be identity, or absent.")
     return _raw(request)
@@ -105,10 +107,12 @@ def _too_slow(seconds: float) -> Problem:
     return Problem("request_timeout", f"The body must arrive within {seconds:g} seconds.")
 
 
-def _require_json(request: Request) -> None:
+def _require(media_type: str, request: Request) -> None:
     has_body = request.content_length or "HTTP_TRANSFER_ENCODING" in request.environ
-    if request.mimetype != "application/json" and (request.mimetype or has_body):
-        raise Problem("unsupported_media_type", "The Content-Type must be application/json.")
+    if request.mimetype != media_type and (request.mimetype or has_body):
+        # RFC 5789 names the header for a PATCH.
+        accepted = {"Accept-Patch": media_type} if request.method == "PATCH" else {}
+        raise Problem("unsupported_media_type", f"The Content-Type must be {media_type}.", headers=accepted)
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise Problem("unsupported_media_type", "The charset of the Content-Type must be utf-8, or absent.")
 

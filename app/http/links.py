@@ -16,6 +16,7 @@ _SAME = "$request.path.id"
 _OF_AN_ORDER = (
     "getOrder",
     "updateOrder",
+    "amendOrder",
     "deleteOrder",
     "listOrderEvents",
     "verifyOrderEvents",

@@ -45,6 +45,10 @@ _CHALLENGE = {
     "description": "The kind of token that is needed, and what is wrong with the one sent (RFC 6750).",
     "schema": {"type": "string", "examples": ['Bearer realm="orders"']},
 }
+_ACCEPT_PATCH = {
+    "description": "The media type that the PATCH accepts (RFC 5789).",
+    "schema": {"type": "string"},
+}
 # Conditional headers have no example: the page at /docs would send it, and the request would fail.
 _IN: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
@@ -171,6 +175,8 @@ def finish(app: Flask, api: Api) -> bytes:
             if asks_for_tokens and declared.scope is not OPEN:
                 operation["security"] = [{_TOKEN: [declared.scope]}]
             _complete(operation, declared, rule.endpoint)
+            if method == "PATCH":
+                operation["responses"]["415"].setdefault("headers", {})["Accept-Patch"] = _ACCEPT_PATCH
             operations[operation["operationId"]] = operation
     link(operations)
     schemas = description["components"]["schemas"]

@@ -10,7 +10,7 @@ from webargs.flaskparser import FlaskParser
 from app.errors import InvalidInput
 from app.http import pointers
 from app.http.fields import Repeated
-from app.http.json_body import read_json
+from app.http.json_body import JSON, read_json
 
 
 class Parser(FlaskParser):
@@ -33,7 +33,10 @@ class Parser(FlaskParser):
     def load_json(self, req: Request, schema: Schema) -> Any:
         """The body. It is also kept in `g.body`, for the digest of an idempotency key."""
         is_empty = not req.content_length and "HTTP_TRANSFER_ENCODING" not in req.environ
-        g.body = {} if is_empty and getattr(schema, "may_be_empty", False) else read_json(req)
+        if is_empty and getattr(schema, "may_be_empty", False):
+            g.body = {}
+        else:
+            g.body = read_json(req, getattr(schema, "media_type", JSON))
         return g.body
 
     def load_querystring(self, req: Request, schema: Schema) -> dict[str, str | list[str]]:

@@ -21,6 +21,12 @@ def input_fields(given: Sequence[Field]) -> dict[str, Any]:
     }
 
 
+def patch_fields(given: Sequence[Field]) -> dict[str, Any]:
+    """The fields of a merge patch by name: those that a PATCH can change. All are optional, and may be
+    null."""
+    return {field.name: _patch(field.kind, field.doc) for field in given if field.amendable}
+
+
 def answer_fields(shown: Sequence[Field]) -> dict[str, Any]:
     """The fields of an answer by name: those that clients may see."""
     return {field.name: _answer(field.kind, field.doc, field.always) for field in shown if field.shown}
@@ -67,6 +73,25 @@ def _input(kind: Kind, doc: str = "", *, required: bool = False) -> Any:
             made = ListOf(_input(kind.of), kind.least, kind.most, required=required)
     made.metadata.update({"description": doc} if doc else {})
     return made
+
+
+def _patch(kind: Kind, doc: str) -> Any:
+    made: Any
+    match kind:
+        case shapes.Pairs():
+            made = Pairs(nullable=True, doc=doc)
+        case Record():
+            made = ObjectOf(_patch_schema(kind), doc=doc)
+        case _:
+            made = _input(kind, doc)
+    made.allow_none = True
+    return made
+
+
+@cache
+def _patch_schema(record: Record) -> type[Schema]:
+    members = {field.name: _patch(field.kind, field.doc) for field in record.fields if field.given}
+    return _schema(f"{record.named}Patch", record.doc, Input, members)
 
 
 def _answer(kind: Kind, doc: str = "", required: bool = False) -> Any:

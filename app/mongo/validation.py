@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.shapes import Amount, Choice, Field, Flag, Kind, Many, Moment, Pairs, Record, Text, Whole
+from app.shapes import MOST_PAIRS, Amount, Choice, Field, Flag, Kind, Many, Moment, Pairs, Record, Text, Whole
 
 Schema = dict[str, Any]
 
@@ -43,7 +43,7 @@ def exactly(required: dict[str, Schema], **optional: Schema) -> Schema:
 
 
 # A map whose names a client chooses, and its other form; `orders.documents_store` says which is stored when.
-PAIRS: Schema = {"anyOf": [TEXTS, list_of(exactly({"name": TEXT, "value": TEXT}), maxItems=20)]}
+PAIRS: Schema = {"anyOf": [TEXTS, list_of(exactly({"name": TEXT, "value": TEXT}), maxItems=MOST_PAIRS)]}
 
 
 def always(fields: Sequence[Field]) -> dict[str, Schema]:

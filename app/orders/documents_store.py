@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from app.mongo.database import Document, Transaction
-    from app.orders.model import Order
+    from app.orders.model import Order, Personal
 
 log = structlog.get_logger(__name__)
 
@@ -101,19 +101,25 @@ def raw_orders(database: Database[Document]) -> Collection[RawBSONDocument]:
 def document_of(order: Order) -> Document:
     """The order as it is stored."""
     document = to_document(order, ObjectId)
-    metadata = order.get("personal", {}).get("metadata", {})
-    if any(name.startswith("$") for name in metadata):
-        pairs = [{"name": name, "value": value} for name, value in metadata.items()]
-        document["personal"] = {**order["personal"], "metadata": pairs}
+    if "personal" in order:
+        document["personal"] = _personal(order["personal"])
     return document
 
 
 def compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
-    """The condition and the update that write a change of an order."""
+    """The condition and the update that write a change of an order.
+
+    New personal data are written only if the old ones are still there: an erasure does not move the version.
+    """
     stored = before.get("storedVersion", before["version"])
     added = [event for event in after["events"] if event["sequence"] > stored]
     fields: Document = {key: after[key] for key in MUTABLE if key in after}  # type: ignore[literal-required]
-    update: Document = {"$set": fields, "$push": {"events": {"$each": added}}}
+    gone = dict.fromkeys((key for key in MUTABLE if key in before and key not in after), "")
+    condition: Document = {"_id": ObjectId(before["id"]), "version": stored}
+    update: Document = {"$set": fields, "$unset": gone, "$push": {"events": {"$each": added}}}
+    if "personal" in after and after["personal"] is not (old := before.get("personal")):
+        condition["personal.salt"] = old["salt"] if old else {"$exists": False}
+        fields["personal"] = _personal(after["personal"])
     if after.get("carried") == after["version"]:
         fields["carried"] = after["version"]
     if "unmarked" in before:
@@ -121,10 +127,12 @@ def compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Docu
     if steps.due(after):
         fields |= {"dueBy": due_by, "attempts": 0}
     else:
-        update["$unset"] = {"dueBy": ""}
+        gone["dueBy"] = ""
     if "deletedAt" in after:
-        update.setdefault("$unset", {})["visible"] = ""
-    return {"_id": ObjectId(before["id"]), "version": stored}, update
+        gone["visible"] = ""
+    if not gone:
+        del update["$unset"]
+    return condition, update
 
 
 def order_of(found: Document | RawBSONDocument) -> Order:
@@ -151,6 +159,14 @@ def decoded(found: Document | RawBSONDocument) -> Order:
     except OrderUnreadable as unreadable:
         rest = {name: found[name] for name in _KEPT if name in found}
         return {"id": unreadable.order_id, **rest}  # type: ignore[typeddict-item]
+
+
+def _personal(personal: Personal) -> Document:
+    """The personal data as they are stored."""
+    metadata = personal.get("metadata", {})
+    if not any(name.startswith("$") for name in metadata):
+        return {**personal}
+    return {**personal, "metadata": [{"name": name, "value": value} for name, value in metadata.items()]}
 
 
 def _metadata(stored: Any) -> dict[str, str]:

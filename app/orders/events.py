@@ -13,6 +13,8 @@ class EventType(NamedTuple):
     The event sets the axis `axis` to `value`; if that is None, the axis keeps its value. The event's data are
     merged into the axis. `carries` lists the fields of the data.
 
+    `internal` lists the data that customers do not see.
+
     `public` says whether the event is announced to clients. To make an existing type public, set it to the
     time from which on that holds. So older events of this type stay as they were.
     """
@@ -22,6 +24,7 @@ class EventType(NamedTuple):
     means: str
     carries: str = ""
     public: bool | datetime = False
+    internal: tuple[str, ...] = ()
 
     def is_public(self, at: datetime) -> bool:
         """Whether an event of this type that happened at this time is public."""
@@ -43,6 +46,14 @@ EVENTS: dict[str, EventType] = {
     "order.delivered": EventType("order", "delivered", "The order was delivered.", public=True),
     "order.cancelled": EventType(
         "order", "cancelled", "The order was cancelled.", "`cancellation` (`reason`, `detail`)", public=True
+    ),
+    "order.amended": EventType(
+        "order",
+        None,
+        "Fields of the order were corrected.",
+        "`fields` (the names of the changed fields); `reference`, if it is one of them and not removed; "
+        "`personalDigest`, if personal data changed",
+        public=True,
     ),
     "order.deleted": EventType("order", None, "The order left the API.", "`deletedAt`", public=True),
     "payment.action_required": EventType(

@@ -190,7 +190,7 @@ REFUND_STATE = Record(
 ORDER: tuple[Field, ...] = (
     Field("id", Text(24, ORDER_ID), "The id of the order. Ids sort by the time of creation."),
     Field("userId", Text(ID_LENGTH), "The id of the user that the order belongs to.", given="required"),
-    _may("reference", Text(64), "The client's own order number."),
+    _may("reference", Text(64), "The client's own order number.", changes=True, amendable=True),
     Field(
         "products", Many(LINE, 1, MOST_LINES, numbered="line"), "The lines of the order.", given="required"
     ),
@@ -213,10 +213,20 @@ ORDER: tuple[Field, ...] = (
     Field("status", Choice(tuple(STATUS)), "The status of the order.", changes=True),
     Field("payment", PAYMENT_STATE, "The state of the payment.", changes=True),
     Field("stock", STOCK_STATE, "The state of the order's stock.", changes=True),
-    _may("email", Text(254, EMAIL), "The address that gets the mails about the order.", personal=True),
-    _may("shippingAddress", ADDRESS, "The delivery address.", personal=True),
     _may(
-        "metadata", Pairs(), "The client's own names and texts. The service only stores them.", personal=True
+        "email",
+        Text(254, EMAIL),
+        "The address that gets the mails about the order.",
+        personal=True,
+        amendable=True,
+    ),
+    _may("shippingAddress", ADDRESS, "The delivery address.", personal=True, amendable=True),
+    _may(
+        "metadata",
+        Pairs(),
+        "The client's own names and texts. The service only stores them.",
+        personal=True,
+        amendable=True,
     ),
     _own("tracking", TRACKING, "The data for tracking the parcel.", changes=True),
     _own("cancellation", CANCELLATION, "Why the order was cancelled; present if it was.", changes=True),
@@ -229,6 +239,8 @@ ORDER: tuple[Field, ...] = (
 )
 
 PERSONAL = names(ORDER, personal=True)
+# The fields that a PATCH can change.
+AMENDABLE = names(ORDER, amendable=True)
 # The fields in the data of `order.created`.
 STATED = tuple(field.name for field in ORDER if field.given and not field.personal)
 # The fields that an event can change.

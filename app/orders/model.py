@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from app.errors import IllegalTransition
 from app.orders import refunds
 from app.orders.bounds import require_room
+from app.orders.corrections import FOLDS
 from app.orders.events import EVENTS
 from app.orders.fields import ORDER
 from app.orders.log import Event, digest, event_hash
@@ -78,6 +79,14 @@ class Personal(TypedDict, total=False):
     metadata: dict[str, str]
 
 
+class NoteText(TypedDict):
+    """The text of a note, with the id of the note. The log holds only its digest, which `salt` protects."""
+
+    id: str
+    salt: str
+    text: str
+
+
 class Origin(TypedDict):
     """The request that created an order: its id, and the W3C trace context for the background steps."""
 
@@ -120,6 +129,7 @@ class Order(TypedDict):
     origin: NotRequired[Origin]
     reference: NotRequired[str]
     personal: NotRequired[Personal]
+    noteTexts: NotRequired[list[NoteText]]
     refunds: NotRequired[list[refunds.Refund]]
     tracking: NotRequired[dict[str, str]]
     cancellation: NotRequired[dict[str, str]]
@@ -142,6 +152,14 @@ class Change(NamedTuple):
 def digest_of(personal: Personal) -> str:
     """The salted digest that the log holds instead of the personal data."""
     return digest(personal)
+
+
+def logged_digest(events: Iterable[Event]) -> str | None:
+    """The digest of the present personal data, by the log. None if the log never had any."""
+    found = None
+    for event in events:
+        found = event["data"].get("personalDigest", found)
+    return found
 
 
 def create(order_id: str, at: datetime, actor: str, data: dict[str, Any], personal: Personal | None) -> Order:
@@ -245,7 +263,9 @@ def _moved(order: Order, event: Event) -> Order:
     kind = EVENTS[event["type"]]
     axis, value = kind.axis, kind.value
     after: dict[str, Any] = {**order}
-    if axis == "refund":
+    if event["type"] in FOLDS:
+        FOLDS[event["type"]](after, event)
+    elif axis == "refund":
         after["refunds"] = refunds.moved(order.get("refunds", ()), event, value)
     else:
         part = after if axis == "order" else {**after[axis]}

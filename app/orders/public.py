@@ -11,6 +11,7 @@ import orjson
 
 from app import money
 from app.clock import to_text
+from app.orders.events import EVENTS
 from app.orders.fields import ORDER, PERSONAL, REFUND_STATE, with_amounts
 from app.orders.log import Event
 from app.orders.model import Order
@@ -23,15 +24,19 @@ from app.shapes import Amount, Field, Kind, Many, Moment, Record
 _Form = Callable[[Any, str], Any]
 
 
-def order(found: Order) -> orjson.Fragment:
-    """The public form of an order. Raises OrderUnreadable if a field is missing or has the wrong type."""
-    return orjson.Fragment(order_text(found))
+def order(found: Order, *, for_shop: bool) -> orjson.Fragment:
+    """The public form of an order, for the shop or for customers, who do not see the internal fields.
+
+    Raises OrderUnreadable if a field is missing or has the wrong type.
+    """
+    return orjson.Fragment(order_text(found, for_shop=for_shop))
 
 
-def order_text(found: Order) -> bytes:
+def order_text(found: Order, *, for_shop: bool) -> bytes:
     """The public form of an order as JSON text. Raises OrderUnreadable, as `order` does."""
+    form = _ORDER if for_shop else _CUSTOMERS_ORDER
     with reading(found["id"]):
-        return orjson.dumps(_ORDER({**found.get("personal", {}), **found}, found["currency"]))
+        return orjson.dumps(form({**found.get("personal", {}), **found}, found["currency"]))
 
 
 def refund(found: Refund, owner: Order) -> dict[str, Any]:
@@ -50,8 +55,8 @@ def _refund(found: Refund, owner: Order, breakdown: dict[str, int] | None) -> di
     return {"id": shown.pop("id"), "orderId": owner["id"], "currency": owner["currency"], **shown}
 
 
-def event(entry: Event, owner: Order) -> dict[str, Any]:
-    """The public form of one event of the order `owner`.
+def event(entry: Event, owner: Order, *, for_shop: bool) -> dict[str, Any]:
+    """The public form of one event of the order `owner`. Customers do not see its internal data.
 
     The log has only a digest of the customer's personal data. So the first event shows the data themselves,
     from the order, until they are erased.
@@ -59,9 +64,11 @@ def event(entry: Event, owner: Order) -> dict[str, Any]:
     # Times are at the top level of an event's data only. Amounts can be deeper.
     shown = with_amounts(entry["data"], lambda minor: _amount(minor, owner["currency"]))
     data = {name: plain(value) for name, value in shown.items()}
-    if "personalDigest" in data:
+    if entry["type"] == "order.created":
         personal = owner.get("personal", {})
         data |= {name: personal[name] for name in PERSONAL if name in personal}  # type: ignore[literal-required]
+    if not for_shop:
+        data = {name: value for name, value in data.items() if name not in EVENTS[entry["type"]].internal}
     return {
         "sequence": entry["sequence"],
         "type": entry["type"],
@@ -85,7 +92,7 @@ def _moment(at: datetime, _currency: str) -> str:
     return to_text(at)
 
 
-def _form(kind: Kind) -> _Form | None:
+def _form(kind: Kind, *, for_shop: bool) -> _Form | None:
     """The function that converts a value of this kind to its public form; None if it needs no conversion."""
     match kind:
         case Amount():
@@ -93,23 +100,27 @@ def _form(kind: Kind) -> _Form | None:
         case Moment():
             return _moment
         case Record():
-            return _record(kind.fields)
+            return _record(kind.fields, for_shop=for_shop)
         case Many(of=Record() as item, numbered=str(number)) if number:
-            each = _record(tuple(field for field in item.fields if field.name != number))
+            each = _record(tuple(field for field in item.fields if field.name != number), for_shop=for_shop)
             return lambda values, currency: [
                 {number: position, **each(value, currency)} for position, value in enumerate(values, 1)
             ]
-        case Many() if inner := _form(kind.of):
+        case Many() if inner := _form(kind.of, for_shop=for_shop):
             return lambda values, currency: [inner(value, currency) for value in values]
     return None
 
 
-def _record(fields: tuple[Field, ...]) -> _Form:
+def _record(fields: tuple[Field, ...], *, for_shop: bool = True) -> _Form:
     """Returns a function that converts an object with these fields to its public form.
 
     That function raises KeyError if a required field is missing.
     """
-    forms = [(field.name, _form(field.kind), field.always) for field in fields if field.shown]
+    forms = [
+        (field.name, _form(field.kind, for_shop=for_shop), field.always)
+        for field in fields
+        if field.shown and (for_shop or not field.internal)
+    ]
 
     def record(found: Any, currency: str) -> dict[str, Any]:
         shown = {}
@@ -123,4 +134,5 @@ def _record(fields: tuple[Field, ...]) -> _Form:
     return record
 
 
-_ORDER, _REFUND = _record(ORDER), _record(REFUND_STATE.fields)
+_ORDER, _CUSTOMERS_ORDER = _record(ORDER), _record(ORDER, for_shop=False)
+_REFUND = _record(REFUND_STATE.fields)

@@ -13,7 +13,7 @@ from app.http.authentication import require_json_accepted
 from app.http.json_body import digest
 from app.http.paging import LIKE_AN_ORDER, after, fitting, listing
 from app.http.parsing import Blueprint
-from app.http.request_context import caller, origin, require, require_own_email, services
+from app.http.request_context import caller, may, origin, require, require_own_email, services
 from app.http.route_metadata import declares
 from app.http.shares import waiting
 from app.orders import public, schemas
@@ -104,7 +104,9 @@ def list_orders(query: dict[str, Any]) -> Response:
             created_to=query.get("createdTo"),
         ),
     )
-    page, has_more = fitting(((order["id"], _text(order)) for order in found), query["limit"])
+    for_shop = may("orders:admin")
+    shown = ((order["id"], _text(order, for_shop=for_shop)) for order in found)
+    page, has_more = fitting(shown, query["limit"])
     unreadable = [order_id for order_id, text in page if not text]
     return listing(
         "orders",
@@ -132,7 +134,7 @@ def get_order(query: dict[str, Any], order_id: str) -> Response:
     tag = {"ETag": entity_tag(version)}
     if headers.is_known(version):
         return empty(304, tag)
-    return answer(public.order(order), headers=tag)
+    return answer(public.order(order, for_shop=may("orders:admin")), headers=tag)
 
 
 @blueprint.put("/orders/<order_id>")
@@ -198,7 +200,8 @@ def list_order_events(order_id: str) -> Response:
     """List the events of an order"""
     order = ordering.history(services().orders, order_id)
     with reading(order_id):
-        shown = [public.event(event, order) for event in order["events"]]
+        for_shop = may("orders:admin")
+        shown = [public.event(event, order, for_shop=for_shop) for event in order["events"]]
         return answer({"events": shown})
 
 
@@ -211,10 +214,10 @@ def verify_order_events(order_id: str) -> Response:
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
 
 
-def _text(order: Order) -> bytes:
+def _text(order: Order, *, for_shop: bool) -> bytes:
     """The order as JSON; empty if it is damaged."""
     try:
-        return public.order_text(order)
+        return public.order_text(order, for_shop=for_shop)
     except OrderUnreadable:
         return b""
 
@@ -222,7 +225,7 @@ def _text(order: Order) -> bytes:
 def _changed(
     message: str, order: Order, status: int = 200, more_headers: dict[str, str] | None = None
 ) -> Response:
-    body = {"message": message, "order": public.order(order)}
+    body = {"message": message, "order": public.order(order, for_shop=may("orders:admin"))}
     return answer(body, status, {"ETag": entity_tag(order["version"]), **(more_headers or {})})
 
 

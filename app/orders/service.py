@@ -17,9 +17,10 @@ from app.errors import (
     OrderInTransit,
     OrderServiceError,
     OrderUnreadable,
-    StaleVersion,
 )
 from app.orders import OrderServices
+from app.orders.beside_store import Idempotency
+from app.orders.commands import found, require_version
 from app.orders.fields import PERSONAL, STATED
 from app.orders.history import as_of
 from app.orders.log import first_bad_sequence
@@ -39,7 +40,7 @@ from app.orders.query_store import OrderQuery
 from app.orders.reading import reading, reads_order
 from app.orders.refunds import next_id
 from app.orders.states import CAPTURED, COMMANDS, STATUS
-from app.orders.store import Idempotency, KeyTaken
+from app.orders.store import KeyTaken
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +172,7 @@ def change_status(
     """
     while True:
         order = found(services.store.with_tail(order_id))
-        _require_version(order, if_match)
+        require_version(order, if_match)
         if order["status"] == status:
             return order
         allowed = allowed_to_clients(order["status"])
@@ -196,7 +197,7 @@ def delete_order(
     """
     while True:
         order = found(services.store.with_tail(order_id))
-        _require_version(order, if_match)
+        require_version(order, if_match)
         if order["status"] == "shipped":
             raise OrderInTransit("A shipped order cannot be deleted before it is delivered.")
         at = services.clock()
@@ -238,13 +239,6 @@ def _rest_given_back(order: Order) -> list[Change]:
         return []
     data = {"refundId": next_id(order["id"], order.get("refunds", ())), "amount": amount}
     return [Change("refund.requested", {**data, "reason": "The order was cancelled."})]
-
-
-def found(order: Order | None) -> Order:
-    """The order. Raises NotFound if it is None."""
-    if order is None:
-        raise NotFound("The order does not exist.")
-    return order
 
 
 def page_of(found: list[Any], limit: int, id_field: str) -> Page:
@@ -292,8 +286,3 @@ def _at_version(order: Order, version: int) -> Order:
         if not 1 <= version <= order["version"]:
             raise NotFound("The order does not have this version.")
     return as_of(order, version)
-
-
-def _require_version(order: Order, if_match: Container[int] | None) -> None:
-    if if_match is not None and order["version"] not in if_match:
-        raise StaleVersion(order["version"])

@@ -1,13 +1,14 @@
 """The collection of orders: each document is one order with its log, and changes only by compare-and-set.
 
 A document also has fields that are not part of the order or its log: `visible` (true until the order is
-deleted; every list index is partial on it), `idempotency`, `refundKeys`, and the fields of `due_store`.
+deleted; every list index is partial on it), `idempotency`, `refundKeys`, `commandKeys`, `noteTexts`, and
+the fields of `due_store`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from bson import ObjectId
 from bson.errors import InvalidBSON
@@ -23,6 +24,7 @@ from app.mongo.database import Document, Transaction
 from app.mongo.gathering import Gather
 from app.mongo.group_commit import GroupCommit
 from app.mongo.outages import reports_outages
+from app.orders.beside_store import NOTHING, Beside, CommandKey, Idempotency, RefundKey, add, is_free, pushed
 from app.orders.documents_store import (
     OrderDocuments,
     compare_and_set,
@@ -35,32 +37,12 @@ from app.orders.model import Order
 from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 from app.orders.reading import reading
 
-_WITHOUT_LOG = {"events": 0, "idempotency": 0, "refundKeys": 0}
-WITH_TAIL = {"events": {"$slice": -1}, "idempotency": 0, "refundKeys": 0}
+_WITH_NOTES = {"events": 0, "idempotency": 0, "refundKeys": 0, "commandKeys": 0}
+_WITHOUT_LOG = {**_WITH_NOTES, "noteTexts": 0}
+WITH_TAIL = {**_WITHOUT_LOG, "events": {"$slice": -1}}
 # How many orders of a page are read at once. Orders can be large, and a page can end before its limit. The
 # default page takes two reads.
 _AT_ONCE = 13
-
-
-class Idempotency(NamedTuple):
-    """The idempotency key of a POST with its caller, and the digest of the body.
-
-    `answered` is the version in the first answer, or None before that answer.
-    """
-
-    caller: str
-    key: str
-    digest: str
-    answered: int | None
-
-
-class RefundKey(NamedTuple):
-    """The idempotency key of a refund request with its caller, and the digest of the body."""
-
-    caller: str
-    key: str
-    digest: str
-    refund_id: str
 
 
 class KeyTaken(Exception):
@@ -181,14 +163,34 @@ class Orders:
         found = document and document.get("refundKeys")
         return RefundKey(**found[0]) if found else None
 
+    def under_command_key(self, order_id: str, caller: str, key: str) -> CommandKey | None:
+        """The command on the order with this key, if there was one. Read the order first, as above."""
+        document = self._collection.find_one(
+            {"_id": ObjectId(order_id)}, {"commandKeys": {"$elemMatch": {"caller": caller, "key": key}}}
+        )
+        found = document and document.get("commandKeys")
+        return CommandKey(**found[0]) if found else None
+
+    def keep_key(self, order: Order, key: CommandKey) -> bool:
+        """Stores the key of a command that changes nothing, if the order still has this version."""
+        condition = {"_id": ObjectId(order["id"]), "version": order["version"], **is_free(key)}
+        return self._collection.update_one(condition, {"$push": pushed(key)}).matched_count == 1
+
+    def with_notes(self, order_id: str) -> Order | None:
+        """The order without its log, but with the texts of its notes."""
+        return self._find(order_id, _WITH_NOTES, LIVE)
+
     def append(
-        self, before: Order, after: Order, due_by: datetime, refund_key: RefundKey | None = None
+        self,
+        before: Order,
+        after: Order,
+        due_by: datetime,
+        beside: Beside = NOTHING,
     ) -> bool:
         """Writes a change if the order still has the version of `before`. False if another process was
         faster."""
         condition, update = compare_and_set(before, after, due_by)
-        if refund_key:
-            update["$push"]["refundKeys"] = refund_key._asdict()
+        add(beside, condition, update)
         return self._collection.update_one(condition, update).matched_count == 1
 
     def append_all(

@@ -57,7 +57,7 @@ def check(
         try:
             with reading(records.order_id):
                 if records.order and "orders" in scopes:
-                    public.order(records.order)
+                    public.order(records.order, for_shop=True)
                 differences = list(_differences(Case(records, context), scopes))
                 if records.order:
                     moment = max(_CHECKABLE_FROM[scope](records.order, context) for scope in scopes)

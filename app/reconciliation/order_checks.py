@@ -13,7 +13,7 @@ from app.clock import to_text
 from app.orders.events import is_public
 from app.orders.fields import STATE, with_amounts
 from app.orders.log import Event
-from app.orders.model import Order, digest_of
+from app.orders.model import Order, digest_of, logged_digest
 from app.orders.pieces import is_by_lines, shares
 from app.orders.refunds import Refund
 from app.orders.shares import total
@@ -51,7 +51,7 @@ def personal_differs(case: Case) -> Iterator[Finding]:
     if order is None or "personal" not in order:
         return
     is_sound = case.bad_sequence is None and not isinstance(case.folded, Exception)
-    if is_sound and digest_of(order["personal"]) != order["events"][0]["data"].get("personalDigest"):
+    if is_sound and digest_of(order["personal"]) != logged_digest(order["events"]):
         yield Finding(_ids(order), "data of the log's digest", "other data")
 
 

@@ -18,15 +18,16 @@ from app.errors import (
 )
 from app.money import to_minor
 from app.orders import OrderServices
+from app.orders.beside_store import Beside, RefundKey
 from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
+from app.orders.commands import found
 from app.orders.history import as_of
 from app.orders.model import Change, Order, advance, refundable
 from app.orders.pieces import is_by_lines, refunded, shares, unclaimed
 from app.orders.reading import reads_order
 from app.orders.refunds import Refund, RefundLine, next_id
-from app.orders.service import found, get_order, history
+from app.orders.service import get_order, history
 from app.orders.states import CAPTURED
-from app.orders.store import RefundKey
 
 
 class RefundLineDraft(TypedDict):
@@ -81,7 +82,7 @@ def request_refund(
         after = advance(order, services.clock(), actor, [change], "refund")
         refund = after["refunds"][-1]
         under = RefundKey(actor, key, digest, refund["id"]) if key else None
-        if services.store.append(order, after, services.due_by(), under):
+        if services.store.append(order, after, services.due_by(), Beside(refund_key=under)):
             return OrderRefund(after, refund)
 
 

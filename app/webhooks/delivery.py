@@ -156,7 +156,9 @@ def _message(
         return {**event, "data": {"endpointId": delivery["endpointId"]}}
     if endpoint.get("payload", FULL) == IDS:
         return {**event, "data": {"orderId": order["id"], "sequence": delivery["sequence"]}}
-    return {**event, "data": {"order": public.order(order), "sequence": delivery["sequence"]}}
+    # Only the shop may have endpoints that get the whole order.
+    shown = public.order(order, for_shop=True)
+    return {**event, "data": {"order": shown, "sequence": delivery["sequence"]}}
 
 
 def _send(services: WebhookServices, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> Answer:

@@ -75,7 +75,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
 
 
 def test_every_operation_has_an_id_of_its_own_that_is_a_verb_and_a_noun(description: dict[str, Any]) -> None:
-    verbs = "create|get|list|update|delete|set|verify|retry|rotate|send|replay|receive"
+    verbs = "create|get|list|update|amend|delete|set|verify|retry|rotate|send|replay|receive"
     ids = [operation["operationId"] for _, _, operation in operations(description)]
     assert len(set(ids)) == len(ids)
     assert {"createOrder", "getOrder", "listOrders", "updateOrder", "deleteOrder"} < set(ids)
@@ -208,6 +208,16 @@ def test_inputs_are_closed(description: dict[str, Any]) -> None:
         assert description["components"]["schemas"][name]["additionalProperties"] is False
 
 
+def _correct(call: Callable[..., Any], path: str) -> None:
+    """Corrections of a confirmed order."""
+    one, merge_patch = "/orders/{id}", {"content_type": "application/merge-patch+json"}
+    for body in ({"reference": None}, {"reference": None}, {"reference": ""}):
+        call("patch", one, path, json=body, **merge_patch)
+    call("patch", one, path, json={})
+    call("patch", one, "/orders/none", json={}, **merge_patch)
+    call("patch", one, path, json={}, headers={"If-Match": '"v1"'}, **merge_patch)
+
+
 def _refund(call: Callable[..., Any], settle: Callable[[str], None], path: str) -> None:
     """Refunds of a confirmed order, and of one that fails at first."""
     refunds, retry = "/orders/{id}/refunds", "/orders/{id}/refunds/{refundId}/retry"
@@ -283,6 +293,7 @@ def test_every_answer_matches_its_description(
     call("get", one, "/orders/none")
     call("get", one, path, query_string={"version": 1})
     call("put", one, path, json={"status": "delivered"})
+    _correct(call, path)
     _refund(call, settle, path)
     call(
         "put",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ANN, BOB = bearer(token("ann")), bearer(token("bob"))
 BOSS = bearer(token("boss", "orders:admin"))
 OWN = {**SAMPLE, "userId": "ann"}
-BODIES = {"PUT": {"status": "cancelled"}, "POST": {}}
+BODIES = {"PUT": {"status": "cancelled"}, "POST": {}, "PATCH": {"reference": "R"}}
 
 
 @pytest.fixture
@@ -83,6 +83,7 @@ def test_another_users_order_is_404_for_every_call(
                         path,
                         method=method,
                         json=BODIES.get(method),
+                        content_type="application/merge-patch+json" if method == "PATCH" else None,
                         query_string=query,
                         headers={**BOB, **more},
                     )

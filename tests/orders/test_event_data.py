@@ -6,7 +6,9 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from app.corrections.service import amend
 from app.orders import steps
+from app.orders.commands import Request
 from app.orders.events import EVENTS
 from app.reconciliation.records import ADOPTED_BY
 from app.refunds.service import request_refund, retry_refund
@@ -31,6 +33,8 @@ def test_events_carry_the_data_that_the_table_names(
     refund = request_refund(services.orders, order_id, {}, actor="user", key=None, digest="").refund
     healthy.perform(steps.REFUND, [order_id])
     retry_refund(services.orders, order_id, refund["id"], actor="user")
+    patch = {"reference": "R", "email": "eve@example.org"}
+    amend(services.orders, order_id, patch, Request("user"), by_shop=True)
     carried: dict[str, set[str]] = defaultdict(set)
     for order in database["orders"].find({}, {"events": 1}):
         for event in order["events"]:

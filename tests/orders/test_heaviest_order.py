@@ -11,11 +11,11 @@ from flask import Flask
 
 from app.clock import id_at, now
 from app.config import Settings
+from app.orders.beside_store import RefundKey
 from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE, MOST_EVENTS, MOST_REFUND_LINES, MOST_REFUNDS
 from app.orders.documents_store import document_of
 from app.orders.model import Change, Order, Origin, Personal, advance, create
 from app.orders.schemas import OrderIn, StatusChange
-from app.orders.store import RefundKey
 from app.payments.model import Outcome, Repayment
 from app.payments.steps import charge, repaid
 from app.refunds.schemas import RefundIn

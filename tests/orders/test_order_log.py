@@ -40,6 +40,7 @@ DATA: dict[str, dict[str, Any]] = {
     "order.shipped": {"tracking": {"carrier": "Post", "number": "№ 1"}},
     "order.cancelled": {"cancellation": {"reason": "requested"}},
     "order.deleted": {"deletedAt": AT},
+    "order.amended": {"fields": ["reference"], "reference": "R 2"},
     "payment.authorized": {"reference": "ref"},
     "payment.captured": {"capturedAmount": 200},
     "payment.refunded": {"refundedAmount": 200},

@@ -11,8 +11,8 @@ from pymongo import MongoClient, monitoring
 
 from app import schema
 from app.clock import id_at
+from app.orders.beside_store import Idempotency
 from app.orders.model import Change, advance, create
-from app.orders.store import Idempotency
 from app.stock.model import Movement
 
 if TYPE_CHECKING:
