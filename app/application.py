@@ -7,9 +7,10 @@ from typing import Any
 from flask import Flask
 
 from app.corrections import routes as corrections
+from app.dry_run import routes as dry_run
 from app.feed import routes as events
 from app.gauges import Gauges
-from app.http import authentication, limits, openapi, problems, security_headers, shares
+from app.http import authentication, dry_runs, limits, openapi, problems, security_headers, shares
 from app.http import routes as service
 from app.http.access import Caller
 from app.http.forwarded import believing
@@ -46,6 +47,7 @@ def application(
 
     if proxies := services.settings.trusted_proxies:
         app.wsgi_app = believing(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]
+    dry_runs.init_app(app)
     authentication.init_app(app, identify)
     if count:
         limits.init_app(app, count)
@@ -66,6 +68,7 @@ def application(
         service.blueprint,
     ):
         api.register_blueprint(blueprint, url_prefix=prefix)
+    dry_run.add_to_commands(app, api, prefix)
     app.add_url_rule(f"{prefix}/docs/<name>", "service.get_docs_asset", service.get_docs_asset)
     app.extensions["description"] = cache(partial(openapi.finish, app, api))
     return app

@@ -6,7 +6,9 @@ from typing import Any
 import orjson
 from flask import Flask
 from flask_smorest import Api as SmorestApi
+from marshmallow import Schema
 
+from app.http import dry_runs
 from app.http.access import SCOPES
 from app.http.fields import Pairs
 from app.http.links import link
@@ -138,9 +140,14 @@ class Api(SmorestApi):
         self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
         self._app.register_blueprint(blp, **options)
 
+    def describe_dry_runs(self, schema: type[Schema], example: dict[str, Any]) -> None:
+        """Sets the schema of the answer to a dry run, with an example."""
+        self.dry_run, self.dry_run_example = schema, example
+
     def describe_blueprints(self) -> None:
         """Adds to the description what flask-smorest knows of the routes, and the schema of problems."""
         self.spec.components.schema("Problem", schema=Problem)
+        self.spec.components.schema("DryRun", schema=self.dry_run)
         for name, blp in self._app.blueprints.items():
             blp.register_views_in_doc(self, self._app, self.spec, name=name, parameters=None)
             self.spec.tag({"name": name, "description": blp.description})
@@ -174,6 +181,8 @@ def finish(app: Flask, api: Api) -> bytes:
             operation = path[method.lower()]
             if asks_for_tokens and declared.scope is not OPEN:
                 operation["security"] = [{_TOKEN: [declared.scope]}]
+            if dry_runs.is_offered(app.view_functions[rule.endpoint]):
+                dry_runs.describe(operation, api.dry_run_example)
             _complete(operation, declared, rule.endpoint)
             if method == "PATCH":
                 operation["responses"]["415"].setdefault("headers", {})["Accept-Patch"] = _ACCEPT_PATCH
@@ -231,6 +240,7 @@ def _complete(operation: dict[str, Any], declared: Any, endpoint: str) -> None:
         if code in codes:
             _add_problem(responses, code)
     common = {"X-Request-ID": _REQUEST_ID} | ({} if endpoint.startswith("service.") else _LIMITS)
+    common |= dry_runs.HEADER if dry_runs.PARAMETER in parameters else {}
     for response in responses.values():
         response.setdefault("headers", {}).update(common)
     operation["responses"] = dict(sorted(responses.items()))

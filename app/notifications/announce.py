@@ -10,6 +10,7 @@ import structlog
 from app.backoff import backoff
 from app.errors import OrderUnreadable
 from app.notifications import NotificationServices
+from app.notifications.mail.channel import MailChannel, template_of
 from app.notifications.model import Channel, Delivery, Notification
 from app.observability.tracing import about
 from app.orders.events import is_public
@@ -180,6 +181,12 @@ def _deliver(
                 return
             _note(services, notification, next(outcomes), about(order))
             claims.end(notification["id"])
+
+
+def templates(services: NotificationServices, order: Order, event_types: Sequence[str]) -> list[str]:
+    """The templates of the mails that events of these types send about the order."""
+    mail = [channel for channel in services.channels if isinstance(channel, MailChannel)]
+    return [template_of(kind) for kind in event_types for channel in mail if channel.wants(order, kind)]
 
 
 def forget_mail_counts(services: NotificationServices) -> None:

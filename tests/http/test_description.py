@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
 OPTIONAL_HEADERS = {"Idempotent-Replayed", "Preference-Applied", "Link", "RateLimit", "RateLimit-Policy"}
+OPTIONAL_HEADERS |= {"Dry-Run"}
+DRY = {"dryRun": "true"}
 
 
 def described(app: Flask) -> dict[str, Any]:
@@ -224,6 +226,7 @@ def _refund(call: Callable[..., Any], settle: Callable[[str], None], path: str) 
     for body in ({"amount": 1, "reason": "late"}, {"amount": 1}, {"amount": 1000}, {"amount": 0}):
         call("post", refunds, f"{path}/refunds", json=body, headers={"Idempotency-Key": "r"})
     call("post", refunds, "/orders/none/refunds")
+    call("post", refunds, f"{path}/refunds", json={"amount": 1}, query_string=DRY)
     call("get", refunds, f"{path}/refunds")
     call("get", "/orders/{id}/refunds/{refundId}", f"{path}/refunds/{path.rpartition('/')[2]}-1")
     call("post", retry, f"{path}/refunds/{path.rpartition('/')[2]}-2/retry")
@@ -234,6 +237,7 @@ def _refund(call: Callable[..., Any], settle: Callable[[str], None], path: str) 
     settle(order_id)
     call("post", refunds, f"{failing}/refunds", json={})
     settle(order_id)
+    call("post", retry, f"{failing}/refunds/{order_id}-1/retry", query_string=DRY)
     call("post", retry, f"{failing}/refunds/{order_id}-1/retry")
     call("post", retry, f"{failing}/refunds/{order_id}-1/retry")
 
@@ -275,6 +279,7 @@ def test_every_answer_matches_its_description(
     key = {"Idempotency-Key": "k", "Prefer": "wait=0"}
     for body in (full, full, SAMPLE, {}):
         call("post", "/orders", json=body, headers=key)
+    call("post", "/orders", json=full, query_string=DRY)
     call("post", "/orders", data="{", content_type="application/json")
     call("post", "/orders", data="{", content_type="text/plain")
     call("post", "/orders", data=" " * 300_000, content_type="application/json")
@@ -305,6 +310,7 @@ def test_every_answer_matches_its_description(
     call("put", one, path, json={"status": "shipped", "tracking": {"number": "1"}})
     call("delete", one, path)
     call("delete", one, path, headers={"If-Match": "x"})
+    call("delete", one, short, query_string=DRY)
     call("delete", one, short, headers={"If-Match": "*"})
     for location in (path, declined.headers["Location"]):
         call("get", f"{one}/events", f"{location}/events")

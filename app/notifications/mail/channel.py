@@ -131,7 +131,7 @@ class MailChannel:
         letter["Message-ID"] = f"<{notification['id'].replace(':', '.')}@{self._sender.domain}>"
         letter["Auto-Submitted"] = "auto-generated"
         for kind, add in (("txt", letter.set_content), ("html", letter.add_alternative)):
-            template = self._templates.get_template(f"{notification['type'].partition('.')[2]}.{kind}")
+            template = self._templates.get_template(f"{template_of(notification['type'])}.{kind}")
             # Some mail servers do not accept 8-bit bodies.
             add(
                 template.render(variables, subject=subject),
@@ -139,6 +139,11 @@ class MailChannel:
                 cte="quoted-printable",
             )
         return letter
+
+
+def template_of(event_type: str) -> str:
+    """The name of the templates of a mail about an event of this type."""
+    return event_type.partition(".")[2]
 
 
 def _sender(mail_from: str) -> Address:

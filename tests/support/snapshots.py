@@ -1,0 +1,22 @@
+"""The whole content of a database, byte for byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+_RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
+
+
+def snapshot(database: Database[dict[str, Any]]) -> dict[str, list[bytes]]:
+    """The documents of every collection as they are stored, sorted by id."""
+    return {
+        name: [found.raw for found in database.get_collection(name, codec_options=_RAW).find().sort("_id")]
+        for name in sorted(database.list_collection_names())
+        if not name.startswith("system.")
+    }
