@@ -46,15 +46,15 @@ class Customer:
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._go_on)
         self._query: dict[str, Any] = {"limit": 1_000}
-        self.read: list[str] = []
+        self.seen: list[str] = []
         self.adjusted: list[Outcome] = []
         self.read: list[Outcome] = []
 
     def read_to_the_end(self) -> list[str]:
-        """The ids of all events read, in their order."""
+        """The ids of all events seen, in their order."""
         while self._follow():
             pass
-        return self.read
+        return self.seen
 
     def _follow(self) -> bool:
         answer, outcome = self._ask("GET", "/events", params=self._query)
@@ -62,7 +62,7 @@ class Customer:
         if answer.status_code != 200:
             return False
         page = answer.json()
-        self.read += [event["id"] for event in page["events"]]
+        self.seen += [event["id"] for event in page["events"]]
         self._query["after"] = page["nextCursor"]
         return bool(page["hasMore"])
 
@@ -207,7 +207,7 @@ def _feed_is_whole(service: Service, customer: Customer) -> None:
     eventually(lambda: len(customer.read_to_the_end()) >= number)
     rows = list(service.database.feed.find().sort("_id"))
     assert [row["_id"] for row in rows] == list(range(1, number + 1))
-    assert customer.read == [f"{row['orderId']}:{row['sequence']}" for row in rows]
+    assert customer.seen == [f"{row['orderId']}:{row['sequence']}" for row in rows]
     sequences: dict[Any, int] = Counter()
     for row in rows:
         assert row["sequence"] == sequences[row["orderId"]] + 1
