@@ -10,6 +10,7 @@ from app.corrections import routes as corrections
 from app.dry_run import routes as dry_run
 from app.feed import routes as events
 from app.gauges import Gauges
+from app.holds import routes as holds
 from app.http import authentication, dry_runs, limits, openapi, problems, security_headers, shares
 from app.http import routes as service
 from app.http.access import Caller
@@ -59,6 +60,7 @@ def application(
     for blueprint in (
         orders.blueprint,
         corrections.blueprint,
+        holds.blueprint,
         refunds.blueprint,
         events.blueprint,
         stock.blueprint,

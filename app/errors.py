@@ -1,6 +1,7 @@
 """The expected refusals of a request. `app.http.problems` maps each of them to an HTTP answer."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from app.money import to_text
 
@@ -70,6 +71,23 @@ class OrderInTransit(OrderServiceError):
 
 class AlreadyShipped(OrderServiceError):
     """The correction is only allowed until the first shipment."""
+
+
+class OnHold(OrderServiceError):
+    """The holds in `holds` block the change."""
+
+    def __init__(self, holds: Sequence[Mapping[str, Any]]) -> None:
+        codes = ", ".join(hold["code"] for hold in holds)
+        super().__init__(f"The order is on hold ({codes}). Release the holds in `holds` first.")
+        self.holds = holds
+
+
+class NothingToHold(OrderServiceError):
+    """The order is shipped or has ended, so a hold has no effect."""
+
+
+class TooManyHolds(OrderServiceError):
+    """The order has the maximum number of holds."""
 
 
 class StaleVersion(OrderServiceError):

@@ -40,6 +40,9 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("reference", "_id"), only={**_LISTED, **_where("reference")}),
         Index(("idempotency.caller", "idempotency.key"), only=_where("idempotency.key"), unique=True),
         Index(("dueBy", "_id"), only=_where("dueBy")),
+        # So a search for orders that expire passes the held ones.
+        Index(("holds.code", "releasedAt", "_id"), only={**_LISTED, "status": "pending"}),
+        Index(("holds.until",), only=_where("holds.until")),
         Index(("deletedAt",), only=_where("deletedAt")),
     ),
     "stock": (),

@@ -4,6 +4,7 @@ import structlog
 
 from app import gauges
 from app.errors import ProviderUnavailable
+from app.holds.service import expire_holds
 from app.notifications.announce import forget_mail_counts, overdue_notifications
 from app.orders import sweeping
 from app.payments.events import events_due, purge_events
@@ -53,7 +54,8 @@ def send_payment_events() -> None:
 
 @app.task(name="maintenance.expire")
 def expire() -> None:
-    """Cancels the orders that were not confirmed in time."""
+    """Ends the holds whose time is over, and cancels the orders that were not confirmed in time."""
+    expire_holds(services().orders)
     sweeping.expire_orders(services().orders)
 
 

@@ -90,6 +90,10 @@ class OrdersInMemory:
         """Writes nothing, so no other process is ever faster."""
         return []
 
+    def held_from_capture(self, *_: Any) -> set[str]:
+        """No orders, since no other process places a hold."""
+        return set()
+
 
 class StockInMemory(Stock):
     """The present stock, with the movements that the steps make in memory. Reads without a transaction."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 SCOPES = {
     "orders:read": "Read your own orders and their events",
     "orders:write": "Create, cancel and delete your own orders",
-    "orders:admin": "Read and change all orders, ship them and refund them",
+    "orders:admin": "Read and change all orders, hold, ship and refund them",
     "stock:write": "Read and change stock levels",
     "webhooks:write": "Read and change all webhook endpoints, and so receive the orders of all customers",
     "webhooks:ids": "Read and change your own webhook endpoints, which receive only ids",

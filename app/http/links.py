@@ -20,6 +20,7 @@ _OF_AN_ORDER = (
     "deleteOrder",
     "listOrderEvents",
     "verifyOrderEvents",
+    "createHold",
     "createRefund",
     "listRefunds",
 )
@@ -41,6 +42,12 @@ LINKS = (
         ("202",),
         {"id": _SAME, "refundId": "$response.body#/id"},
         ("getRefund", "retryRefund"),
+    ),
+    Link(
+        "createHold",
+        ("200", "201"),
+        {"id": _SAME, "code": "$response.body#/code"},
+        ("releaseHold", "deleteHold"),
     ),
     Link("listEvents", ("200",), {"after": "$response.body#/nextCursor"}, ("listEvents",)),
     Link("setStockLevel", ("200", "201"), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),

@@ -92,6 +92,7 @@ _PATH_PARAMETERS = {
     "order_id": ("id", "The id of the order."),
     "product_id": ("productId", "The id of the product."),
     "refund_id": ("refundId", "The id of the refund."),
+    "hold_code": ("code", "The code of the hold."),
     "endpoint_id": ("id", "The id of the webhook endpoint."),
     "delivery_id": ("deliveryId", "The id of the delivery."),
     "report_id": ("id", "The id of the reconciliation."),

@@ -3,7 +3,8 @@
 `PROBLEMS` lists all codes. Codes are stable, and so are the `type`s made from them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from app import errors
+from app.clock import to_text as moment_text
 from app.errors import Fault
 from app.http.answers import answer
 from app.money import to_text
@@ -53,6 +55,9 @@ PROBLEMS = {
     "illegal_transition": Kind(409, "The order's status forbids the change"),
     "order_in_transit": Kind(409, "The order is in transit"),
     "already_shipped": Kind(409, "The order is already shipped"),
+    "on_hold": Kind(409, "The order is on hold"),
+    "nothing_to_hold": Kind(409, "The order is shipped or has ended"),
+    "too_many_holds": Kind(409, "The order has too many holds"),
     "insufficient_stock": Kind(409, "Insufficient stock"),
     "not_refundable": Kind(409, "The order has no captured payment"),
     "refund_too_large": Kind(409, "The refund is too large"),
@@ -91,6 +96,9 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.IllegalTransition: "illegal_transition",
     errors.OrderInTransit: "order_in_transit",
     errors.AlreadyShipped: "already_shipped",
+    errors.OnHold: "on_hold",
+    errors.NothingToHold: "nothing_to_hold",
+    errors.TooManyHolds: "too_many_holds",
     errors.StaleVersion: "stale_version",
     errors.IdempotencyKeyReused: "idempotency_key_reused",
     errors.InsufficientStock: "insufficient_stock",
@@ -107,6 +115,13 @@ CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.OrderUnreadable: "order_unreadable",
     errors.DatabaseUnavailable: "database_unavailable",
     errors.StockBusy: "stock_busy",
+}
+# The further members of the problems for some errors.
+_MEMBERS: dict[type[errors.OrderServiceError], Callable[[Any], dict[str, Any]]] = {
+    errors.IllegalTransition: lambda error: {"allowed": error.allowed},
+    errors.OnHold: lambda error: {"holds": [_with_texts(hold) for hold in error.holds]},
+    errors.InsufficientStock: lambda error: {"onHand": error.on_hand},
+    errors.RefundTooLarge: lambda error: {"refundable": orjson.Fragment(to_text(error.left, error.currency))},
 }
 # The problems for errors that the framework raises; `bad_request` for all others.
 _OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large", 500: "internal_error"}
@@ -182,12 +197,6 @@ def _expected(error: errors.OrderServiceError) -> Response:
     match error:
         case errors.InvalidInput(faults=faults):
             return problem(code, _number_of(faults), faults=faults)
-        case errors.IllegalTransition(allowed=allowed):
-            return problem(code, str(error), allowed=allowed)
-        case errors.InsufficientStock(on_hand=on_hand):
-            return problem(code, str(error), onHand=on_hand)
-        case errors.RefundTooLarge(left=left, currency=currency):
-            return problem(code, str(error), refundable=orjson.Fragment(to_text(left, currency)))
         case errors.NotSignedIn(fault=fault):
             error_info = f', error="invalid_token", error_description="{fault}"' if fault else ""
             return problem(code, str(error), headers=_challenge(error_info))
@@ -200,7 +209,15 @@ def _expected(error: errors.OrderServiceError) -> Response:
             log.warning("stock busy")
         case errors.DatabaseUnavailable():
             log.warning("database unavailable", exc_info=error)
-    return problem(code, str(error))
+    members = _MEMBERS.get(type(error), lambda _: {})(error)
+    return problem(code, str(error), **members)
+
+
+def _with_texts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record; a time becomes text."""
+    return {
+        name: moment_text(value) if isinstance(value, datetime) else value for name, value in record.items()
+    }
 
 
 def _number_of(faults: Sequence[Fault]) -> str:

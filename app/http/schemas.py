@@ -152,6 +152,11 @@ class Problem(Answer):
         "With `illegal_transition`: the statuses that a client may request now.",
         required=False,
     )
+    holds = listed(
+        fields.Dict(),
+        "With `on_hold`: the holds that block the change, as the order shows them.",
+        required=False,
+    )
     onHand = whole("With `insufficient_stock`: the current stock level.", required=False)
     refundable = amount("With `refund_too_large`: the amount that can be refunded.", required=False)
     checks = mapping(

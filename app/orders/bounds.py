@@ -7,6 +7,7 @@ is reserved for the service's own events. So the service can always finish what 
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.errors import HistoryFull
+from app.orders.holds import CANCEL
 from app.orders.refunds import is_pending, to_restock
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ _STOCK = {"pending": 2, "decremented": 1}
 # In these statuses, decremented stock can be restocked without a client's command.
 _COMES_BACK = ("pending", "cancelled")
 
+# The further events of an order that a hold cancels, by status: a confirmed order is cancelled, refunded and
+# restocked. A pending one may be confirmed before; its refund and its restock are counted above.
+_CANCELLED_BY_HOLD = {"pending": 1, "confirmed": 6}
+
 # The events needed to end an order, by status. A confirmed order is cancelled, refunded at the second
 # attempt, and deleted.
 _END = {"confirmed": 10, "shipped": 2, "delivered": 1, "cancelled": 1}
@@ -75,7 +80,14 @@ def owed(order: "Order") -> int:
             events += 2 + any(line["restock"] for line in refund.get("products", ()))
         elif to_restock(refund):
             events += 1
-    return events
+    return events + _owed_to_holds(order)
+
+
+def _owed_to_holds(order: "Order") -> int:
+    """The most events by which the holds end by themselves."""
+    ending = [hold for hold in order.get("holds", ()) if "until" in hold]
+    cancels = any(hold["then"] == CANCEL for hold in ending)
+    return len(ending) + (_CANCELLED_BY_HOLD.get(order["status"], 0) if cancels else 0)
 
 
 def require_room(before: "Order", after: "Order", command: str) -> None:

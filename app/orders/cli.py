@@ -13,6 +13,7 @@ from app.console import OperatorGroup, echo_columns, plain, services
 from app.errors import NotFound
 from app.orders import steps
 from app.orders.fields import ORDER, with_amounts
+from app.orders.holds import Hold
 from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Adjustment, Order
 from app.orders.reading import reading
@@ -32,10 +33,14 @@ def show(ctx: click.Context, order_id: str) -> None:
         facts = _facts(order)
         lines = [_line(order, number) for number in range(len(order["products"]))]
         adjustments = [_adjustment(order, one) for one in order.get("adjustments", ())]
+        holds = [_hold(hold) for hold in order.get("holds", ())]
         entries = [_entry(event, order) for event in order["events"]]
     echo_columns(facts)
     click.echo("\nlines")
     echo_columns(lines, indent="  ")
+    if holds:
+        click.echo("\nholds")
+        echo_columns(holds, indent="  ")
     if adjustments:
         click.echo("\nadjustments")
         echo_columns(adjustments, indent="  ")
@@ -106,8 +111,9 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
     "createdAt": lambda order: {"created": order["createdAt"]},
     "updatedAt": lambda order: {"updated": order["updatedAt"]},
     "deletedAt": lambda order: {"deleted": order.get("deletedAt")},
-    # The lines, the amounts and the history show these.
-    **dict.fromkeys(("products", "adjustments", "currency", "publicVersion", "refunds"), _nothing),
+    "releasedAt": lambda order: {"released": order.get("releasedAt")},
+    # The lines, the amounts, the holds and the history show these.
+    **dict.fromkeys(("products", "adjustments", "currency", "publicVersion", "refunds", "holds"), _nothing),
 }
 # The first fields that are printed; all others follow in the order of their definition.
 _FIRST = (
@@ -136,6 +142,11 @@ def _adjustment(order: Order, one: Adjustment) -> tuple[str, ...]:
     amount = money.to_text(one["amount"], order["currency"])
     about = f"for line {one['line']}" if "line" in one else ""
     return one["kind"], amount, plain(one.get("name", "")), "included" if one.get("included") else about
+
+
+def _hold(hold: Hold) -> tuple[str, ...]:
+    end = f"until {to_text(hold['until'])}, then {hold['then']}" if "until" in hold else ""
+    return hold["code"], f"blocks {', '.join(hold['blocks'])}", end, plain(hold.get("reason", ""))
 
 
 def _entry(event: Event, order: Order) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ log = structlog.get_logger()
 # The fields that determine the steps an order owes, and those that identify the order in logs and traces.
 _SHOWN = dict.fromkeys(
     (
-        *("status", "payment.status", "stock.status", "refunds", "announced", "publicVersion"),
-        *("version", "dueBy", "attempts", "origin"),
+        *("status", "payment.status", "stock.status", "refunds", "holds.blocks", "announced"),
+        *("publicVersion", "version", "dueBy", "attempts", "origin"),
     ),
     1,
 )

@@ -13,7 +13,7 @@ class EventType(NamedTuple):
     The event sets the axis `axis` to `value`; if that is None, the axis keeps its value. The event's data are
     merged into the axis. `carries` lists the fields of the data.
 
-    `internal` lists the data that customers do not see.
+    `internal` lists the data, at any depth, that customers do not see.
 
     `public` says whether the event is announced to clients. To make an existing type public, set it to the
     time from which on that holds. So older events of this type stay as they were.
@@ -38,6 +38,8 @@ EVENTS: dict[str, EventType] = {
         "The order was placed.",
         "the order as it was placed; `personalDigest` stands for its personal data",
         public=True,
+        # The reasons of its holds.
+        internal=("reason",),
     ),
     "order.confirmed": EventType(
         "order", "confirmed", "The payment is captured and the stock decremented.", public=True
@@ -90,6 +92,18 @@ EVENTS: dict[str, EventType] = {
     "stock.insufficient": EventType("stock", "insufficient", "The stock does not suffice.", "`shortages`"),
     "stock.released": EventType("stock", "released", "The order ended before it took any stock."),
     "stock.restocked": EventType("stock", "restocked", "The goods are back in the stock."),
+    "hold.placed": EventType(
+        "hold",
+        None,
+        "A hold was placed on the order.",
+        "`code`, `reason`, `blocks`, `until`, `then`",
+        public=True,
+        internal=("reason",),
+    ),
+    "hold.released": EventType(
+        "hold", None, "A hold was released.", "`code`, `reason`", public=True, internal=("reason",)
+    ),
+    "hold.expired": EventType("hold", None, "The time of a hold is over.", "`code`", public=True),
     "refund.requested": EventType(
         "refund",
         "pending",

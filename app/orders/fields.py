@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.money import DECIMALS
+from app.orders.holds import BLOCKS, MOST_HOLDS, THEN
 from app.orders.shares import KINDS
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, REFUND, STATUS, STOCK
 from app.shapes import Amount, Choice, Field, Flag, Kind, Many, Moment, Pairs, Record, Text, Whole, names
@@ -25,6 +26,7 @@ WEB_ADDRESS = (
     "must be a URL that begins with https:// or http://, without user or password",
 )
 ORDER_ID = (r"^[0-9a-f]{24}$", "must be an order's id")
+HOLD_CODE = (r"^[a-z0-9_]{1,40}$", "must be 1 to 40 of a-z, 0-9 and _")
 
 
 def _may(name: str, kind: Kind, doc: str, **facts: Any) -> Field:
@@ -186,6 +188,37 @@ REFUND_STATE = Record(
         _own("restocked", Flag(), "Present once the products are back in the stock."),
     ),
 )
+HOLD = Record(
+    "Hold",
+    "A hold, which blocks steps of an order until it is released or its time is over.",
+    (
+        Field(
+            "code", Text(40, HOLD_CODE), "The code of the hold, unique within the order.", given="required"
+        ),
+        _may("reason", Text(500, lines=True), "Why the order is held, for the shop alone.", internal=True),
+        Field(
+            "blocks",
+            Many(Choice(BLOCKS), 1, len(BLOCKS)),
+            "The steps that the hold blocks: `capture`, `ship` or both. The default is both.",
+            given="optional",
+        ),
+        _may("until", Moment(), "The time at which the hold ends by itself."),
+        Field(
+            "then",
+            Choice(THEN),
+            "What happens at `until`: `release` (default), or `cancel` to cancel the order.",
+            given="optional",
+        ),
+        Field("createdAt", Moment(), "The time at which the hold was placed."),
+    ),
+    sent="HoldIn",
+)
+HOLDS = _may(
+    "holds",
+    Many(HOLD, 0, MOST_HOLDS),
+    "The holds of the order, oldest first. A request with holds needs the scope `orders:admin`.",
+    changes=True,
+)
 
 ORDER: tuple[Field, ...] = (
     Field("id", Text(24, ORDER_ID), "The id of the order. Ids sort by the time of creation."),
@@ -228,6 +261,8 @@ ORDER: tuple[Field, ...] = (
         personal=True,
         amendable=True,
     ),
+    HOLDS,
+    _own("releasedAt", Moment(), "The time at which the last hold ended.", changes=True, shown=False),
     _own("tracking", TRACKING, "The data for tracking the parcel.", changes=True),
     _own("cancellation", CANCELLATION, "Why the order was cancelled; present if it was.", changes=True),
     Field("version", Whole(1), "The number of events of the order. Every change raises it.", changes=True),

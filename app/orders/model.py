@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.errors import IllegalTransition
-from app.orders import refunds
+from app.orders import corrections, holds, refunds
 from app.orders.bounds import require_room
-from app.orders.corrections import FOLDS
 from app.orders.events import EVENTS
 from app.orders.fields import ORDER
 from app.orders.log import Event, digest, event_hash
@@ -131,6 +130,8 @@ class Order(TypedDict):
     personal: NotRequired[Personal]
     noteTexts: NotRequired[list[NoteText]]
     refunds: NotRequired[list[refunds.Refund]]
+    holds: NotRequired[list[holds.Hold]]
+    releasedAt: NotRequired[datetime]
     tracking: NotRequired[dict[str, str]]
     cancellation: NotRequired[dict[str, str]]
     deletedAt: NotRequired[datetime]
@@ -140,6 +141,9 @@ class Order(TypedDict):
 _STANDING = names(ORDER, stored=True, personal=False, given="required") + names(
     ORDER, stored=True, personal=False, given="optional"
 )
+
+# What an event changes in an order, for the events that do more than to set an axis.
+_FOLDS = {**corrections.FOLDS, **holds.FOLDS}
 
 
 class Change(NamedTuple):
@@ -256,6 +260,8 @@ def _born(order_id: str, created: Event) -> Order:
         "updatedAt": created["at"],
         "events": [],
     }
+    if "holds" in data:
+        order["holds"] = holds.begun(data["holds"], created["at"])
     return order
 
 
@@ -263,8 +269,8 @@ def _moved(order: Order, event: Event) -> Order:
     kind = EVENTS[event["type"]]
     axis, value = kind.axis, kind.value
     after: dict[str, Any] = {**order}
-    if event["type"] in FOLDS:
-        FOLDS[event["type"]](after, event)
+    if event["type"] in _FOLDS:
+        _FOLDS[event["type"]](after, event)
     elif axis == "refund":
         after["refunds"] = refunds.moved(order.get("refunds", ()), event, value)
     else:
@@ -277,6 +283,8 @@ def _moved(order: Order, event: Event) -> Order:
         part.update(event["data"])
         if axis != "order":
             after[axis] = part
+        elif value is not None:
+            holds.end_with_status(after)
     after["version"] = event["sequence"]
     if kind.is_public(event["at"]):
         after["publicVersion"] = event["sequence"]

@@ -3,7 +3,7 @@
 Fields without a value are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ import orjson
 from app import money
 from app.clock import to_text
 from app.orders.events import EVENTS
-from app.orders.fields import ORDER, PERSONAL, REFUND_STATE, with_amounts
+from app.orders.fields import HOLD, ORDER, PERSONAL, REFUND_STATE, with_amounts
+from app.orders.holds import Hold
 from app.orders.log import Event
 from app.orders.model import Order
 from app.orders.pieces import breakdowns
@@ -39,6 +40,12 @@ def order_text(found: Order, *, for_shop: bool) -> bytes:
         return orjson.dumps(form({**found.get("personal", {}), **found}, found["currency"]))
 
 
+def hold(found: Hold) -> dict[str, Any]:
+    """The public form of a hold, for the shop."""
+    shown: dict[str, Any] = _HOLD(found, "")
+    return shown
+
+
 def refund(found: Refund, owner: Order) -> dict[str, Any]:
     """The public form of a refund of the order `owner`."""
     return next(shown for shown in refunds(owner) if shown["id"] == found["id"])
@@ -61,14 +68,12 @@ def event(entry: Event, owner: Order, *, for_shop: bool) -> dict[str, Any]:
     The log has only a digest of the customer's personal data. So the first event shows the data themselves,
     from the order, until they are erased.
     """
-    # Times are at the top level of an event's data only. Amounts can be deeper.
+    hidden = () if for_shop else EVENTS[entry["type"]].internal
     shown = with_amounts(entry["data"], lambda minor: _amount(minor, owner["currency"]))
-    data = {name: plain(value) for name, value in shown.items()}
+    data: dict[str, Any] = _plain(shown, hidden)
     if entry["type"] == "order.created":
         personal = owner.get("personal", {})
         data |= {name: personal[name] for name in PERSONAL if name in personal}  # type: ignore[literal-required]
-    if not for_shop:
-        data = {name: value for name, value in data.items() if name not in EVENTS[entry["type"]].internal}
     return {
         "sequence": entry["sequence"],
         "type": entry["type"],
@@ -79,9 +84,16 @@ def event(entry: Event, owner: Order, *, for_shop: bool) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """The value; a time becomes text."""
-    return to_text(value) if isinstance(value, datetime) else value
+def _plain(value: Any, hidden: Sequence[str]) -> Any:
+    """The value with times as text, and without the fields in `hidden` at any depth."""
+    match value:
+        case datetime():
+            return to_text(value)
+        case dict():
+            return {name: _plain(inner, hidden) for name, inner in value.items() if name not in hidden}
+        case list():
+            return [_plain(item, hidden) for item in value]
+    return value
 
 
 def _amount(minor: int, currency: str) -> orjson.Fragment:
@@ -135,4 +147,4 @@ def _record(fields: tuple[Field, ...], *, for_shop: bool = True) -> _Form:
 
 
 _ORDER, _CUSTOMERS_ORDER = _record(ORDER), _record(ORDER, for_shop=False)
-_REFUND = _record(REFUND_STATE.fields)
+_REFUND, _HOLD = _record(REFUND_STATE.fields), _record(HOLD.fields)

@@ -59,6 +59,8 @@ def create_order(draft: Any) -> Response:
     """
     key = headers.idempotency_key(required=services().settings.require_idempotency_key)
     require_own_email(draft.get("email"))
+    if "holds" in draft:
+        require("orders:admin")
     with waiting(headers.wait()) as seconds:
         placed = ordering.place_order(
             services().orders,
@@ -145,6 +147,7 @@ def get_order(query: dict[str, Any], order_id: str) -> Response:
     "bad_header",
     "not_found",
     "illegal_transition",
+    "on_hold",
     "history_full",
     "stale_version",
     "if_match_required",

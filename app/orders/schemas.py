@@ -26,11 +26,48 @@ from app.http.shaping import answer_schema, input_fields, input_schema
 from app.money import DECIMALS, to_minor
 from app.orders import shares
 from app.orders.events import EVENTS
-from app.orders.fields import ID_LENGTH, ORDER, TRACKING
+from app.orders.fields import HOLD, HOLDS, ID_LENGTH, ORDER, TRACKING
+from app.orders.holds import BLOCKS, CANCEL, MOST_HOLDS, RELEASE
 from app.orders.states import PAYMENT, STATUS
 from app.shapes import Record
 
 Order = answer_schema(Record("Order", "An order.", ORDER, sent="OrderIn"))
+
+Hold = answer_schema(HOLD)
+NEW_HOLD = {
+    "code": "fraud_review",
+    "reason": "The card is from another country",
+    "blocks": ["capture", "ship"],
+}
+HOLD_EXAMPLE = {**NEW_HOLD, "then": "release", "createdAt": "2024-10-04T10:00:00.000Z"}
+
+
+class HoldIn(Input.from_dict(input_fields(HOLD.fields))):  # type: ignore[misc]
+    """A new hold. `then` may only be `cancel` together with `until`."""
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def check_company(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """Checks that `then` fits `until`."""
+        if isinstance(original, dict) and data.get("then") == CANCEL and "until" not in original:
+            raise ValidationError({"then": ["may be cancel only together with until"]})
+
+    @post_load
+    def complete(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The hold with all of its fields."""
+        blocks = data.get("blocks", BLOCKS)
+        return {
+            **data,
+            "blocks": [step for step in BLOCKS if step in blocks],
+            "then": data.get("then", RELEASE),
+        }
+
+
+class ReleaseIn(Input):
+    """The release of a hold. The body may be empty."""
+
+    may_be_empty = True
+
+    reason = Text(500, lines=True, doc="Why the hold is released, for the shop alone.")
 
 
 class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
@@ -38,6 +75,8 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
 
     A tax that is `included` in the prices is not added. No line's share of the total may be below 0.
     """
+
+    holds = ListOf(ObjectOf(HoldIn), 0, MOST_HOLDS, doc=HOLDS.doc)
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_amounts(self, data: dict[str, Any], original: Any, **_: Any) -> None:
@@ -68,6 +107,20 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
             faults["totalAmount"] = [f"must equal the sum of the {summed} ({shown})"]
         if faults:
             raise ValidationError(faults)
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def check_holds(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """Checks that no two holds have the same code."""
+        if not isinstance(original, dict) or not isinstance(original.get("holds"), list):
+            return
+        codes = [hold.get("code") if isinstance(hold, dict) else None for hold in original["holds"]]
+        faults = {
+            position: {"code": ["must not be the code of another hold"]}
+            for position, code in enumerate(codes)
+            if isinstance(code, str) and code in codes[:position]
+        }
+        if faults:
+            raise ValidationError({"holds": faults})
 
     @post_load
     def to_minor_units(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

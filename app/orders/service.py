@@ -14,6 +14,7 @@ from app.errors import (
     IllegalTransition,
     InvalidInput,
     NotFound,
+    OnHold,
     OrderInTransit,
     OrderServiceError,
     OrderUnreadable,
@@ -23,6 +24,7 @@ from app.orders.beside_store import Idempotency
 from app.orders.commands import found, require_version
 from app.orders.fields import PERSONAL, STATED
 from app.orders.history import as_of
+from app.orders.holds import IN_THE_FUTURE, blocking, past_ends
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
     Adjustment,
@@ -58,6 +60,7 @@ class Draft(TypedDict):
     email: NotRequired[str]
     shippingAddress: NotRequired[dict[str, str]]
     metadata: NotRequired[dict[str, str]]
+    holds: NotRequired[list[dict[str, Any]]]
 
 
 class Placed(NamedTuple):
@@ -96,7 +99,13 @@ def place_order(
     """
     if not services.accepts(draft.get("paymentMethod")):
         raise InvalidInput(Fault("/paymentMethod", "must be a payment method of the provider"))
+    if late := past_ends(draft.get("holds", ()), services.clock()):
+        if key and (replay := _replay(services, actor, key, digest)):
+            return replay
+        raise InvalidInput(*(Fault(f"/holds/{position}/until", IN_THE_FUTURE) for position in late))
     stated = {field: draft[field] for field in STATED if field in draft}  # type: ignore[literal-required]
+    if not stated.get("holds"):
+        stated.pop("holds", None)
     answered = None if waits else 1
     while True:
         at = services.clock()
@@ -168,7 +177,7 @@ def change_status(
     """The order after a client's change of its status; unchanged if it has that status already.
 
     If concurrent changes exclude each other, one of them wins. `if_match` holds the versions that the caller
-    accepts; None accepts any. Raises NotFound, StaleVersion, IllegalTransition, HistoryFull.
+    accepts; None accepts any. Raises NotFound, StaleVersion, IllegalTransition, OnHold, HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
@@ -178,6 +187,8 @@ def change_status(
         allowed = allowed_to_clients(order["status"])
         if status not in allowed:
             raise IllegalTransition(order["status"], status, allowed)
+        if status == "shipped" and (holds := blocking(order, "ship")):
+            raise OnHold(holds)
         if status == "cancelled":
             changes = cancellation(order, "requested", detail)
         else:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from app.orders.events import EVENTS, PUBLIC
+from app.orders.holds import blocking
 from app.orders.model import Order
 from app.orders.refunds import Refund, is_pending, to_restock
 
@@ -44,6 +45,14 @@ def _has_news(order: Order) -> bool:
     return order.get("announced", 0) < order["publicVersion"]
 
 
+def _is_held(order: Order) -> bool:
+    return bool(blocking(order, "capture"))
+
+
+def _is_free(order: Order) -> bool:
+    return not _is_held(order)
+
+
 AUTHORIZE = Step("payments.authorize", after=("order.created",), status=("pending",), payment=("pending",))
 DECREMENT = Step(
     "stock.decrement",
@@ -55,11 +64,14 @@ DECREMENT = Step(
 )
 CAPTURE = Step(
     "payments.capture",
-    after=("stock.decremented",),
+    after=("stock.decremented", "hold.released", "hold.expired"),
     status=("pending",),
     payment=("authorized",),
     stock=("decremented",),
+    order=_is_free,
 )
+# An order in this state would be captured but for its holds.
+HELD_CAPTURE = CAPTURE._replace(after=(), order=_is_held)
 VOID = Step(
     "payments.void", after=("order.cancelled",), status=("cancelled",), payment=("pending", "authorized")
 )

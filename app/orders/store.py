@@ -220,13 +220,27 @@ class Orders:
         won = {str(document["_id"]) for document in written}
         return [after["id"] for _, after in changes if after["id"] not in won]
 
-    def pending_since_before(self, moment: datetime, limit: int, after: str | None = None) -> list[Order]:
-        """The pending orders from before the moment and with ids after `after`, oldest first."""
-        made: Document = {"$lt": ObjectId(id_at(moment))}
-        if after is not None:
-            made["$gt"] = ObjectId(after)
-        condition = {**LIVE, "status": "pending", "_id": made}
-        return self._documents.find(condition, WITH_TAIL, sort=[("_id", ASCENDING)], limit=limit)
+    def pending_since_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[Order]:
+        """The pending orders without a hold that were placed before the moment, or lost their last hold
+        before it; none of those in `but`."""
+        free: Document = {**LIVE, "status": "pending", "holds.code": {"$exists": False}}
+        placed: Document = {"$lt": ObjectId(id_at(moment)), "$nin": object_ids(but)}
+        never_held = {**free, "releasedAt": {"$exists": False}, "_id": placed}
+        found = self._documents.find(never_held, WITH_TAIL, sort=[("_id", ASCENDING)], limit=limit)
+        if len(found) < limit:
+            released = {**free, "releasedAt": {"$lt": moment}, "_id": {"$nin": object_ids(but)}}
+            found += self._documents.find(released, WITH_TAIL, limit=limit - len(found))
+        return found
+
+    def held_until(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[Order]:
+        """The orders with a hold that ends at the moment or earlier, except those in `but`."""
+        condition = {"holds.until": {"$lte": moment}, "_id": {"$nin": object_ids(but)}}
+        return self._documents.find(condition, WITH_TAIL, limit=limit)
+
+    def held_from_capture(self, order_ids: Iterable[str]) -> set[str]:
+        """The ids of those of the orders that a hold blocks from being captured now."""
+        condition = {"_id": {"$in": object_ids(order_ids)}, "holds.blocks": "capture"}
+        return {str(document["_id"]) for document in self._collection.find(condition, {"_id": 1})}
 
     def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
         """The ids of orders that were deleted before the moment and owe no step and no money, except those in

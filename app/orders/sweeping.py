@@ -69,15 +69,19 @@ def all_owed_steps(services: OrderServices, after: PageEnd | None) -> tuple[Owed
 
 
 def expire_orders(services: OrderServices) -> int:
-    """Cancels the orders that were not confirmed in time, and returns their number."""
-    expired, after = 0, None
+    """Cancels the orders that were not confirmed in time, and returns their number.
+
+    A held order does not expire. From its last release on it has its whole time again.
+    """
+    expired, kept = 0, list[str]()
     while True:
         now = services.clock()
-        orders = services.store.pending_since_before(now - services.order_expiry, BATCH, after)
-        expired += sum(apart(orders, partial(_expire, services, now), _cannot_expire))
+        orders = services.store.pending_since_before(now - services.order_expiry, BATCH, kept)
+        ended = set(apart(orders, partial(_expire, services, now), _cannot_expire))
+        expired += len(ended)
+        kept += [order["id"] for order in orders if order["id"] not in ended]
         if len(orders) < BATCH:
             return expired
-        after = orders[-1]["id"]
 
 
 def purge_deleted_orders(services: OrderServices) -> int:
@@ -128,10 +132,11 @@ def _end_of_page(order: Order) -> PageEnd:
     return order["dueBy"], order["id"]
 
 
-def _expire(services: OrderServices, now: datetime, orders: Sequence[Order]) -> list[int]:
-    """Cancels the orders, and returns the number. Another process may have changed some of them first."""
+def _expire(services: OrderServices, now: datetime, orders: Sequence[Order]) -> list[str]:
+    """Cancels the orders, and returns their ids, without those that another process changed first."""
     ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
-    return [len(ended) - len(services.store.append_all(ended, services.due_by()))]
+    lost = set(services.store.append_all(ended, services.due_by()))
+    return [order["id"] for order in orders if order["id"] not in lost]
 
 
 def _cannot_expire(order: Order, error: Exception) -> None:

@@ -18,10 +18,10 @@ from app.orders.refunds import next_id, reserved
 from app.orders.saving import save
 from app.orders.service import cancellation
 from app.orders.states import CAPTURED, STATUS
-from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID
+from app.orders.steps import AUTHORIZE, CAPTURE, HELD_CAPTURE, REFUND, VOID
 from app.payments import PaymentServices
 from app.payments.model import Outcome, Outcomes, ProviderPayment, Repayment
-from app.payments.steps import charge
+from app.payments.steps import authorization_lost, captured, charge
 
 log = structlog.get_logger()
 
@@ -192,8 +192,18 @@ def _given_back(order: Order, amount: int, captured: int) -> list[Change]:
     ]
 
 
+def _captured_although_held(order: Order, found: ProviderPayment) -> list[Change]:
+    return captured(order) if HELD_CAPTURE.is_due(order) else []
+
+
+def _lost_while_held(order: Order, found: ProviderPayment) -> list[Change]:
+    return authorization_lost(order) if HELD_CAPTURE.is_due(order) else []
+
+
 _REMEDIES = (
     _Remedy("authorized", ("pending",), ("pending",), ("authorized", "captured"), _authorized),
+    _Remedy("captured", ("pending",), ("authorized",), ("captured",), _captured_although_held),
+    _Remedy("authorization lost", ("pending",), ("authorized",), _CLOSED, _lost_while_held),
     _Remedy("taken and given back", ("pending", "cancelled"), _OPEN, ("refunded",), _taken_and_given_back),
     _Remedy("refunded outside", _PAID_FOR, CAPTURED, ("refunded",), _rest_refunded_outside),
     _Remedy(

@@ -1,16 +1,19 @@
 """The steps that move money: the provider calls of each step, and the changes for each outcome."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE
 from app.orders.model import Change, Order
 from app.orders.refunds import is_pending, next_id
 from app.orders.saving import Saved, save, try_later
 from app.orders.service import cancellation
-from app.orders.steps import AUTHORIZE, CAPTURE, REFUND, VOID, Step
+from app.orders.steps import AUTHORIZE, CAPTURE, HELD_CAPTURE, REFUND, VOID, Step
 from app.payments import PaymentServices
-from app.payments.model import Charge, Outcome, Outcomes, Repayment
+from app.payments.model import Charge, Outcome, Repayment
+
+# How often an outcome is recorded anew for orders that change meanwhile.
+_ROUNDS = 5
 
 # Returns the changes that an outcome makes to an order; empty if it is nothing new.
 Changes = Callable[[Order, Outcome], list[Change]]
@@ -23,9 +26,38 @@ def authorize(services: PaymentServices, due: list[Order], onward: Sequence[Step
 
 
 def capture(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
-    """Takes the money."""
-    outcomes = services.provider.capture(_charges(due))
-    return _record_outcomes(services, CAPTURE, due, onward, outcomes, _CAPTURE)
+    """Takes the money.
+
+    A hold that was placed since the orders were loaded still counts. One that comes later is too late: then
+    the outcome is recorded although the order is held.
+    """
+    held = services.orders.store.held_from_capture([order["id"] for order in due])
+    if held:
+        yield Saved(lost=sorted(held))
+    going = [order for order in due if order["id"] not in held]
+    for outcomes in services.provider.capture(_charges(going)) if going else ():
+        for saved in _record_outcomes(services, CAPTURE, going, onward, [outcomes], _CAPTURE):
+            yield saved
+            yield from _recorded_despite_holds(services, saved.lost, outcomes, onward)
+
+
+def _recorded_despite_holds(
+    services: PaymentServices, lost: Sequence[str], outcomes: Mapping[str, Outcome], onward: Sequence[Step]
+) -> Iterator[Saved]:
+    """Records the outcomes of captures for orders that were put on hold meanwhile.
+
+    No step is due for them until their release, so nothing else would record it before then.
+    """
+    for _ in range(_ROUNDS if lost else 0):
+        orders = {
+            order["id"]: order for order in services.orders.store.load(lost) if HELD_CAPTURE.is_due(order)
+        }
+        changes = {key: _CAPTURE[outcomes[key].status](order, outcomes[key]) for key, order in orders.items()}
+        saved = save(services.orders, changes, orders, onward)
+        yield saved._replace(lost=())
+        lost = saved.lost
+        if not lost:
+            return
 
 
 def void(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
@@ -97,7 +129,7 @@ def _record_outcomes(
     step: Step,
     due: list[Order],
     onward: Sequence[Step],
-    groups: Outcomes,
+    groups: Iterable[Mapping[str, Outcome]],
     table: dict[str, Changes],
 ) -> Iterator[Saved]:
     """Saves the changes that the table has for each outcome. The step is retried for any other outcome."""
@@ -141,14 +173,16 @@ def _declined(order: Order, outcome: Outcome) -> list[Change]:
     return [Change("payment.declined", data), *cancellation(order, "payment_declined")]
 
 
-def _captured(order: Order, outcome: Outcome) -> list[Change]:
+def captured(order: Order, outcome: Outcome | None = None) -> list[Change]:
+    """The changes for money that is taken."""
     return [
         Change("payment.captured", {"capturedAmount": order["totalAmount"]}),
         Change("order.confirmed"),
     ]
 
 
-def _authorization_lost(order: Order, outcome: Outcome) -> list[Change]:
+def authorization_lost(order: Order, outcome: Outcome | None = None) -> list[Change]:
+    """The changes for an authorization that has ended at the provider."""
     failure = {"failure": {"code": "authorization_lost", "message": "The authorization is no longer valid."}}
     return [Change("payment.voided", failure), *cancellation(order, "payment_declined")]
 
@@ -173,12 +207,12 @@ _AUTHORIZATION: dict[str, Changes] = {
     "authorized": _authorized,
     "requires_action": _action_required,
     "declined": _declined,
-    "voided": _authorization_lost,
+    "voided": authorization_lost,
 }
 _CAPTURE: dict[str, Changes] = {
-    "captured": _captured,
-    "voided": _authorization_lost,
-    "declined": _authorization_lost,
+    "captured": captured,
+    "voided": authorization_lost,
+    "declined": authorization_lost,
 }
 _VOID: dict[str, Changes] = {"voided": _voided, "declined": _voided, "captured": _captured_before}
 

@@ -216,6 +216,13 @@ KINDS: dict[str, Kind] = {
         order_checks.expiry_overdue,
         repairs.expire,
     ),
+    "hold_overdue": Kind(
+        "orders",
+        "A hold is in force long after its `until`.",
+        "End it, and cancel the order if the hold says so. Is beat running?",
+        order_checks.hold_overdue,
+        repairs.end_holds,
+    ),
     "announced_ahead": Kind(
         "orders",
         "An order counts as announced beyond its last event, so its next events would not be announced.",

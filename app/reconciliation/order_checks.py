@@ -12,6 +12,7 @@ from app import money
 from app.clock import to_text
 from app.orders.events import is_public
 from app.orders.fields import STATE, with_amounts
+from app.orders.holds import over
 from app.orders.log import Event
 from app.orders.model import Order, digest_of, logged_digest
 from app.orders.pieces import is_by_lines, shares
@@ -93,10 +94,18 @@ def forgotten(case: Case) -> Iterator[Finding]:
 def expiry_overdue(case: Case) -> Iterator[Finding]:
     """A pending order that should have expired long ago."""
     order = case.order
-    if order and order["status"] == "pending":
-        created = order["createdAt"]
-        if created < case.long_ago - case.context.order_expiry:
-            yield Finding(_ids(order), "confirmed or cancelled", f"pending since {to_text(created)}")
+    if order and order["status"] == "pending" and "holds" not in order:
+        since = order.get("releasedAt", order["createdAt"])
+        if since < case.long_ago - case.context.order_expiry:
+            yield Finding(_ids(order), "confirmed or cancelled", f"pending since {to_text(since)}")
+
+
+def hold_overdue(case: Case) -> Iterator[Finding]:
+    """Holds that should have ended long ago."""
+    if order := case.order:
+        for hold in over(order, case.long_ago):
+            ended = f"ended at {to_text(hold['until'])}"
+            yield Finding(_ids(order, code=hold["code"]), ended, "in force")
 
 
 def announced_ahead(case: Case) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from app.feed.store import Entry
+from app.holds.service import ends
 from app.orders.model import Change, Order, advance, refundable
 from app.orders.refunds import next_id
 from app.orders.service import cancellation
@@ -42,6 +43,11 @@ def make_due(services: ReconciliationServices, reported: ReportedDifference, ord
 def expire(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
     """Cancels the order as expired."""
     return _append(services, order, cancellation(order, "expired"))
+
+
+def end_holds(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    """Ends the holds whose time is over."""
+    return _append(services, order, ends(order, services.clock()))
 
 
 def announce_from_the_start(

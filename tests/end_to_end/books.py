@@ -68,7 +68,9 @@ def _of_log(order: Document) -> Iterator[str]:
     if order["status"] == "pending":
         yield "still pending"
     events: Any = order["events"]
-    kinds = Counter((event["type"], event["data"].get("refundId")) for event in events)
+    kinds = Counter(
+        (event["type"], event["data"].get("refundId"), event["data"].get("code")) for event in events
+    )
     repeated = [kind for kind, number in kinds.items() if number > 1 and kind[0] not in REPEATABLE]
     if repeated:
         yield f"twice in its log: {repeated}"

@@ -65,6 +65,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
     app = make_app(API_PREFIX=prefix)
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
     names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<refund_id>": "{refundId}"}
+    names |= {"<hold_code>": "{code}"}
     names |= {"<provider>": "{provider}", "<report_id>": "{id}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
@@ -77,7 +78,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
 
 
 def test_every_operation_has_an_id_of_its_own_that_is_a_verb_and_a_noun(description: dict[str, Any]) -> None:
-    verbs = "create|get|list|update|amend|delete|set|verify|retry|rotate|send|replay|receive"
+    verbs = "create|get|list|update|amend|delete|set|verify|release|retry|rotate|send|replay|receive"
     ids = [operation["operationId"] for _, _, operation in operations(description)]
     assert len(set(ids)) == len(ids)
     assert {"createOrder", "getOrder", "listOrders", "updateOrder", "deleteOrder"} < set(ids)
@@ -242,6 +243,20 @@ def _refund(call: Callable[..., Any], settle: Callable[[str], None], path: str) 
     call("post", retry, f"{failing}/refunds/{order_id}-1/retry")
 
 
+def _hold(call: Callable[..., Any], path: str) -> None:
+    """Each answer of a hold, and of its release."""
+    holds, one = "/orders/{id}/holds", "/orders/{id}/holds/{code}"
+    for body in ({"code": "a", "reason": "r", "until": "2100-01-01T00:00:00Z"}, {"code": "a"}, {}):
+        call("post", holds, f"{path}/holds", json=body)
+    call("post", holds, f"{path}/holds", json={"code": "b"}, headers={"If-Match": '"v1"'})
+    call("put", "/orders/{id}", path, json={"status": "shipped"})
+    for code in ("a", "a"):
+        call("post", f"{one}/release", f"{path}/holds/{code}/release", json={"reason": "ok"})
+    call("post", holds, f"{path}/holds", json={"code": "b"})
+    for code in ("b", "b"):
+        call("delete", one, f"{path}/holds/{code}")
+
+
 def test_every_answer_matches_its_description(
     app: Flask, client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
 ) -> None:
@@ -299,6 +314,7 @@ def test_every_answer_matches_its_description(
     call("get", one, path, query_string={"version": 1})
     call("put", one, path, json={"status": "delivered"})
     _correct(call, path)
+    _hold(call, path)
     _refund(call, settle, path)
     call(
         "put",

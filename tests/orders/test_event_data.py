@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from app.corrections.service import amend
+from app.holds.service import expire_holds, place_hold, release_hold
 from app.orders import steps
 from app.orders.commands import Request
 from app.orders.events import EVENTS
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from app.services import Services
     from tests.support.doubles import StoppedClock
 
+HOUR = timedelta(hours=1)
 # The sandbox never asks a customer to act.
 UNREACHED = {"payment.action_required"}
 
@@ -35,6 +38,13 @@ def test_events_carry_the_data_that_the_table_names(
     retry_refund(services.orders, order_id, refund["id"], actor="user")
     patch = {"reference": "R", "email": "eve@example.org"}
     amend(services.orders, order_id, patch, Request("user"), by_shop=True)
+    order_id = healthy.ids["confirmed"][0]
+    for code in ("a", "b"):
+        hold = {"code": code, "reason": "r", "blocks": ["ship"], "until": clock() + HOUR, "then": "release"}
+        place_hold(services.orders, order_id, hold, Request("shop"))
+    release_hold(services.orders, order_id, "a", "r", Request("shop"))
+    clock.advance(HOUR)
+    expire_holds(services.orders)
     carried: dict[str, set[str]] = defaultdict(set)
     for order in database["orders"].find({}, {"events": 1}):
         for event in order["events"]:

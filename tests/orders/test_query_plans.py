@@ -132,6 +132,7 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "overdue steps": _due_work(lambda due_work: due_work.overdue(END, 50)),
     "everything owed": lambda database: _all_owed(DueWork(database)),
     "orders to expire": _orders(lambda orders: orders.pending_since_before(MIDDLE, 50)),
+    "holds to end": _orders(lambda orders: orders.held_until(END, 50)),
     "orders to purge": _orders(lambda orders: orders.deleted_before(MIDDLE, 50)),
     "a level": lambda database: Stock(database).level("product-1"),
     "levels": lambda database: Stock(database).levels("product-1", 50),
@@ -162,6 +163,31 @@ def test_a_look_up_or_sweep_reads_little_more_than_it_finds(explained: Explained
         assert plan.scales, plan
         assert plan.documents <= plan.returned + 1, plan
         assert plan.keys <= 2 * plan.returned + 25, plan
+
+
+def test_the_holds_of_a_batch_are_looked_up_by_the_ids_of_its_orders(explained: Explained) -> None:
+    (plan,) = explained.plans(lambda: Orders(explained.database).held_from_capture(SOME))
+    assert plan.scales, plan
+    assert plan.documents <= len(SOME), plan
+
+
+def test_held_orders_do_not_slow_down_the_search_for_orders_to_expire(explained: Explained) -> None:
+    """Neither those of a day nor those that were released."""
+    orders = explained.database["orders"]
+    pending = {"visible": True, "status": "pending", "_id": {"$lt": ObjectId(id_at(MIDDLE))}}
+    ids = [found["_id"] for found in orders.find(pending, {"_id": 1}).sort("_id").limit(60)]
+    hold = {"code": "a", "blocks": ["ship"], "then": "release", "createdAt": START}
+    try:
+        orders.update_many({"_id": {"$in": ids[:40]}}, {"$set": {"holds": [hold, {**hold, "code": "b"}]}})
+        orders.update_many({"_id": {"$in": ids[40:]}}, {"$set": {"releasedAt": START}})
+        never_held, *_ = explained.plans(lambda: Orders(explained.database).pending_since_before(MIDDLE, 20))
+        assert (never_held.keys, never_held.documents, never_held.returned) == (20, 20, 20), never_held
+        _, released = explained.plans(lambda: Orders(explained.database).pending_since_before(MIDDLE, 1_000))
+        assert released.scales, released
+        assert released.documents == released.returned == 20, released
+        assert released.keys <= 25, released
+    finally:
+        orders.update_many({"_id": {"$in": ids}}, {"$unset": {"holds": "", "releasedAt": ""}})
 
 
 @pytest.mark.parametrize("name", WRITES)

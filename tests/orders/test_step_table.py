@@ -10,6 +10,7 @@ import pytest
 from app.clock import id_at
 from app.errors import IllegalTransition
 from app.orders.events import EVENTS, PUBLIC
+from app.orders.holds import HOLDABLE
 from app.orders.model import Change, Order, advance, create, refundable
 from app.orders.refunds import Refund, is_pending, next_id, to_restock
 from app.orders.states import CAPTURED, TRANSITIONS
@@ -63,16 +64,26 @@ CLIENTS = (
     ("order.delivered",),
     ("refund.requested",),
     ("refund.retried",),
+    ("hold.placed",),
+    ("hold.released",),
 )
+# The writes of the service when the time of a hold is over.
+HOLDS_END = (
+    ("hold.expired",),
+    ("hold.expired", "order.cancelled", "stock.released"),
+    ("hold.expired", "order.cancelled"),
+    ("hold.expired", "order.cancelled", "refund.requested"),
+)
+HOLD = {"code": "review", "blocks": ["capture", "ship"], "until": AT, "then": "cancel"}
 
-# The three axes, and of each refund its status and whether its goods are back.
-State = tuple[str, str, str, tuple[tuple[str, bool], ...]]
+# The three axes, of each refund its status and whether its goods are back, and whether the order is held.
+State = tuple[str, str, str, tuple[tuple[str, bool], ...], bool]
 
 
 def state(order: Order) -> State:
     """Where the order stands on its axes, and its refunds."""
     refunds = tuple((refund["status"], "restocked" in refund) for refund in order.get("refunds", ()))
-    return order["status"], order["payment"]["status"], order["stock"]["status"], refunds
+    return order["status"], order["payment"]["status"], order["stock"]["status"], refunds, "holds" in order
 
 
 def owed(order: Order) -> set[str]:
@@ -95,7 +106,7 @@ def written(order: Order, write: tuple[str, ...]) -> Order | None:
     payment = after["payment"]
     forbidden = (
         (after["status"] == "cancelled" and after["stock"]["status"] == "pending")
-        or (write[0] == "order.cancelled" and payment["status"] in CAPTURED and refundable(after) > 0)
+        or ("order.cancelled" in write and payment["status"] in CAPTURED and refundable(after) > 0)
         or ("payment.refunded" in write)
         != (payment["refundedAmount"] == TOTAL != order["payment"]["refundedAmount"])
     )
@@ -127,6 +138,10 @@ def data_of(order: Order, kind: str, *, alone: bool) -> dict[str, Any] | None:
         chosen = next(filter(asked[kind], refunds), None)
         done = {"restocked": True} if kind == "refund.restocked" else {}
         return {"refundId": chosen["id"], **done} if chosen else None
+    if kind == "hold.placed":
+        return HOLD if order["status"] in HOLDABLE and "holds" not in order else None
+    if kind in ("hold.released", "hold.expired"):
+        return {"code": HOLD["code"]} if "holds" in order else None
     if kind == "payment.action_required":
         return None if "action" in order["payment"] else {"action": {"type": "3ds"}}
     return {}
@@ -162,15 +177,17 @@ def reachable() -> dict[State, tuple[Order, tuple[tuple[tuple[str, ...], bool, O
 def possible(order: Order) -> Iterator[tuple[tuple[str, ...], bool, Order]]:
     """The writes that may follow, whether a step makes them, and the order after each."""
     ends = [(write, True) for step, writes in ENDS.items() if step.is_due(order) for write in writes]
-    for write, by_step in [*ends, *((write, False) for write in CLIENTS)]:
+    for write, by_step in [*ends, *((write, False) for write in (*CLIENTS, *HOLDS_END))]:
         if after := written(order, write):
             yield write, by_step, after
 
 
 def at_rest(now: State) -> bool:
     """Whether nothing is open: all taken for an order that goes on, all given back for one that ended. A
-    refund that has failed waits for a person."""
-    status, payment, stock, refunds = now
+    refund that has failed waits for a person, and so does a capture that is held."""
+    status, payment, stock, refunds, held = now
+    if held and (status, payment, stock) == ("pending", "authorized", "decremented"):
+        return True
     if any(refund == "pending" or (refund == "succeeded" and not back) for refund, back in refunds):
         return False
     if status == "cancelled":
@@ -211,7 +228,7 @@ def test_a_step_that_becomes_due_is_set_in_motion_by_the_write_that_made_it_due(
 
 
 def test_a_new_order_owes_its_authorization_and_its_announcement() -> None:
-    order, _ = reachable()["pending", "pending", "pending", ()]
+    order, _ = reachable()["pending", "pending", "pending", (), False]
     assert set(due(order)) == set_in_motion(["order.created"]) == {AUTHORIZE.name, ANNOUNCE.name}
 
 
@@ -243,7 +260,7 @@ def test_every_public_event_is_announced_and_no_other() -> None:
 
 
 def test_announcing_is_due_until_the_last_public_event_is_announced() -> None:
-    order, _ = reachable()["pending", "pending", "pending", ()]
+    order, _ = reachable()["pending", "pending", "pending", (), False]
     assert ANNOUNCE.name in due(order)
     assert ANNOUNCE.name not in due({**order, "announced": 1})
     authorized = advance(order, AT, "u", [Change("payment.authorized")])

@@ -59,6 +59,7 @@ BY_LINES = Change("refund.requested", {"refundId": "r1", "amount": 501, "compute
 CANCELLED = Change("order.cancelled", {"cancellation": {"reason": "requested"}})
 LOST = Change("payment.voided")
 RELEASED = Change("stock.released")
+HELD = Change("hold.placed", {"code": "a", "blocks": ["ship"], "until": AT + HOUR / 2, "then": "release"})
 
 
 def order_after(*changes: Change, at: datetime = AT, **fields: Any) -> Order:
@@ -180,6 +181,7 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "overdue": lambda: pending(dueBy=AT),
     "forgotten": lambda: pending(dueBy=None),
     "expiry_overdue": lambda: pending(at=AT - 5 * HOUR),
+    "hold_overdue": lambda: pending(changes=(HELD,)),
     "announced_ahead": lambda: confirmed_order(announced=99),
     "announcement_missing": lambda: confirmed(notifications=without(HEALTHY.notifications, 1)),
     "notification_unfounded": lambda: confirmed(notifications=[*HEALTHY.notifications, OTHER_EVENT]),
@@ -247,11 +249,23 @@ def test_every_kind_has_a_fault_here_and_one_check_of_its_own() -> None:
 def test_an_order_that_has_just_changed_is_compared_with_its_own_log_alone(fault: str) -> None:
     """Its due work is checked, too."""
     own = {"log_broken", "document_differs", "personal_differs"}
-    due = {"overdue", "forgotten", "expiry_overdue", "announced_ahead"}
+    due = {"overdue", "forgotten", "expiry_overdue", "hold_overdue", "announced_ahead"}
     records = FAULTS[fault]()
     records = replace(records, order={**records.order, "updatedAt": CONTEXT.now})  # type: ignore[typeddict-item]
     # `updatedAt` itself is then not what the log says.
     assert found(records) - {"document_differs"} == {fault} & (own | due) - {"document_differs"}
+
+
+def test_a_held_order_is_not_overdue_and_a_released_one_has_its_whole_time() -> None:
+    long_ago = AT - 5 * HOUR
+    endless = Change("hold.placed", {"code": "a", "blocks": ["ship"], "then": "release"})
+    released = Change("hold.released", {"code": "a"})
+    assert found(pending(at=long_ago, changes=(endless,))) == set()
+    assert found(pending(at=long_ago, changes=(endless, released))) == {"expiry_overdue"}
+    fresh = order_after(endless, at=long_ago)
+    fresh = advance(fresh, CONTEXT.now, "shop", [released])
+    records = records_of({**fresh, "dueBy": CONTEXT.now, "announced": fresh["version"]})  # type: ignore[typeddict-item]
+    assert "expiry_overdue" not in found(records)
 
 
 def test_a_failed_step_that_waits_for_its_retry_keeps_payments_unchecked() -> None:

@@ -95,7 +95,10 @@ class Books:
             order["stock"],
             order.get("refunds"),
         ]
-        kinds = Counter((event["type"], event["data"].get("refundId")) for event in order["events"])
+        kinds = Counter(
+            (event["type"], event["data"].get("refundId"), event["data"].get("code"))
+            for event in order["events"]
+        )
         doubled = [
             kind for kind, times in kinds.items() if times > 1 and kind[0] != "payment.partially_refunded"
         ]

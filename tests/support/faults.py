@@ -28,7 +28,7 @@ BOOKS = ("orders", "stock_movements", "notifications", "webhook_deliveries", "fe
 
 # These faults come from changes that the service works on afterwards. It must not repair the other faults
 # meanwhile, so these come first.
-FIRST = ("captured_on_cancelled", "cancelled_refund_failed", "expiry_overdue")
+FIRST = ("captured_on_cancelled", "cancelled_refund_failed", "expiry_overdue", "hold_overdue")
 
 
 class MoreOnTheBooks:
@@ -217,6 +217,16 @@ class Planter:
         self._healthy.ids["waiting"].append(order["id"])
         self._healthy.come_to_rest()
         return order["id"]
+
+    def hold_overdue(self) -> str:
+        order_id = self._one("confirmed")
+        past = self._services.clock() - timedelta(hours=1)
+        hold = {"code": "late", "blocks": ["ship"], "until": past, "then": "release"}
+        (order,) = self._services.orders.store.load([order_id])
+        held = advance(order, self._services.clock(), "shop", [Change("hold.placed", hold)])
+        assert self._services.orders.store.append(order, held, self._services.orders.due_by())
+        self._healthy.come_to_rest()
+        return order_id
 
     def announced_ahead(self) -> str:
         return self._changed("delivered", announced=99)
