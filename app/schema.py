@@ -38,6 +38,9 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("payment.status", "_id"), only=_LISTED),
         Index(("products.productId", "_id"), only=_LISTED),
         Index(("reference", "_id"), only={**_LISTED, **_where("reference")}),
+        Index(("number",), only=_where("number"), unique=True),
+        # The orders that the previous release stored without a number.
+        Index(("number", "_id"), only={"number": None}),
         Index(("idempotency.caller", "idempotency.key"), only=_where("idempotency.key"), unique=True),
         Index(("dueBy", "_id"), only=_where("dueBy")),
         # So a search for orders that expire passes the held ones.

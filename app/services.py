@@ -32,6 +32,7 @@ from app.orders.changes_store import OrderChanges
 from app.orders.counts_store import OrderCounts
 from app.orders.due_store import DueWork
 from app.orders.purged_store import PurgedOrders
+from app.orders.search_keys_store import SearchKeys
 from app.orders.store import Orders
 from app.payments import PaymentServices
 from app.payments import steps as payment_steps
@@ -130,6 +131,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         store=part("orders", Orders(database)),
         due_work=part("due_work", DueWork(database)),
         purged=PurgedOrders(database),
+        search_keys=SearchKeys(database),
         accepts=provider.accepts,
         effects=effects,
         forget=(notices.purge, deliveries.purge, feed.purge),

@@ -65,6 +65,12 @@ def finish_stock_loads() -> None:
     finish_loads(services().stock)
 
 
+@app.task(name="maintenance.number_orders")
+def number_orders() -> None:
+    """Gives a number to the orders that the previous release stored without one."""
+    sweeping.number_orders(services().orders)
+
+
 @app.task(name="maintenance.reconcile")
 def reconcile() -> None:
     """Works on the current reconciliation for a moment, or starts one if it is due."""

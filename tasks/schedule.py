@@ -9,6 +9,7 @@ EVERY = {
     "maintenance.send_payment_events": timedelta(seconds=1),
     "maintenance.expire": timedelta(seconds=2),
     "maintenance.finish_loads": timedelta(seconds=10),
+    "maintenance.number_orders": timedelta(seconds=5),
     "maintenance.reconcile": timedelta(seconds=1),
     "maintenance.count_orders": timedelta(seconds=10),
     "maintenance.purge": timedelta(hours=1),

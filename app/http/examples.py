@@ -15,6 +15,7 @@ NEW_ORDER: dict[str, Any] = {
 }
 ORDER: dict[str, Any] = {
     "id": "66ffbd20a1b2c3d4e5f60718",
+    "number": "R675-51RT-P",
     "userId": "user-id",
     "products": [{"line": 1, "productId": "product-id", "quantity": 2, "unitPrice": 100.00}],
     "adjustments": ADJUSTMENTS,

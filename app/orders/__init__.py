@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.orders.due_store import DueWork
     from app.orders.purged_store import PurgedOrders
     from app.orders.saving import Effect
+    from app.orders.search_keys_store import SearchKeys
     from app.orders.steps import Step
     from app.orders.store import Orders
 
@@ -31,6 +32,7 @@ class OrderServices:
     store: Orders
     due_work: DueWork
     purged: PurgedOrders
+    search_keys: SearchKeys
     clock: Clock
     metrics: Metrics
     tracer: Tracer

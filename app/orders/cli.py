@@ -16,6 +16,7 @@ from app.orders.fields import ORDER, with_amounts
 from app.orders.holds import Hold
 from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Adjustment, Order
+from app.orders.numbers import parse
 from app.orders.reading import reading
 from app.orders.sweeping import redrive as make_due
 
@@ -23,11 +24,11 @@ orders = OperatorGroup("orders", help="Single orders.")
 
 
 @orders.command()
-@click.argument("order_id", metavar="ID")
+@click.argument("key", metavar="ID_OR_NUMBER")
 @click.pass_context
-def show(ctx: click.Context, order_id: str) -> None:
+def show(ctx: click.Context, key: str) -> None:
     """Print an order and its history, even if it is deleted. Exit with 1 if the history was tampered with."""
-    order = _load(order_id)
+    order = _load(key)
     with reading(order["id"]):
         bad = first_bad_sequence(order["id"], order["events"], order["version"])
         facts = _facts(order)
@@ -50,19 +51,23 @@ def show(ctx: click.Context, order_id: str) -> None:
 
 
 @orders.command()
-@click.argument("order_id", metavar="ID")
-def redrive(order_id: str) -> None:
+@click.argument("key", metavar="ID_OR_NUMBER")
+def redrive(key: str) -> None:
     """Make every step that an order owes due at once; the next sweep sends it again."""
-    owed = make_due(services().orders, _load(order_id)["id"])
+    owed = make_due(services().orders, _load(key)["id"])
     click.echo(f"due again: {', '.join(owed)}" if owed else "The order owes nothing.")
 
 
-def _load(order_id: str) -> Order:
-    wanted = order_id.lower()
-    found = services().orders.store.load_with_logs([wanted]) if re.fullmatch("[0-9a-f]{24}", wanted) else []
-    if not found:
-        raise NotFound(f"The order {plain(order_id)} does not exist.")
-    return found[0]
+def _load(key: str) -> Order:
+    """The order with this id or number. Raises NotFound."""
+    store = services().orders.store
+    order_id: str | None = key.lower()
+    if not re.fullmatch("[0-9a-f]{24}", key.lower()):
+        number = parse(key)
+        order_id = store.id_of(number) if number else None
+    for order in store.load_with_logs([order_id] if order_id else []):
+        return order
+    raise NotFound(f"The order {plain(key)} does not exist.")
 
 
 def _facts(order: Order) -> list[tuple[str, str]]:
@@ -117,7 +122,8 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
 }
 # The first fields that are printed; all others follow in the order of their definition.
 _FIRST = (
-    "id", "userId", "reference", "status", "cancellation", "totalAmount", "payment", "stock", "tracking",
+    "id", "number", "userId", "reference", "status", "cancellation", "totalAmount", "payment", "stock",
+    "tracking",
 )  # fmt: skip
 _FIELDS = sorted(
     (field for field in ORDER if field.stored),

@@ -25,6 +25,7 @@ from app.mongo.documents import to_document, to_record
 from app.mongo.outages import reports_outages
 from app.orders import steps
 from app.orders.fields import MUTABLE
+from app.orders.numbers import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +150,9 @@ def order_of(found: Document | RawBSONDocument) -> Order:
         log.exception("order cannot be decoded", order_id=order_id)
         raise OrderUnreadable(order_id) from error
     document.setdefault("events", [])
+    if "number" not in document:
+        # The previous release stored it. It gets this number soon, unless another order has it.
+        document["number"] = number_of(str(document["_id"]))
     return to_record(document)
 
 

@@ -27,6 +27,7 @@ WEB_ADDRESS = (
 )
 ORDER_ID = (r"^[0-9a-f]{24}$", "must be an order's id")
 HOLD_CODE = (r"^[a-z0-9_]{1,40}$", "must be 1 to 40 of a-z, 0-9 and _")
+NUMBER = (r"^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]$", "must be an order's number")
 
 
 def _may(name: str, kind: Kind, doc: str, **facts: Any) -> Field:
@@ -222,6 +223,8 @@ HOLDS = _may(
 
 ORDER: tuple[Field, ...] = (
     Field("id", Text(24, ORDER_ID), "The id of the order. Ids sort by the time of creation."),
+    # Orders that the previous release stores have none until `number_orders` of `sweeping` has run.
+    _own("number", Text(11, NUMBER), "The number of the order, to be read aloud. No two orders share one."),
     Field("userId", Text(ID_LENGTH), "The id of the user that the order belongs to.", given="required"),
     _may("reference", Text(64), "The client's own order number.", changes=True, amendable=True),
     Field(

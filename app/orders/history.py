@@ -21,6 +21,7 @@ class History:
             events = order["events"][self._sequence : sequence]
             self._past = past = fold(order["id"], events, self._past)
             self._sequence = sequence
+            past["number"] = order["number"]
             if "personal" in order:
                 past["personal"] = order["personal"]
             if "origin" in order:

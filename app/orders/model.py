@@ -15,6 +15,7 @@ from app.orders.bounds import require_room
 from app.orders.events import EVENTS
 from app.orders.fields import ORDER
 from app.orders.log import Event, digest, event_hash
+from app.orders.numbers import number_of
 from app.orders.states import COMMANDS, STATUS, TRANSITIONS
 from app.shapes import names
 
@@ -106,6 +107,7 @@ class Order(TypedDict):
     """
 
     id: str
+    number: str
     userId: str
     products: list[Line]
     totalAmount: int
@@ -251,6 +253,7 @@ def _born(order_id: str, created: Event) -> Order:
     order: Any = {field: data[field] for field in _STANDING if field in data}
     order |= {
         "id": order_id,
+        "number": number_of(order_id),
         "status": "pending",
         "payment": payment,
         "stock": Stock(status="pending"),

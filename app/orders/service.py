@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import structlog
 
-from app.clock import new_id
 from app.errors import (
     Fault,
     IdempotencyKeyReused,
@@ -38,11 +37,12 @@ from app.orders.model import (
     create,
     refundable,
 )
+from app.orders.numbers import new_numbered_id
 from app.orders.query_store import OrderQuery
 from app.orders.reading import reading, reads_order
 from app.orders.refunds import next_id
 from app.orders.states import CAPTURED, COMMANDS, STATUS
-from app.orders.store import KeyTaken
+from app.orders.store import KeyTaken, NumberTaken
 
 log = structlog.get_logger(__name__)
 
@@ -109,13 +109,15 @@ def place_order(
     answered = None if waits else 1
     while True:
         at = services.clock()
-        order = create(new_id(at), at, actor, stated, _personal(draft))
+        order = create(new_numbered_id(at), at, actor, stated, _personal(draft))
         if origin:
             order["origin"] = origin
         try:
             services.store.add(
                 order, services.due_by(), Idempotency(actor, key, digest, answered) if key else None
             )
+        except NumberTaken:
+            log.info("the number of a new order is taken, its id is drawn again")
         except KeyTaken:
             # It is None only if the earlier order was purged in between. Then the key is free again.
             if replay := _replay(services, actor, key or "", digest):

@@ -49,6 +49,10 @@ class KeyTaken(Exception):
     """An order with this idempotency key already exists."""
 
 
+class NumberTaken(Exception):
+    """Another order has the number that the id of this one gives."""
+
+
 @reports_outages
 class Orders:
     """Loads orders and appends to them.
@@ -70,7 +74,10 @@ class Orders:
         return Orders(self._database, owner, self._batches)
 
     def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
-        """Stores a new order in one durable write. Raises KeyTaken, NotAllowed for another user's order."""
+        """Stores a new order in one durable write.
+
+        Raises KeyTaken, NumberTaken, NotAllowed for another user's order.
+        """
         if not self._is_ours(order):
             raise NotAllowed("orders:admin")
         document = document_of(order)
@@ -81,6 +88,8 @@ class Orders:
         try:
             self._batches.inserts.insert(document)
         except DuplicateKeyError as error:
+            if "number" in (error.details or {}).get("keyPattern", {}):
+                raise NumberTaken from error
             if idempotency:
                 raise KeyTaken from error
             raise
@@ -152,6 +161,11 @@ class Orders:
         """These orders with their whole logs, including deleted orders."""
         condition = {"_id": {"$in": object_ids(order_ids)}, **self._ours}
         return self._documents.find(condition)
+
+    def id_of(self, number: str) -> str | None:
+        """The id of the order with this number, even if it is deleted."""
+        found = self._collection.find_one({"number": number, **self._ours}, {"_id": 1})
+        return str(found["_id"]) if found else None
 
     def refund_under_key(self, order_id: str, caller: str, key: str) -> RefundKey | None:
         """The refund request of the order with this key, if there was one.

@@ -102,6 +102,16 @@ def purge_deleted_orders(services: OrderServices) -> int:
     return purged
 
 
+def number_orders(services: OrderServices) -> int:
+    """Gives a number to the orders that the previous release stored without one. Returns how many it had."""
+    numbered = 0
+    while found := services.search_keys.number(BATCH):
+        numbered += found
+        if found < BATCH:
+            break
+    return numbered
+
+
 def redrive(services: OrderServices, order_id: str) -> list[str]:
     """Makes the order's due steps overdue at once, and returns their names."""
     orders = services.store.load([order_id])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from app.orders import steps
 from app.orders.log import first_bad_sequence
 from app.orders.model import Order, fold
+from app.orders.numbers import is_number_of
 from app.payments.model import ProviderPayment
 from app.webhooks.model import Endpoint
 
@@ -137,7 +138,12 @@ class Case:
     def folded(self) -> Order | Exception | None:
         """The state after the order's events, or the fault in them. None without an order."""
         try:
-            return fold(self.order["id"], self.order["events"]) if self.order else None
+            if self.order is None:
+                return None
+            folded = fold(self.order["id"], self.order["events"])
+            if is_number_of(self.order["number"], self.order["id"]):
+                folded["number"] = self.order["number"]
+            return folded
         except Exception as error:
             # Any fault in an event is a difference of this order, and must not stop the check of the others.
             return error

@@ -16,6 +16,7 @@ from tests.support.mails import (
     AUTHORIZED,
     CONFIRMED,
     NOW,
+    NUMBER,
     ORDER_ID,
     SHIPPED,
     TIMES,
@@ -32,14 +33,14 @@ def test_the_mail_of_a_confirmed_order_has_lines_and_total_in_text_and_html() ->
     """Both versions say the same; amounts have all decimals and their currency."""
     order = order_after(CONFIRMED, reference="PO-7", name="Ann Lee")
     letter = mail_of(order, "order.confirmed")
-    assert letter["Subject"] == f"Order {ORDER_ID} is confirmed"
+    assert letter["Subject"] == f"Order {NUMBER} is confirmed"
     assert letter.get_content_type() == "multipart/alternative"
     for text in texts_of(letter):
         assert "Hello Ann Lee," in text
         assert f"2 {TIMES} tea-pot" in text
         assert "100.00 USD each" in text
         assert "200.00 USD" in text
-        assert ORDER_ID in text
+        assert NUMBER in text
         assert "PO-7" in text
 
 
@@ -49,7 +50,7 @@ def test_the_text_version_reads_like_a_letter() -> None:
     assert text == (
         "Hello Ann,\n"
         "\n"
-        f"Good news: your order {ORDER_ID} is on its way.\n"
+        f"Good news: your order {NUMBER} is on its way.\n"
         "\n"
         "Carrier: Snail\n"
         "Tracking number: S-1\n"
@@ -59,7 +60,7 @@ def test_the_text_version_reads_like_a_letter() -> None:
         "  Total: 200.00 USD\n"
         "\n"
         "Your reference: PO-7\n"
-        f"Order {ORDER_ID}. This mail was sent automatically.\n"
+        f"Order {NUMBER} ({ORDER_ID}). This mail was sent automatically.\n"
     )
 
 
@@ -99,7 +100,7 @@ def test_a_cancelled_order_reads_like_a_letter() -> None:
     assert text.startswith(
         "Hello,\n"
         "\n"
-        f"Your order {ORDER_ID} has been cancelled. It was cancelled on request.\n"
+        f"Your order {NUMBER} has been cancelled. It was cancelled on request.\n"
         "\n"
         "Note: Ordered twice\n"
         "\n"

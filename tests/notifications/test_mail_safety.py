@@ -18,7 +18,7 @@ from app.orders.model import Change
 from tests.support.mails import (
     CONFIRMED,
     EMAIL,
-    ORDER_ID,
+    NUMBER,
     TIMES,
     cancelled,
     delivered,
@@ -189,7 +189,7 @@ def _assert_no_link(
     for kind, change in (("order.shipped", shipped), ("order.cancelled", cancellation)):
         order = order_after([*CONFIRMED, change], products=lines, name=name, reference=reference)
         letter = mail_of(order, kind)
-        assert ORDER_ID in letter["Subject"]
+        assert NUMBER in letter["Subject"]
         assert letter["To"] == EMAIL
         text, html = texts_of(letter)
         page = Page(html)
@@ -216,7 +216,7 @@ def test_no_subject_shows_a_clients_text() -> None:
         order_after(CONFIRMED, reference=evil, name=evil, products=[{"productId": evil, "quantity": 1}]),
         "order.confirmed",
     )
-    assert letter["Subject"] == f"Order {ORDER_ID} is confirmed"
+    assert letter["Subject"] == f"Order {NUMBER} is confirmed"
 
 
 @pytest.mark.parametrize(

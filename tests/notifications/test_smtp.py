@@ -18,7 +18,7 @@ from app.notifications.mail import smtp
 from app.notifications.mail.channel import MailChannel
 from app.notifications.model import Delivery, Notification
 from app.orders.model import Order
-from tests.support.mails import CONFIRMED, ORDER_ID, delivered, notification_of, order_after
+from tests.support.mails import CONFIRMED, NUMBER, delivered, notification_of, order_after
 from tests.support.postbox import HOST, Postbox, Server
 
 SENT = Delivery("sent")
@@ -86,7 +86,7 @@ def test_a_batch_goes_out_on_one_connection(serve: Serve, postbox: Postbox) -> N
     _, letter = postbox.taken[1]
     assert letter["To"] == "b@x.example"
     assert letter["From"] == "The Shop <orders@shop.example>"
-    assert letter["Subject"] == f"Order {ORDER_ID} is confirmed"
+    assert letter["Subject"] == f"Order {NUMBER} is confirmed"
     assert [part.get_content_type() for part in letter.iter_parts()] == ["text/plain", "text/html"]
     assert all("200.00 USD" in part.get_content() for part in letter.iter_parts())
 

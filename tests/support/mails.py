@@ -16,9 +16,11 @@ from app.notifications.mail.smtp import SmtpSession
 from app.notifications.model import Channel, Delivery, Notification
 from app.orders import model as orders
 from app.orders.model import Change, Order, Personal
+from app.orders.numbers import number_of
 
 NOW = datetime(2024, 10, 4, 10, tzinfo=UTC)
 ORDER_ID = "66ffbd20a1b2c3d4e5f60718"
+NUMBER = number_of(ORDER_ID)
 EMAIL = "ann@customer.example"
 TIMES = "\N{MULTIPLICATION SIGN}"
 

@@ -21,7 +21,7 @@ from app.orders.model import Order
 
 log = structlog.get_logger(__name__)
 
-# The mailed events, each with its subject, in which {} is the order's id. Each event has two templates.
+# The mailed events, each with its subject, in which {} is the order's number. Each event has two templates.
 # A subject never contains a client's text.
 SUBJECTS = {
     "order.confirmed": "Order {} is confirmed",
@@ -121,7 +121,7 @@ class MailChannel:
 
     def _letter(self, notification: Notification, order: Order, email: str) -> EmailMessage:
         variables = _variables(order)
-        subject = SUBJECTS[notification["type"]].format(order["id"])
+        subject = SUBJECTS[notification["type"]].format(order["number"])
         local_part, _, domain = email.rpartition("@")
         letter = EmailMessage(policy.SMTP)
         letter["From"] = self._sender
@@ -176,6 +176,7 @@ def _variables(order: Order) -> dict[str, Any]:
     return {
         "name": harmless(order.get("personal", {}).get("shippingAddress", {}).get("name", "")),
         "reference": harmless(order.get("reference", "")),
+        "number": order["number"],
         "order_id": order["id"],
         "lines": [
             {
