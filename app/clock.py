@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 
@@ -19,13 +19,23 @@ def to_text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
+def to_millis(moment: datetime) -> int:
+    """The milliseconds since 1970."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_millis(millis: int) -> datetime:
+    """The time so many milliseconds after 1970."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=millis)
+
+
 def id_at(moment: datetime, tail: int = 0) -> str:
     """The smallest id (24 hex digits) that an order of this millisecond can have, plus `tail`.
 
     An id is a valid ObjectId: four bytes of seconds, then ten bits of milliseconds, then 54 bits that make
     it unique. So ids sort by creation time, and one index on them serves as the index on `createdAt`.
     """
-    seconds, millis = divmod(round(moment.timestamp() * 1000), 1000)
+    seconds, millis = divmod(to_millis(moment), 1000)
     return f"{seconds << 64 | millis << 54 | tail:024x}"
 
 

@@ -26,6 +26,8 @@ from app.setting_parsers import (
 )
 from app.setting_rules import faults_together
 
+_INDEX_KEY_FOR_TRYING_OUT = "a key that everyone knows, for a laptop"
+
 
 class ConfigError(Exception):
     """The settings are invalid; one line for each of them, by its name."""
@@ -171,6 +173,19 @@ class Settings:
         "false",
         "With `AUTH=jwt`: whether the `email` of a customer's order must be the one in the token.",
     )
+    personal_index_key: str | None = setting(
+        secret,
+        None,
+        "The secret, 32 bytes or more, of the keys by which orders are found by `email`. If unset, that is "
+        "refused. With `AUTH=off` there is a default for trying out.",
+        secret=True,
+    )
+    personal_index_key_before: str | None = setting(
+        secret,
+        None,
+        "The previous `PERSONAL_INDEX_KEY`, until `orders reindex` has run with the new one.",
+        secret=True,
+    )
     require_idempotency_key: bool = setting(
         boolean, "false", "Whether a new order needs an `Idempotency-Key`."
     )
@@ -213,6 +228,8 @@ class Settings:
         if values.get("auth") == "off" and values.get("payment_provider") is None:
             # Only local runs may default to the sandbox: it confirms orders without a real payment.
             values["payment_provider"] = "sandbox"
+        if values.get("auth") == "off" and values.get("personal_index_key") is None:
+            values["personal_index_key"] = _INDEX_KEY_FOR_TRYING_OUT
         faults = {**faults_together(values), **faults}
         if faults:
             raise ConfigError(faults)

@@ -25,6 +25,10 @@ class InvalidInput(OrderServiceError):
         self.faults = faults
 
 
+class MistypedNumber(InvalidInput):
+    """The text cannot be the number of an order."""
+
+
 class NotFound(OrderServiceError):
     """The resource does not exist, or the caller may not see it."""
 

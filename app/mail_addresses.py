@@ -7,7 +7,7 @@ from contextlib import suppress
 
 def same_address(one: str, other: str) -> bool:
     """Whether the addresses are equal, apart from case and the composition of letters (NFC)."""
-    return _folded(one) == _folded(other)
+    return folded(one) == folded(other)
 
 
 def mailbox(address: str) -> str:
@@ -15,11 +15,11 @@ def mailbox(address: str) -> str:
 
     It ignores everything after a `+` in the local part, and uses the ASCII form of the domain.
     """
-    local, _, domain = _folded(address).rpartition("@")
+    local, _, domain = folded(address).rpartition("@")
     with suppress(UnicodeError):
         domain = domain.encode("idna").decode()
     return f"{local.partition('+')[0] or local}@{domain}"
 
 
-def _folded(address: str) -> str:
+def folded(address: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", address).casefold())

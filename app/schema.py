@@ -39,6 +39,9 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("products.productId", "_id"), only=_LISTED),
         Index(("reference", "_id"), only={**_LISTED, **_where("reference")}),
         Index(("number",), only=_where("number"), unique=True),
+        Index(("visible", "updatedAt", "_id"), only=_LISTED),
+        Index(("emailKey", "_id"), only={**_LISTED, **_where("emailKey")}),
+        Index(("tracking.number", "_id"), only={**_LISTED, **_where("tracking.number")}),
         # The orders that the previous release stored without a number.
         Index(("number", "_id"), only={"number": None}),
         Index(("idempotency.caller", "idempotency.key"), only=_where("idempotency.key"), unique=True),

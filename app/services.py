@@ -31,6 +31,7 @@ from app.orders import OrderServices
 from app.orders.changes_store import OrderChanges
 from app.orders.counts_store import OrderCounts
 from app.orders.due_store import DueWork
+from app.orders.personal_index import PersonalIndex
 from app.orders.purged_store import PurgedOrders
 from app.orders.search_keys_store import SearchKeys
 from app.orders.store import Orders
@@ -127,11 +128,12 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
     feed, changes = part("feed", Feed(database)), part("changes", OrderChanges(database))
     effects: dict[Step, Effect] = {}
 
+    index = PersonalIndex(*filter(None, (settings.personal_index_key, settings.personal_index_key_before)))
     orders = OrderServices(
-        store=part("orders", Orders(database)),
+        store=part("orders", Orders(database, index)),
         due_work=part("due_work", DueWork(database)),
         purged=PurgedOrders(database),
-        search_keys=SearchKeys(database),
+        search_keys=SearchKeys(database, index),
         accepts=provider.accepts,
         effects=effects,
         forget=(notices.purge, deliveries.purge, feed.purge),

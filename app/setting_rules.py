@@ -14,6 +14,8 @@ def faults_together(values: Mapping[str, Any]) -> dict[str, str]:
     faults = _token_faults(values) if values.get("auth") == "jwt" else {}
     if values.get("email_from_token") and values.get("auth") == "off":
         faults |= {"EMAIL_FROM_TOKEN": "is true, which needs AUTH=jwt"}
+    if values.get("personal_index_key_before") and values.get("personal_index_key", "faulty") is None:
+        faults["PERSONAL_INDEX_KEY"] = "must be set if PERSONAL_INDEX_KEY_BEFORE is set"
     if _lacks_redis_for_limits(values):
         faults["RATE_LIMIT_REDIS_URL"] = "must be set if REDIS_URL is not a redis:// or rediss:// URL"
     if values.get("tracing") and find_spec("opentelemetry") is None:

@@ -43,6 +43,7 @@ _ORDER = exactly(
     {"_id": KEY, "events": list_of(_EVENT, minItems=1), **always(_STATE)},
     **sometimes(_STATE),
     personal=exactly({"salt": TEXT}, **sometimes(_PERSONAL)),
+    emailKey=BYTES,
     erasedAt=TIME,
     visible=one_of(True),
     dueBy=TIME,

@@ -11,6 +11,7 @@ from bson import ObjectId
 from app.clock import new_id, now
 from app.orders.events import is_public
 from app.orders.model import Change, Order, advance, create, quantities
+from benchmarks.documents import free_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,9 +33,10 @@ def seed_books(database: Database[Document], count: int) -> None:
     """Store that many orders with their movements, payments, notifications and rows of the feed."""
     begin = now() - AGE - count * SPACING
     taken: Counter[str] = Counter()
+    numbers: set[str] = set()
     chunk: dict[str, list[Document]] = defaultdict(list)
     for number in range(count):
-        order = _order(number, begin + number * SPACING)
+        order = _order(number, begin + number * SPACING, numbers)
         taken.update(quantities(order))
         _put(chunk, order, number)
         if len(chunk["orders"]) == CHUNK or number == count - 1:
@@ -49,8 +51,8 @@ def seed_books(database: Database[Document], count: int) -> None:
     database.relay.insert_one({"_id": "events", "place": {"seeded": True}})
 
 
-def _order(number: int, at: datetime) -> Order:
-    order_id = new_id(at)
+def _order(number: int, at: datetime, numbers: set[str]) -> Order:
+    order_id = free_id(at, numbers)
     lines = [
         {"productId": _product(number), "quantity": 2},
         {"productId": _product(number + PRODUCTS // 2), "quantity": 1},

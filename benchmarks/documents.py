@@ -6,12 +6,18 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from app.clock import new_id, now
-from app.orders.model import Change, Order, advance, create
+from bson import ObjectId
+
+from app.clock import now
+from app.config import Settings
+from app.orders.model import Change, Order, Personal, advance, create
+from app.orders.numbers import new_numbered_id, number_of
+from app.orders.personal_index import PersonalIndex
 from app.orders.store import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from pymongo.database import Database
 
@@ -54,32 +60,65 @@ def a_reference(number: int) -> str:
     return f"reference-{number:08d}"
 
 
+def an_email(number: int) -> str:
+    """The address of a seeded order, which no other one has."""
+    return f"customer-{number}@example.org"
+
+
+def a_parcel(number: int) -> str:
+    """The tracking number of a seeded order, which no other one has. Every tenth order has one."""
+    return f"parcel-{number // 10:08d}"
+
+
+def free_id(at: datetime, taken: set[str]) -> str:
+    """The id of a new order whose number is not taken yet. Takes it."""
+    while (number := number_of(order_id := new_numbered_id(at))) in taken:
+        pass
+    taken.add(number)
+    return order_id
+
+
+def again(document: Document) -> Document:
+    """The document as one of another order."""
+    key = ObjectId()
+    return {**document, "_id": key, "number": str(key)[-11:]}
+
+
 def sample() -> Document:
     """One order as a POST of the load generator stores it."""
     return next(documents_of(orders(1)))
 
 
 def seed(database: Database[Document], count: int) -> None:
-    """Store that many confirmed orders."""
-    made = orders(count, a_reference)
-    documents = documents_of(advance(order, order["createdAt"], "system", CONFIRMED) for order in made)
+    """Store that many confirmed orders, of which every tenth is shipped."""
+    documents = documents_of(_confirmed(count))
     while chunk := list(islice(documents, CHUNK)):
         database.orders.insert_many(chunk, ordered=False)
 
 
-def orders(count: int, reference: Callable[[int], str] | None = None) -> Iterator[Order]:
-    """That many new orders, as old as if they had come in one by one until now."""
-    begin = now() - count * SPACING
+def _confirmed(count: int) -> Iterator[Order]:
+    for number, order in enumerate(orders(count, keyed=True)):
+        confirmed = advance(order, order["createdAt"], "system", CONFIRMED)
+        shipment = Change("order.shipped", {"tracking": {"number": a_parcel(number)}})
+        yield advance(confirmed, order["createdAt"], "shop", [shipment] if number % 10 == 9 else [])
+
+
+def orders(count: int, *, keyed: bool = False) -> Iterator[Order]:
+    """That many new orders, as old as if they had come in one by one. `keyed` gives each a reference
+    and an email."""
+    begin, taken = now() - count * SPACING, set[str]()
     for number in range(count):
         at = begin + number * SPACING
-        stated = _stated(number, count) | ({"reference": reference(number)} if reference else {})
-        yield create(new_id(at), at, "anonymous", stated, None)
+        stated = _stated(number, count) | ({"reference": a_reference(number)} if keyed else {})
+        personal = Personal(salt="salt", email=an_email(number)) if keyed else None
+        yield create(free_id(at, taken), at, "anonymous", stated, personal)
 
 
 def documents_of(made: Iterable[Order]) -> Iterator[Document]:
     """Each order as a POST would store it."""
     recorder = _Recorder()
-    store = Orders({"orders": recorder})  # type: ignore[arg-type]
+    secret = Settings.from_env({"AUTH": "off"}).personal_index_key or ""
+    store = Orders({"orders": recorder}, PersonalIndex(secret))  # type: ignore[arg-type]
     for order in made:
         store.add(order, order["createdAt"] + timedelta(days=365), None)
         yield recorder.documents.pop()

@@ -11,8 +11,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bson import ObjectId
 from pymongo import MongoClient
+
+from benchmarks.documents import again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,12 +92,13 @@ def _closed_loop(once: Callable[[], object], begin: float, seconds: float) -> li
 
 def _insert(orders: Collection[Document], document: Document, batch: int) -> Callable[[], object]:
     if batch == 1:
-        return lambda: orders.insert_one({**document, "_id": ObjectId()})
-    return lambda: orders.insert_many([{**document, "_id": ObjectId()} for _ in range(batch)], ordered=False)
+        return lambda: orders.insert_one(again(document))
+    return lambda: orders.insert_many([again(document) for _ in range(batch)], ordered=False)
 
 
 def _find(orders: Collection[Document], document: Document) -> Callable[[], object]:
-    ids = [ObjectId() for _ in range(1000)]
-    orders.insert_many([{**document, "_id": one} for one in ids])
+    documents = [again(document) for _ in range(1000)]
+    orders.insert_many(documents)
+    ids = [one["_id"] for one in documents]
     turn = iter(range(10**9))
     return lambda: orders.find_one({"_id": ids[next(turn) % len(ids)]})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from benchmarks.documents import SPACING, a_product, a_reference, a_user, seed
+from benchmarks.documents import SPACING, a_parcel, a_product, a_reference, a_user, an_email, seed
 from benchmarks.figures import DRIVER, Figure
 from benchmarks.stage import SERVICE
 from deploy.local.process import Failed
@@ -42,7 +42,10 @@ ONE_FILTER = (
     "of one product",
     "of one reference",
     "of a time",
+    "by the last change",
+    "changed in a time",
 )
+ONE_KEY = ("of one number", "of one email", "of one tracking number", "any number", "any email", "any text")
 TWO_FILTERS = ("of one user and status", "of one product and status", "of one product and payment status")
 
 
@@ -76,7 +79,14 @@ def _filters(database: Database[dict[str, Any]], count: int, cursor: str) -> lis
     begin = next(database.orders.find({}, {"createdAt": 1}).sort("_id").skip(middle))["createdAt"]
     end = begin + 2 * PAGE * SPACING
     time = {"createdFrom": f"{begin.isoformat()}Z", "createdTo": f"{end.isoformat()}Z"}
+    changed = {"updatedFrom": time["createdFrom"], "updatedTo": time["createdTo"]}
     one = [{}, {"cursor": cursor}, user, status, payment, product, reference, time]
+    one += [{"sort": "-updatedAt"}, {**changed, "sort": "updatedAt"}]
+    shipped = middle // 10 * 10 + 9
+    number = database.orders.find_one({"reference": a_reference(middle)}, {"number": 1})["number"]
+    email, parcel = an_email(middle), a_parcel(shipped)
+    one += [{"number": number}, {"email": email}, {"trackingNumber": parcel}]
+    one += [{"q": number}, {"q": email}, {"q": a_reference(middle)}]
     return [*one, {**user, **status}, {**product, **status}, {**product, **payment}]
 
 
@@ -92,7 +102,9 @@ def _pages(service: Contender, count: int) -> Iterator[dict[str, Call]]:
         for _ in range(int(count * DEPTH) // WALKED_BY):
             after = {"cursor": cursor} if cursor else {}
             cursor = page({"limit": WALKED_BY, **after})["nextCursor"]
-        queries = dict(zip(ONE_FILTER + TWO_FILTERS, _filters(service.database, count, cursor), strict=True))
+        queries = dict(
+            zip(ONE_FILTER + ONE_KEY + TWO_FILTERS, _filters(service.database, count, cursor), strict=True)
+        )
         for kind, query in queries.items():
             if not page(query)["orders"]:
                 raise Failed(f"the page {kind} is empty")

@@ -62,10 +62,12 @@ def rows(plan: Plan) -> Iterator[Row]:
     yield Row(f"a reconciliation of {plan.books:,} orders", [reconcile.ALONE_WHAT], ("s", "peak MiB"))
     yield Row("`POST /orders` while it runs, against without", [reconcile.WHAT], ("per s",), reconcile.ALONE)
     among = f"a page of the list, of {plan.orders:,} orders against 1,000, p50"
-    one, two = (
-        [lists.WHAT.format(kind) for kind in kinds] for kinds in (lists.ONE_FILTER, lists.TWO_FILTERS)
+    one, key, two = (
+        [lists.WHAT.format(kind) for kind in kinds]
+        for kinds in (lists.ONE_FILTER, lists.ONE_KEY, lists.TWO_FILTERS)
     )
     yield Row(f"{among}, one filter", one, ("p50 ms",), lists.AMONG_FEW)
+    yield Row(f"finding one of {plan.orders:,} orders by a key, p50", key, ("p50 ms",))
     yield Row(f"a page of {plan.orders:,} orders with two filters, p50", two, ("p50 ms",))
     yield Row("orders through one relay, from a backlog", [relay.REPLAYED], RATE)
     yield Row("1,000 webhooks to a receiver on the same machine", [webhooks.DELIVERED], ("s",))

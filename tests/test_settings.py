@@ -221,6 +221,8 @@ def test_no_secret_shows_in_the_settings() -> None:
         "RATE_LIMIT_REDIS_URL": "redis://:hush@redis:6379/1",
         "PAYMENT_WEBHOOK_SECRET": f"whsec_{'hush' * 10}",
         "STRIPE_API_KEY": "sk_test_hush",
+        "PERSONAL_INDEX_KEY": "hush" * 9,
+        "PERSONAL_INDEX_KEY_BEFORE": "hush" * 8,
         "SMTP_URL": "smtp://user:hush@mail.example",
     }
     assert hidden <= environ.keys()

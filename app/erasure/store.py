@@ -20,7 +20,10 @@ NO_BODY = "0" * 64
 # Each condition uses its own index. An order can move from the first to the second, and never back.
 _PLACES: tuple[Document, ...] = (LIVE, {"deletedAt": {"$exists": True}})
 
-_HOLDING: Document = {"$or": [{"personal": {"$exists": True}}, {"noteTexts.0": {"$exists": True}}]}
+# The previous release erases the data without the key by email.
+_HOLDING: Document = {
+    "$or": [{field: {"$exists": True}} for field in ("personal", "emailKey", "noteTexts.0")],
+}
 _ERASED = {"digest": NO_BODY}
 # One update, so that no order counts as erased while a part of it is left.
 _ERASE: Document = {
@@ -39,6 +42,7 @@ _ERASE: Document = {
         ]
     },
     "personal": "$$REMOVE",
+    "emailKey": "$$REMOVE",
     "noteTexts": "$$REMOVE",
 }
 

@@ -19,6 +19,8 @@ from app.http.answers import answer
 from app.http.problems import Problem
 
 LIKE_AN_ORDER = r"[0-9a-f]{24}"
+# The milliseconds of its last change follow the id. They end before the year 6000.
+LIKE_A_CHANGED_ORDER = r"[0-9a-f]{24}@[0-9]{1,14}"
 LIKE_A_PRODUCT = r"[^\x00]{1,128}"
 # The ids in feed cursors of the previous release.
 LIKE_A_POSITION = r"[0-9]{1,18}"

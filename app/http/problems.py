@@ -73,6 +73,7 @@ PROBLEMS = {
     "uri_too_long": Kind(414, "URI Too Long"),
     "unsupported_media_type": Kind(415, "Unsupported media type"),
     "invalid_input": Kind(422, "Invalid input"),
+    "mistyped_number": Kind(422, "The number of the order is mistyped"),
     "idempotency_key_reused": Kind(422, "The idempotency key was used with a different body"),
     "if_match_required": Kind(428, "If-Match is required"),
     "too_many_requests": Kind(429, "Too many requests"),
@@ -89,6 +90,7 @@ PROBLEMS = {
 
 CODES_OF_ERRORS: dict[type[errors.OrderServiceError], str] = {
     errors.InvalidInput: "invalid_input",
+    errors.MistypedNumber: "mistyped_number",
     errors.NotSignedIn: "unauthorized",
     errors.NotAllowed: "forbidden",
     errors.IssuerUnavailable: "issuer_unavailable",

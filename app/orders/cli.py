@@ -9,7 +9,7 @@ import click
 
 from app import money
 from app.clock import to_text
-from app.console import OperatorGroup, echo_columns, plain, services
+from app.console import OperatorGroup, echo_columns, plain, progress_bar, services
 from app.errors import NotFound
 from app.orders import steps
 from app.orders.fields import ORDER, with_amounts
@@ -18,6 +18,7 @@ from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Adjustment, Order
 from app.orders.numbers import parse
 from app.orders.reading import reading
+from app.orders.sweeping import index_emails as correct_keys
 from app.orders.sweeping import redrive as make_due
 
 orders = OperatorGroup("orders", help="Single orders.")
@@ -56,6 +57,14 @@ def redrive(key: str) -> None:
     """Make every step that an order owes due at once; the next sweep sends it again."""
     owed = make_due(services().orders, _load(key)["id"])
     click.echo(f"due again: {', '.join(owed)}" if owed else "The order owes nothing.")
+
+
+@orders.command()
+def reindex() -> None:
+    """Make all orders found by email with the present PERSONAL_INDEX_KEY."""
+    with progress_bar("index emails") as progress:
+        corrected = correct_keys(services().orders, progress)
+    click.echo(f"corrected: {corrected}")
 
 
 def _load(key: str) -> Order:

@@ -107,7 +107,7 @@ class Order(TypedDict):
     """
 
     id: str
-    number: str
+    number: NotRequired[str]
     userId: str
     products: list[Line]
     totalAmount: int

@@ -1,12 +1,16 @@
 """The query for a list of orders, and its translation into MongoDB conditions."""
 
-from datetime import datetime
-from typing import NamedTuple
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from bson import ObjectId
 
 from app.clock import id_at
 from app.mongo.database import Document
+from app.orders.fields import ORDER_ID
+from app.orders.personal_index import PersonalIndex
 
 # Every list index is partial on this.
 LIVE: Document = {"visible": True}
@@ -38,30 +42,93 @@ OWES_NO_MONEY: Document = {
 }
 
 
+# A sort by the last change passes over damaged orders that have no such time.
+_EARLIEST, _LATEST = datetime.fromtimestamp(0, UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+
 class OrderQuery(NamedTuple):
-    """The query for a page of orders. An order has to match all filters. `after` is the last id of the
-    previous page."""
+    """The query for a page of orders. An order has to match all filters.
+
+    `by_update` sorts by the last change instead of the creation. `after` is the last id of the previous page,
+    and `after_update` the time of that order's last change. `anything` is any one key of an order.
+    `overdue_at` is the time at which a step must be overdue, or must not be, as `overdue` says.
+    """
 
     limit: int = 25
     descending: bool = True
+    by_update: bool = False
     after: str | None = None
+    after_update: datetime | None = None
     user_id: str | None = None
     statuses: tuple[str, ...] = ()
     payment_status: str | None = None
     product_id: str | None = None
     reference: str | None = None
+    number: str | None = None
+    email: str | None = None
+    tracking_number: str | None = None
+    anything: str | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+    updated_from: datetime | None = None
+    updated_to: datetime | None = None
+    overdue: bool | None = None
+    overdue_at: datetime | None = None
+
+    @property
+    def sort(self) -> list[tuple[str, int]]:
+        """The fields of the sort. A number has one order, so its page needs no sort."""
+        if self.number is not None:
+            return []
+        direction = -1 if self.descending else 1
+        return [(field, direction) for field in (("updatedAt", "_id") if self.by_update else ("_id",))]
 
 
-def conditions(query: OrderQuery) -> Document:
-    """The query as MongoDB conditions. Times become bounds on the ids, because ids sort by time."""
+def conditions(query: OrderQuery, index: PersonalIndex, numbered: str | None = None) -> Document:
+    """The query as MongoDB conditions.
+
+    A query for any key has one branch for each kind of key. Each branch has all conditions and reads an index
+    of its own. `numbered` is the id of the order with the number that the query asks for.
+    """
+    common = {**LIVE, **_exact(query), **_changed(query)}
+    if query.email is not None:
+        common["emailKey"] = _one_of(index.keys_of(query.email))
+    if query.overdue is not None:
+        late = {"$lt": query.overdue_at}
+        common["dueBy"] = late if query.overdue else {"$not": late}
+    bounds = _created(query)
+    if query.anything is None:
+        return {**common, "_id": bounds} if bounds else common
+    branches = []
+    for field, wanted in _any_of(query.anything, index, numbered):
+        branch: Document = {**common, "_id": dict(bounds)} if bounds else dict(common)
+        branch[field] = {**branch.get(field, {}), **wanted} if field == "_id" else wanted
+        # A filter may ask for the same field.
+        branches.append(branch if field not in common else {"$and": [common, branch]})
+    return {"$or": branches}
+
+
+def _exact(query: OrderQuery) -> Document:
+    exact: dict[str, Any] = {
+        "userId": query.user_id,
+        "payment.status": query.payment_status,
+        "products.productId": query.product_id,
+        "reference": query.reference,
+        "number": query.number,
+        "tracking.number": query.tracking_number,
+        "status": _one_of(query.statuses) if query.statuses else None,
+    }
+    return {field: value for field, value in exact.items() if value is not None}
+
+
+def _created(query: OrderQuery) -> Document:
+    """The bounds of the id, because ids sort by the time of creation."""
     bounds: Document = {}
     if query.created_from:
         bounds["$gte"] = ObjectId(id_at(query.created_from))
     if query.created_to:
         bounds["$lt"] = ObjectId(id_at(query.created_to))
-    if query.after:
+    if query.after and not query.by_update:
         passed = ObjectId(query.after)
         if query.descending:
             bounds["$lt"] = min(passed, bounds.get("$lt", passed))
@@ -69,15 +136,37 @@ def conditions(query: OrderQuery) -> Document:
             # The last id of the previous page is never before created_from, so it replaces that bound.
             bounds.pop("$gte", None)
             bounds["$gt"] = passed
-    exact = {
-        "userId": query.user_id,
-        "payment.status": query.payment_status,
-        "products.productId": query.product_id,
-        "reference": query.reference,
-    }
-    conditions: Document = {**LIVE, **{field: value for field, value in exact.items() if value is not None}}
-    if query.statuses:
-        conditions["status"] = {"$in": list(query.statuses)} if len(query.statuses) > 1 else query.statuses[0]
-    if bounds:
-        conditions["_id"] = bounds
-    return conditions
+    return bounds
+
+
+def _changed(query: OrderQuery) -> Document:
+    """The conditions on the time of the last change."""
+    bounds: Document = {}
+    if query.updated_from or query.by_update:
+        bounds["$gte"] = query.updated_from or _EARLIEST
+    if query.updated_to or query.by_update:
+        bounds["$lt"] = query.updated_to or _LATEST
+    if not (query.by_update and query.after and query.after_update):
+        return {"updatedAt": bounds} if bounds else {}
+    passed, beyond = query.after_update, "$lt" if query.descending else "$gt"
+    if query.descending:
+        bounds["$lte"] = passed
+    else:
+        bounds["$gte"] = max(passed, bounds["$gte"])
+    rest = [{"updatedAt": {beyond: passed}}, {"_id": {beyond: ObjectId(query.after)}}]
+    return {"updatedAt": bounds, "$or": rest}
+
+
+def _any_of(text: str, index: PersonalIndex, numbered: str | None) -> Iterator[tuple[str, Any]]:
+    """The conditions for each kind of key that the text can be."""
+    ids = [text.lower()] if re.fullmatch(ORDER_ID[0], text.lower()) else []
+    if ids or numbered:
+        yield "_id", {"$in": [ObjectId(order_id) for order_id in (*ids, numbered) if order_id]}
+    yield "reference", text
+    yield "tracking.number", text
+    if index and "@" in text:
+        yield "emailKey", _one_of(index.keys_of(text))
+
+
+def _one_of(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else {"$in": list(values)}

@@ -6,12 +6,13 @@ import orjson
 import structlog
 from flask import Response, g
 
+from app.clock import from_millis, to_millis
 from app.errors import OrderUnreadable
 from app.http import examples, headers
 from app.http.answers import NEXT, REPLAYED, answer, empty, entity_tag, located, location
 from app.http.authentication import require_json_accepted
 from app.http.json_body import digest
-from app.http.paging import LIKE_AN_ORDER, after, fitting, listing
+from app.http.paging import LIKE_A_CHANGED_ORDER, LIKE_AN_ORDER, after, fitting, listing
 from app.http.parsing import Blueprint
 from app.http.request_context import caller, may, origin, require, require_own_email, services
 from app.http.route_metadata import declares
@@ -84,32 +85,47 @@ def create_order(draft: Any) -> Response:
 @blueprint.get("/orders")
 @blueprint.arguments(OrdersQuery(), location="query")
 @blueprint.response(200, schemas.Orders, headers=NEXT, example=examples.PAGE)
-@declares("orders:read", "bad_cursor")
+@declares("orders:read", "bad_cursor", "mistyped_number")
 def list_orders(query: dict[str, Any]) -> Response:
     """List orders, newest first
 
     A page has at most 1 MiB, so it may have fewer orders than `limit`. `unreadable` lists the orders of the
-    page that are damaged.
+    page that are damaged. `overdue` needs the scope `orders:admin`.
     """
+    if "overdue" in query:
+        require("orders:admin")
+    by_update = query["sort"].endswith("updatedAt")
+    last = after(query.get("cursor"), LIKE_A_CHANGED_ORDER if by_update else LIKE_AN_ORDER)
+    last_id, _, changed = (last or "").partition("@")
     found = ordering.list_orders(
         services().orders,
         OrderQuery(
             limit=query["limit"],
-            descending=query["sort"] == "-createdAt",
-            after=after(query.get("cursor"), LIKE_AN_ORDER),
+            descending=query["sort"].startswith("-"),
+            by_update=by_update,
+            after=last_id or None,
+            after_update=from_millis(int(changed)) if changed else None,
             user_id=query.get("userId"),
             statuses=tuple(sorted(set(query.get("status", ())))),
             payment_status=query.get("paymentStatus"),
             product_id=query.get("productId"),
             reference=query.get("reference"),
             created_from=query.get("createdFrom"),
+            number=query.get("number"),
+            email=query.get("email"),
+            tracking_number=query.get("trackingNumber"),
+            anything=query.get("q"),
             created_to=query.get("createdTo"),
+            updated_from=query.get("updatedFrom"),
+            updated_to=query.get("updatedTo"),
+            overdue=query["overdue"] == "true" if "overdue" in query else None,
+            overdue_at=services().clock(),
         ),
     )
     for_shop = may("orders:admin")
-    shown = ((order["id"], _text(order, for_shop=for_shop)) for order in found)
+    shown = ((_place(order, by_update), _text(order, for_shop=for_shop)) for order in found)
     page, has_more = fitting(shown, query["limit"])
-    unreadable = [order_id for order_id, text in page if not text]
+    unreadable = [place.partition("@")[0] for place, text in page if not text]
     return listing(
         "orders",
         [orjson.Fragment(text) for _, text in page if text],
@@ -215,6 +231,11 @@ def verify_order_events(order_id: str) -> Response:
     """Verify that the events of an order are unchanged"""
     bad = ordering.verify(services().orders, order_id)
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
+
+
+def _place(order: Order, by_update: bool) -> str:
+    """The place of the order in the list, which the cursor holds."""
+    return f"{order['id']}@{to_millis(order['updatedAt'])}" if by_update else order["id"]
 
 
 def _text(order: Order, *, for_shop: bool) -> bytes:

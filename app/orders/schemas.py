@@ -7,7 +7,9 @@ from typing import Any
 from flask import current_app
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
-from app.http.fields import Choice, ListOf, Moment, ObjectOf, Text, is_finer
+from app.errors import Fault, MistypedNumber
+from app.http.fields import Checked, Choice, ListOf, Moment, ObjectOf, Text, is_finer
+from app.http.fields import text as text_of
 from app.http.schemas import (
     ORDER_ID,
     Answer,
@@ -26,10 +28,24 @@ from app.http.shaping import answer_schema, input_fields, input_schema
 from app.money import DECIMALS, to_minor
 from app.orders import shares
 from app.orders.events import EVENTS
-from app.orders.fields import HOLD, HOLDS, ID_LENGTH, ORDER, TRACKING
+from app.orders.fields import EMAIL, HOLD, HOLDS, ID_LENGTH, ORDER, TRACKING
 from app.orders.holds import BLOCKS, CANCEL, MOST_HOLDS, RELEASE
+from app.orders.numbers import parse
 from app.orders.states import PAYMENT, STATUS
 from app.shapes import Record
+
+MISTYPED = "must be an order's number such as 7KQ4-2M9X-D; its last sign is a check"
+
+
+class Number(Checked, fields.String):
+    """The number of an order as a person writes it."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        number = parse(text_of(value, 0, 1000))
+        if number is None:
+            raise ValidationError(MISTYPED)
+        return number
+
 
 Order = answer_schema(Record("Order", "An order.", ORDER, sent="OrderIn"))
 
@@ -176,13 +192,29 @@ class OrdersQuery(PageQuery):
     paymentStatus = Choice(tuple(PAYMENT), doc="Only orders whose payment has this status.")
     productId = Text(ID_LENGTH, doc="Only orders with a line of this product.")
     reference = Text(64, doc="Only orders with this `reference`.")
+    number = Number(doc="Only the order with this `number`, without regard to case and dashes.")
+    email = Text(254, form=EMAIL, doc="Only orders with this `email`, without regard to case.")
+    trackingNumber = Text(100, doc="Only orders with this `tracking.number`.")
+    q = Text(254, doc="Only orders with exactly this id, number, `reference`, `email` or tracking number.")
     createdFrom = Moment(doc="Only orders created at this time or later.")
     createdTo = Moment(doc="Only orders created before this time.")
-    sort = Choice(
-        ("createdAt", "-createdAt"),
-        load_default="-createdAt",
-        doc="The order of the list: `createdAt` has the oldest first, `-createdAt` the newest.",
+    updatedFrom = Moment(doc="Only orders last changed at this time or later.")
+    updatedTo = Moment(doc="Only orders last changed before this time.")
+    overdue = Choice(
+        ("true", "false"),
+        kind="true or false",
+        doc="Whether a step of the order is past its deadline. Needs `orders:admin`.",
     )
+    sort = Choice(
+        ("createdAt", "-createdAt", "updatedAt", "-updatedAt"),
+        load_default="-createdAt",
+        doc="The order of the list, by creation or by last change. With `-`, the newest is first.",
+    )
+
+    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
+        """Raises MistypedNumber if a number that cannot be one is the only fault."""
+        if error.messages == {"number": [MISTYPED]}:
+            raise MistypedNumber(Fault("/number", MISTYPED)) from error
 
 
 class OrderAnswer(Answer):

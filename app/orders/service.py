@@ -103,9 +103,7 @@ def place_order(
         if key and (replay := _replay(services, actor, key, digest)):
             return replay
         raise InvalidInput(*(Fault(f"/holds/{position}/until", IN_THE_FUTURE) for position in late))
-    stated = {field: draft[field] for field in STATED if field in draft}  # type: ignore[literal-required]
-    if not stated.get("holds"):
-        stated.pop("holds", None)
+    stated = _stated(draft)
     answered = None if waits else 1
     while True:
         at = services.clock()
@@ -258,6 +256,14 @@ def page_of(found: list[Any], limit: int, id_field: str) -> Page:
     """A page of `limit` items, from up to `limit + 1` items: one more says that another page follows."""
     items = found[:limit]
     return Page(items, items[-1][id_field] if len(found) > limit else None)
+
+
+def _stated(draft: Draft) -> dict[str, Any]:
+    """The data of `order.created`. An empty list of holds is none."""
+    stated = {field: draft[field] for field in STATED if field in draft}  # type: ignore[literal-required]
+    if not stated.get("holds"):
+        stated.pop("holds", None)
+    return stated
 
 
 def _personal(draft: Draft) -> Personal | None:

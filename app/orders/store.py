@@ -12,13 +12,13 @@ from typing import Any
 
 from bson import ObjectId
 from bson.errors import InvalidBSON
-from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo import ASCENDING, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from app.clock import id_at
-from app.errors import NotAllowed, OrderUnreadable
+from app.errors import Fault, InvalidInput, NotAllowed, OrderUnreadable
 from app.mongo.batches import update_each, update_unlocked
 from app.mongo.database import Document, Transaction
 from app.mongo.gathering import Gather
@@ -34,10 +34,12 @@ from app.orders.documents_store import (
     raw_orders,
 )
 from app.orders.model import Order
+from app.orders.numbers import parse
+from app.orders.personal_index import PersonalIndex
 from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 from app.orders.reading import reading
 
-_WITH_NOTES = {"events": 0, "idempotency": 0, "refundKeys": 0, "commandKeys": 0}
+_WITH_NOTES = {"events": 0, "emailKey": 0, "idempotency": 0, "refundKeys": 0, "commandKeys": 0}
 _WITHOUT_LOG = {**_WITH_NOTES, "noteTexts": 0}
 WITH_TAIL = {**_WITHOUT_LOG, "events": {"$slice": -1}}
 # How many orders of a page are read at once. Orders can be large, and a page can end before its limit. The
@@ -62,16 +64,21 @@ class Orders:
     """
 
     def __init__(
-        self, database: Database[Document], owner: str | None = None, batches: "_Batches | None" = None
+        self,
+        database: Database[Document],
+        personal_index: PersonalIndex | None = None,
+        owner: str | None = None,
+        batches: "_Batches | None" = None,
     ) -> None:
         self._database = database
+        self._index = personal_index or PersonalIndex()
         self._owner = owner
         self._batches = batches or _Batches(database)
         self._documents = OrderDocuments(database)
 
     def of(self, owner: str) -> "Orders":
         """The same store, limited to the orders of one user."""
-        return Orders(self._database, owner, self._batches)
+        return Orders(self._database, self._index, owner, self._batches)
 
     def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
         """Stores a new order in one durable write.
@@ -81,6 +88,8 @@ class Orders:
         if not self._is_ours(order):
             raise NotAllowed("orders:admin")
         document = document_of(order)
+        if key := self._index.key_of(order.get("personal")):
+            document["emailKey"] = key
         document |= {"visible": True, "dueBy": due_by, "attempts": 0, "announced": 0}
         if idempotency:
             fields = idempotency._asdict().items()
@@ -137,19 +146,21 @@ class Orders:
 
     def page(self, query: OrderQuery) -> Iterator[Order]:
         """Up to `limit + 1` orders without their logs, read lazily. The extra order shows that another page
-        follows."""
+        follows. Raises InvalidInput if orders have no key by email."""
+        if query.email is not None and not self._index:
+            raise InvalidInput(Fault("/email", "needs PERSONAL_INDEX_KEY, which is not set"))
         if self._owner is not None:
             if query.user_id not in (None, self._owner):
                 return
             query = query._replace(user_id=self._owner)
         left = query.limit + 1
         try:
-            for document in self._page(self._collection, query, left):
-                order = decoded(document)
-                left, query = left - 1, query._replace(after=order["id"])
+            for order in self._page(self._collection, query, left):
+                left -= 1
+                query = query._replace(after=order["id"], after_update=order.get("updatedAt"))
                 yield order
         except InvalidBSON:
-            yield from map(decoded, self._page(raw_orders(self._database), query, left))
+            yield from self._page(raw_orders(self._database), query, left)
 
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the last events of their logs. Includes deleted orders, which can have due
@@ -203,7 +214,7 @@ class Orders:
     ) -> bool:
         """Writes a change if the order still has the version of `before`. False if another process was
         faster."""
-        condition, update = compare_and_set(before, after, due_by)
+        condition, update = self._compare_and_set(before, after, due_by)
         add(beside, condition, update)
         return self._collection.update_one(condition, update).matched_count == 1
 
@@ -223,7 +234,7 @@ class Orders:
         """
         if not changes:
             return []
-        writes = [UpdateOne(*compare_and_set(before, after, due_by)) for before, after in changes]
+        writes = [UpdateOne(*self._compare_and_set(before, after, due_by)) for before, after in changes]
         if self._all_updated(writes, transaction, amid_locks=amid_locks):
             return []
         # The hash covers the order's id, so it is unique.
@@ -269,6 +280,16 @@ class Orders:
         """Removes the documents of these deleted orders for good."""
         self._collection.delete_many({"_id": {"$in": object_ids(order_ids)}, "deletedAt": {"$exists": True}})
 
+    def _compare_and_set(self, before: Order, after: Order, due_by: datetime) -> tuple[Document, Document]:
+        """The change of an order, and of the key by which it is found."""
+        condition, update = compare_and_set(before, after, due_by)
+        if "personal" in update["$set"]:
+            if key := self._index.key_of(after.get("personal")):
+                update["$set"]["emailKey"] = key
+            else:
+                update.setdefault("$unset", {})["emailKey"] = ""
+        return condition, update
+
     def _all_updated(
         self, writes: Sequence[UpdateOne], transaction: Transaction | None, *, amid_locks: bool
     ) -> bool:
@@ -280,10 +301,16 @@ class Orders:
             raise refusal
         return updated.found == len(writes)
 
-    def _page(self, orders: Collection[Any], query: OrderQuery, limit: int) -> Iterable[Any]:
-        direction = DESCENDING if query.descending else ASCENDING
-        found = orders.find(conditions(query), _WITHOUT_LOG, batch_size=_AT_ONCE)
-        return found.sort("_id", direction).limit(limit)
+    def _page(self, orders: Collection[Any], query: OrderQuery, limit: int) -> Iterator[Order]:
+        number = parse(query.anything or "")
+        condition = conditions(query, self._index, self.id_of(number) if number else None)
+        found = orders.find(condition, _WITHOUT_LOG, batch_size=_AT_ONCE)
+        for document in (found.sort(query.sort) if query.sort else found).limit(limit):
+            changed = document.get("updatedAt") if query.by_update else None
+            order = decoded(document)
+            if changed:
+                order["updatedAt"] = changed
+            yield order
 
     @cached_property
     def _collection(self) -> Collection[Document]:

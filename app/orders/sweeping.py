@@ -112,6 +112,18 @@ def number_orders(services: OrderServices) -> int:
     return numbered
 
 
+def index_emails(services: OrderServices, progress: Callable[[int, int], None]) -> int:
+    """Corrects the keys by which orders are found by email, with the present secret. Returns how many were
+    wrong. It may be cut off anywhere and run again."""
+    total, done, corrected, after = services.search_keys.count(), 0, 0, None
+    while True:
+        after, wrong = services.search_keys.index_emails(after, BATCH)
+        if after is None:
+            return corrected
+        done, corrected = done + BATCH, corrected + wrong
+        progress(min(done, total), total)
+
+
 def redrive(services: OrderServices, order_id: str) -> list[str]:
     """Makes the order's due steps overdue at once, and returns their names."""
     orders = services.store.load([order_id])

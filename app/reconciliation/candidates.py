@@ -123,6 +123,7 @@ def _context(
         is_fed=services.changes.resume_token() is not None,
         tracked_since=first_movements,
         endpoints=services.webhooks.endpoints.enabled() if "orders" in scopes else (),
+        personal_index=services.orders.search_keys.index,
         deliveries_since=webhooks.kept_since(now, settings.delivery_retention_days),
     )
 

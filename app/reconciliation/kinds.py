@@ -183,6 +183,13 @@ KINDS: dict[str, Kind] = {
         "Ask the customer: something other than the service changed the data.",
         order_checks.personal_differs,
     ),
+    "email_key_differs": Kind(
+        "orders",
+        "An order is not found by its email, or is found by another one.",
+        "Correct the key by which it is found.",
+        order_checks.email_key_differs,
+        repairs.correct_email_key,
+    ),
     "total_differs": Kind(
         "orders",
         "The total of an order is not the sum of its lines and adjustments.",

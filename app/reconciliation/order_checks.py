@@ -56,6 +56,19 @@ def personal_differs(case: Case) -> Iterator[Finding]:
         yield Finding(_ids(order), "data of the log's digest", "other data")
 
 
+def email_key_differs(case: Case) -> Iterator[Finding]:
+    """A key by email that is not that of the address. The key by the previous secret is good, too."""
+    order: Any = case.order
+    if order is None or any(personal_differs(case)):
+        return
+    email, key = order.get("personal", {}).get("email"), order.get("emailKey")
+    if email is None and key is not None:
+        yield Finding(_ids(order), "no key", "a key")
+    expected = case.context.personal_index.keys_of(email) if email is not None else []
+    if expected and key not in expected:
+        yield Finding(_ids(order), "the key of its email", "no key" if key is None else "another key")
+
+
 def total_differs(case: Case) -> Iterator[Finding]:
     """A total that is not the sum of the lines and adjustments."""
     order = case.at_rest

@@ -10,6 +10,7 @@ from app.orders import steps
 from app.orders.log import first_bad_sequence
 from app.orders.model import Order, fold
 from app.orders.numbers import is_number_of
+from app.orders.personal_index import PersonalIndex
 from app.payments.model import ProviderPayment
 from app.webhooks.model import Endpoint
 
@@ -71,6 +72,7 @@ class AuditContext(NamedTuple):
     tracked_since: Mapping[str, datetime]
     endpoints: Sequence[Endpoint]
     deliveries_since: datetime
+    personal_index: PersonalIndex
 
     def is_at_rest(self, order: Order, deadlines: int = 1) -> bool:
         """Whether the order has not changed for so long that its last change has no work under way."""

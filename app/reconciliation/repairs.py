@@ -40,6 +40,12 @@ def make_due(services: ReconciliationServices, reported: ReportedDifference, ord
     return True
 
 
+def correct_email_key(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    """Corrects the key by which the order is found by its email."""
+    services.orders.search_keys.correct_email(order["id"])
+    return True
+
+
 def expire(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
     """Cancels the order as expired."""
     return _append(services, order, cancellation(order, "expired"))

@@ -115,6 +115,7 @@ def _serve(parts: ExitStack) -> NoReturn:
         settings["SMTP_URL"] = box.url
         mailbox = ".local/mail"
 
+    settings.setdefault("PERSONAL_INDEX_KEY", "the key of a local run, which anyone can read")
     settings.setdefault("PAYMENT_WEBHOOK_SECRET", f"whsec_{b64encode(token_bytes(24)).decode()}")
     if not any(name in settings for name in OTHER_ISSUERS):
         settings = {**OWN_ISSUER, "JWT_SECRET": token_urlsafe(32), **settings}

@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from app.clock import id_at
 from app.orders.model import create
+from app.orders.numbers import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,7 @@ def _seed(service: Service, number: int) -> None:
             **made,
             **stated,
             "_id": ObjectId(id_at(at, n)),
+            "number": number_of(id_at(at, n)),
             "status": status,
             "payment": {**made["payment"], "status": paid},
             "createdAt": at,

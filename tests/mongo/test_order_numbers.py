@@ -12,7 +12,7 @@ from app.config import Settings
 from app.orders.model import Change, advance
 from app.orders.numbers import numbers_of
 from app.orders.sweeping import number_orders
-from migrations import m0009_order_numbers as migration
+from migrations import m0009_search_keys as migration
 from tests.support.doubles import Crash
 
 if TYPE_CHECKING:

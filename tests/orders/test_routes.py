@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.orders.numbers import number_of
 from tests.support.web_fixtures import SAMPLE
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def test_the_original_sample_is_answered_field_by_field(client: FlaskClient) -> 
     assert len(order["id"]) == 24
     assert order == {
         "id": order["id"],
+        "number": number_of(order["id"]),
         "userId": "user-id",
         "products": [{"line": 1, "productId": "product-id", "quantity": 2}],
         "totalAmount": 200.0,

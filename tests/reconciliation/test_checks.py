@@ -11,6 +11,7 @@ import pytest
 
 from app.orders.events import is_public
 from app.orders.model import Change, advance, create
+from app.orders.personal_index import PersonalIndex
 from app.payments.model import ProviderPayment
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.records import AuditContext, Case, Level, OrderRecords, Recorded, Row
@@ -40,6 +41,7 @@ CONTEXT = AuditContext(
     tracked_since={"apple": AT - 9 * HOUR},
     endpoints=[ENDPOINT],
     deliveries_since=AT - 9 * HOUR,
+    personal_index=PersonalIndex("secret"),
 )
 REQUESTED = Change("refund.requested", {"refundId": "r1", "amount": 400, "reason": "damaged"})
 CONFIRMED = (
@@ -74,7 +76,8 @@ def order_after(*changes: Change, at: datetime = AT, **fields: Any) -> Order:
     order = create(ORDER_ID, at, "user", data, {"salt": "salt", "email": "a@example.com"})
     if changes:
         order = {**advance(order, at, "service", changes), "personal": order["personal"]}  # type: ignore[typeddict-item]
-    return {**order, "announced": order["version"], **fields}  # type: ignore[typeddict-item]
+    key = CONTEXT.personal_index.key_of(order["personal"])
+    return {**order, "announced": order["version"], "emailKey": key, **fields}  # type: ignore[typeddict-item,typeddict-unknown-key]
 
 
 def records_of(order: Order, *payments: ProviderPayment) -> OrderRecords:
@@ -124,7 +127,8 @@ def priced(order: Order, **line: Any) -> OrderRecords:
     data = {**created, "products": [{**created["products"][0], **line}]}
     del data["personalDigest"]
     again = advance(create(ORDER_ID, AT, "user", data, order["personal"]), AT, "service", changes)
-    kept: Any = {"personal": order["personal"], "announced": again["version"], "dueBy": order.get("dueBy")}
+    same: Any = {name: order[name] for name in ("personal", "emailKey")}  # type: ignore[literal-required]
+    kept: Any = {**same, "announced": again["version"], "dueBy": order.get("dueBy")}
     return records_of({**again, **kept}, payment())
 
 
@@ -174,6 +178,7 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "log_broken": lambda: edited(confirmed()),
     "document_differs": lambda: confirmed_order(userId="other"),
     "personal_differs": lambda: confirmed_order(personal={"salt": "salt", "email": "b@example.com"}),
+    "email_key_differs": lambda: confirmed_order(emailKey=b"other"),
     "total_differs": lambda: priced(order_after(*CONFIRMED), unitPrice=501),
     "refund_beyond_shares": lambda: priced(
         order_after(*CONFIRMED, BY_LINES, dueBy=CONTEXT.now), unitPrice=500
@@ -248,7 +253,7 @@ def test_every_kind_has_a_fault_here_and_one_check_of_its_own() -> None:
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if "orphaned" not in fault])
 def test_an_order_that_has_just_changed_is_compared_with_its_own_log_alone(fault: str) -> None:
     """Its due work is checked, too."""
-    own = {"log_broken", "document_differs", "personal_differs"}
+    own = {"log_broken", "document_differs", "personal_differs", "email_key_differs"}
     due = {"overdue", "forgotten", "expiry_overdue", "hold_overdue", "announced_ahead"}
     records = FAULTS[fault]()
     records = replace(records, order={**records.order, "updatedAt": CONTEXT.now})  # type: ignore[typeddict-item]

@@ -191,6 +191,9 @@ class Planter:
         self._database["orders"].update_one({"_id": found["_id"]}, {"$set": {"personal.email": "x@y.z"}})
         return str(found["_id"])
 
+    def email_key_differs(self) -> str:
+        return self._changed("confirmed", emailKey=b"of nobody")
+
     def total_differs(self) -> str:
         order_id = self._one("confirmed")
         return self._priced(order_id, {"unitPrice": 7})

@@ -13,6 +13,7 @@ from app import schema
 from app.clock import id_at
 from app.orders.beside_store import Idempotency
 from app.orders.model import Change, advance, create
+from app.orders.personal_index import PersonalIndex
 from app.stock.model import Movement
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from app.mongo import database as storage
     from app.orders.model import Order
 
+INDEX = PersonalIndex("a secret of the tests")
 EXPLAINED = ("find", "findAndModify", "update", "delete", "aggregate", "distinct", "count")
 SENT_WITH_IT = (
     "lsid",
@@ -169,6 +171,12 @@ def _kept(order: Order, number: int, at: datetime) -> dict[str, Any]:
         document["visible"] = True
     if order["status"] in ("pending", "cancelled") and "deletedAt" not in order:
         document["dueBy"] = at + timedelta(seconds=number % 15)
+    if number % 12 == 0:
+        document["tracking"] = {"number": f"parcel-{number % 120}"}
+    # One user has no personal data, so that erasing them only looks for them.
+    if number % 5 == 0 and order["userId"] != "user-7":
+        document["personal"] = {"salt": "salt", "email": f"customer-{number % 50}@example.org"}
+        document["emailKey"] = INDEX.key_of(document["personal"])
     if number % 3 == 0:
         document["idempotency"] = Idempotency("caller", f"key-{number}", "0" * 64, 1)._asdict()
     return document
