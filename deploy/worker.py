@@ -12,6 +12,8 @@ from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
+from deploy import heads
+from deploy.answers import OneWrite
 from deploy.connections import Connection, Connections, Limits
 
 # Connections reserved for probes, so that they are answered under any load.
@@ -20,8 +22,6 @@ HEAD_SECONDS = 15
 HELD_BYTES = 16 * 1024 * 1024
 # Bytes of a refused body to read. A client that sends more loses the connection.
 MOST_DISCARDED = 1024 * 1024
-# Bytes of a body that are copied behind the head, to send both at once.
-MOST_COPIED = 64 * 1024
 
 
 class Worker(GeventWorker):
@@ -48,6 +48,10 @@ class Worker(GeventWorker):
         self._connections = Connections(Limits(most, HELD_BYTES, idle, head, self.send_seconds))
         # Gunicorn stops accepting at this number. `Connections` applies the real limit before.
         self.worker_connections = 2 * most
+        # Gunicorn would search its settings at each use, 20 times a request.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        self._environments = heads.Environments(self.cfg)
+        heads.install()
         super().run()
 
     def notify(self) -> None:
@@ -99,8 +103,12 @@ class Worker(GeventWorker):
 
     def _answer(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Runs the application as gunicorn's own method does, which would send the head on its own."""
-        response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, response_class=OneWrite)
-        environ["wsgi.multithread"] = True
+        environ = self._environments.of(req, sock, addr, listener_name)
+        if environ is None:
+            response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, response_class=OneWrite)
+            environ["wsgi.multithread"] = True
+        else:
+            response = OneWrite(req, sock, self.cfg)
         self.nr += 1
         if self.nr >= self.max_requests:
             self.alive = False
@@ -157,39 +165,6 @@ class Worker(GeventWorker):
             500: "The service had an internal error. It has been logged.",
         }
         _refuse(client, status, code, title, details.get(status, "The request is not valid HTTP."))
-
-
-class OneWrite(wsgi.Response):
-    """Sends the head of an answer together with the first part of its body."""
-
-    headers_sent: bool
-    began = False
-    _head = b""
-
-    def send_headers(self) -> None:
-        """Prepares the head."""
-        if not self.headers_sent:
-            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers)]
-            self._head = "".join((*lines, "\r\n")).encode("latin-1")
-            self.headers_sent = True
-
-    def close(self) -> None:
-        """Sends what is left."""
-        self.send_headers()
-        if self.chunked:
-            self._send(b"0\r\n\r\n")
-        elif self._head:
-            self._send(b"")
-
-    def _emit_body(self, data: bytes) -> None:
-        self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
-
-    def _send(self, data: bytes) -> None:
-        head, self._head, self.began = self._head, b"", True
-        if len(data) > MOST_COPIED:
-            self.sock.sendall(head)
-            head = b""
-        self.sock.sendall(head + data if head else data)
 
 
 def _refuse(client: Any, status: HTTPStatus, code: str, title: str, detail: str, fields: str = "") -> None:

@@ -12,7 +12,7 @@ from gunicorn.http import wsgi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.worker import MOST_COPIED, OneWrite
+from deploy.answers import MOST_COPIED, OneWrite
 
 CONFIG = Config()
 
@@ -43,7 +43,7 @@ def sent(kind: type[Any], status: str, parts: list[bytes], method: str, length: 
 @pytest.fixture(autouse=True, scope="module")
 def _one_second() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(util, "http_date", lambda: "Fri, 04 Oct 2024 10:00:00 GMT")
+        patch.setattr(util, "http_date", lambda *_: "Fri, 04 Oct 2024 10:00:00 GMT")
         yield
 
 
