@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask
 
 from app.corrections import routes as corrections
+from app.diagnosis import routes as diagnoses
 from app.dry_run import routes as dry_run
 from app.feed import routes as events
 from app.gauges import Gauges
@@ -62,6 +63,7 @@ def application(
         corrections.blueprint,
         holds.blueprint,
         refunds.blueprint,
+        diagnoses.blueprint,
         events.blueprint,
         stock.blueprint,
         webhooks.blueprint,

@@ -49,6 +49,8 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         # So a search for orders that expire passes the held ones.
         Index(("holds.code", "releasedAt", "_id"), only={**_LISTED, "status": "pending"}),
         Index(("holds.until",), only=_where("holds.until")),
+        Index(("holds.blocks", "_id"), only=_where("holds.blocks")),
+        Index(("refunds.status", "_id"), only={"refunds.status": "failed"}),
         Index(("deletedAt",), only=_where("deletedAt")),
     ),
     "stock": (),

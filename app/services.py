@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from app.broker import Broker
 from app.clock import Clock
 from app.config import Settings
+from app.diagnosis import DiagnosisServices
+from app.diagnosis.store import Candidates
 from app.erasure import ErasureServices
 from app.erasure.store import PersonalData
 from app.feed import FeedServices
@@ -76,6 +78,7 @@ class Services:
     webhooks: WebhookServices
     feed: FeedServices
     reconciliation: ReconciliationServices
+    diagnosis: DiagnosisServices
     erasure: ErasureServices
     settings: Settings
     clock: Clock
@@ -94,7 +97,11 @@ class Services:
     def of(self, owner: str) -> "Services":
         """The same services, limited to the orders, events and webhook endpoints of one user."""
         return replace(
-            self, orders=self.orders.of(owner), feed=self.feed.of(owner), webhooks=self.webhooks.of(owner)
+            self,
+            orders=self.orders.of(owner),
+            diagnosis=self.diagnosis.of(owner),
+            feed=self.feed.of(owner),
+            webhooks=self.webhooks.of(owner),
         )
 
 
@@ -195,6 +202,9 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
             reports=part("reconciliations", Reconciliations(database)),
             clock=clock,
             settings=settings,
+        ),
+        diagnosis=DiagnosisServices(
+            orders=orders, candidates=Candidates(database), notifications=notices, deliveries=deliveries
         ),
         erasure=ErasureServices(store=PersonalData(database), clock=clock),
         settings=settings,

@@ -21,6 +21,7 @@ from app.mongo.validation import (
 )
 from app.orders.events import EVENTS
 from app.orders.fields import ORDER
+from app.orders.step_errors import CODES
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.report import SCOPES
 from app.reconciliation.report import STATUSES as RECONCILIATION_STATUSES
@@ -48,6 +49,7 @@ _ORDER = exactly(
     visible=one_of(True),
     dueBy=TIME,
     attempts=COUNT,
+    lastError=exactly({"step": TEXT, "code": one_of(*CODES), "at": TIME}),
     announced=COUNT,
     carried=ORDINAL,
     origin=exactly({"requestId": TEXT}, traceparent=TEXT),

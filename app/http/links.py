@@ -21,6 +21,7 @@ _OF_AN_ORDER = (
     "listOrderEvents",
     "verifyOrderEvents",
     "createHold",
+    "getOrderDiagnosis",
     "createRefund",
     "listRefunds",
 )

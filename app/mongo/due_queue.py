@@ -4,6 +4,7 @@ A process that dies loses its claims at that time, and another process takes the
 """
 
 from datetime import datetime
+from typing import Any
 
 from pymongo.collection import Collection
 
@@ -30,3 +31,9 @@ def postpone(collection: Collection[Document], record_id: str, until: datetime, 
     collection.update_one(
         {"_id": record_id, "status": "pending"}, {"$set": {"dueBy": until, "detail": detail}}
     )
+
+
+def state(channel: str, record: Document) -> dict[str, Any]:
+    """The state of a record as a diagnosis shows it. `nextAttempt` is present while the record is pending."""
+    shown = {"channel": channel, "state": record["status"]}
+    return {**shown, "nextAttempt": record["dueBy"]} if "dueBy" in record else shown

@@ -69,6 +69,11 @@ def is_outage(error: PyMongoError) -> bool:
     return isinstance(error, _OUTAGES) or error.has_error_label("RetryableWriteError")
 
 
+def is_from_the_driver(error: Exception) -> bool:
+    """Whether the driver raised the error: the database refused something."""
+    return isinstance(error, PyMongoError)
+
+
 def _function(function: Any) -> Any:
     @wraps(function)
     def call(*args: Any, **named: Any) -> Any:

@@ -116,7 +116,8 @@ def _without_refused(
         return list(news)
     order_ids = {notification["orderId"] for notification in refused}
     log.error("database refuses notifications", order_ids=sorted(order_ids))
-    try_later(services.orders, ANNOUNCE.name, [one.order for one in news if one.order["id"] in order_ids])
+    without = [one.order for one in news if one.order["id"] in order_ids]
+    try_later(services.orders, ANNOUNCE.name, without, "database_refused")
     return [one for one in news if one.order["id"] not in order_ids]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pymongo.database import Database
 
@@ -71,11 +71,23 @@ class Notifications:
         """The ids of notifications with a due attempt, the longest due first."""
         return due_queue.due(self._collection, now, limit)
 
+    def states(self, order_ids: Iterable[str], limit: int) -> list[tuple[str, dict[str, Any]]]:
+        """Up to `limit` order ids with the `channel`, `state` and `nextAttempt` of a notification."""
+        among: Document = {"$or": [_of(order_id) for order_id in order_ids]}
+        found = self._collection.find(among, {"_id": 0, "orderId": 1, "channel": 1, "status": 1, "dueBy": 1})
+        return [
+            (record["orderId"], due_queue.state(record["channel"], record)) for record in found.limit(limit)
+        ]
+
     def purge(self, order_ids: Iterable[str]) -> None:
         """Removes all records of these orders."""
         for order_id in order_ids:
-            # Ids begin with the order's id and ":". The character after ":" is ";".
-            self._collection.delete_many({"_id": {"$gte": f"{order_id}:", "$lt": f"{order_id};"}})
+            self._collection.delete_many(_of(order_id))
+
+
+def _of(order_id: str) -> Document:
+    # Ids begin with the order's id and ":". The character after ":" is ";".
+    return {"_id": {"$gte": f"{order_id}:", "$lt": f"{order_id};"}}
 
 
 def _document(notification: Notification, instant: frozenset[str]) -> Document:

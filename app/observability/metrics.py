@@ -65,6 +65,9 @@ COUNTED = {
     "step_retries_total": Metric(
         "counter", "Attempts at an order's step that will be repeated.", ("step",), "worker"
     ),
+    "step_errors_total": Metric(
+        "counter", "Failed attempts at an order's step, by the code of the error.", ("step", "code"), "worker"
+    ),
     "steps_sent_again_total": Metric(
         "counter", "Steps that were overdue and sent again by the sweep.", ("step",), "worker"
     ),

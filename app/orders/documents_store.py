@@ -129,6 +129,8 @@ def compare_and_set(before: Order, after: Order, due_by: datetime) -> tuple[Docu
         fields |= {"dueBy": due_by, "attempts": 0}
     else:
         gone["dueBy"] = ""
+    if "lastError" in before:
+        gone["lastError"] = ""
     if "deletedAt" in after:
         gone["visible"] = ""
     if not gone:

@@ -1,7 +1,8 @@
 """The due work of orders: stored in the order's document, but no part of the order or of its log.
 
 `dueBy` is set while a step is owed: the time by which the step should be done. `attempts` counts the failed
-attempts. `announced` is the sequence up to which notifications are recorded.
+attempts, and `lastError` is the reason of the last one, until the order changes. `announced` is the sequence
+up to which notifications are recorded.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from app.mongo.outages import reports_outages
 from app.orders import steps
 from app.orders.documents_store import OrderDocuments
 from app.orders.model import Order
+from app.orders.step_errors import StepError
 
 log = structlog.get_logger()
 
@@ -37,6 +39,7 @@ PageEnd = tuple[datetime, str]
 
 # `attempts` may hold something other than a number in a damaged document.
 _ONE_MORE = {"$add": [{"$cond": [{"$isNumber": "$attempts"}, "$attempts", 0]}, 1]}
+_NOTHING_DUE = {"dueBy": "", "lastError": ""}
 # Seconds to wait for a locked order when noting an announcement; the note may be lost without harm.
 _AT_MOST = 0.3
 
@@ -51,15 +54,18 @@ class DueWork:
         self._collection = database["orders"]
         self._documents = OrderDocuments(database)
 
-    def postpone(self, due: Mapping[str, datetime], *, amid_locks: bool = False) -> None:
-        """Counts a failed attempt at the steps of these orders and sets the time of the next.
+    def postpone(
+        self, due: Mapping[str, datetime], error: StepError | None = None, *, amid_locks: bool = False
+    ) -> None:
+        """Counts an attempt at the steps of these orders, with its error, and sets the time of the next.
 
         Set `amid_locks` if some of the orders are probably locked.
         """
+        counted = {"attempts": _ONE_MORE, "lastError": {**error} if error else "$$REMOVE"}
         self._write(
             update_unlocked if amid_locks else update_each,
             [
-                UpdateOne({"_id": ObjectId(order_id)}, [{"$set": {"dueBy": moment, "attempts": _ONE_MORE}}])
+                UpdateOne({"_id": ObjectId(order_id)}, [{"$set": {"dueBy": moment, **counted}}])
                 for order_id, moment in due.items()
             ],
         )
@@ -101,7 +107,7 @@ class DueWork:
             update_each,
             [
                 UpdateOne(
-                    {"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": {"dueBy": ""}}
+                    {"_id": ObjectId(order["id"]), "version": order["version"]}, {"$unset": _NOTHING_DUE}
                 )
                 for order in orders
             ],
@@ -159,5 +165,5 @@ def _announced(order: Order) -> UpdateOne:
         return UpdateOne({"_id": ObjectId(order["id"])}, {"$max": {"announced": announced}})
     return UpdateOne(
         {"_id": ObjectId(order["id"]), "version": order["version"]},
-        {"$set": {"announced": announced}, "$unset": {"dueBy": ""}},
+        {"$set": {"announced": announced}, "$unset": _NOTHING_DUE},
     )

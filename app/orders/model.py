@@ -17,6 +17,7 @@ from app.orders.fields import ORDER
 from app.orders.log import Event, digest, event_hash
 from app.orders.numbers import number_of
 from app.orders.states import COMMANDS, STATUS, TRANSITIONS
+from app.orders.step_errors import StepError
 from app.shapes import names
 
 
@@ -99,7 +100,8 @@ class Order(TypedDict):
 
     `totalAmount` is in minor units. `version` is the sequence of the last event, `publicVersion` that of the
     last public event. `announced` is the sequence of the last event with recorded notifications. `dueBy` is
-    the deadline of the order's due steps, and `attempts` counts their failures. If `carried` is the version,
+    the deadline of the order's due steps, `attempts` counts their attempts without a change, and `lastError`
+    is why the last of these failed. If `carried` is the version,
     the worker that wrote it goes on with the order, and the relay leaves it alone.
 
     Two fields are never stored. `storedVersion` is there while the last events are not written yet, and
@@ -123,6 +125,7 @@ class Order(TypedDict):
     announced: NotRequired[int]
     dueBy: NotRequired[datetime]
     attempts: NotRequired[int]
+    lastError: NotRequired[StepError]
     adjustments: NotRequired[list[Adjustment]]
     carried: NotRequired[int]
     storedVersion: NotRequired[int]

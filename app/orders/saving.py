@@ -1,6 +1,7 @@
 """Writes the outcome of a step by compare-and-set, and makes a failed step due again later."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -8,9 +9,11 @@ import structlog
 
 from app.backoff import backoff
 from app.mongo.database import Transaction
+from app.mongo.outages import is_from_the_driver
 from app.observability.tracing import about
 from app.orders import OrderServices
 from app.orders.model import Change, Order, advance
+from app.orders.step_errors import StepError, code_of
 from app.orders.steps import Step, set_in_motion
 
 log = structlog.get_logger()
@@ -80,12 +83,15 @@ def _stored(order: Order) -> Order:
     return order
 
 
-def try_later(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
-    """Makes the step of these orders due again, after a wait that grows with every attempt."""
+def try_later(services: OrderServices, step: str, orders: Sequence[Order], code: str | None) -> None:
+    """Makes the step of these orders due again, after a wait that grows with every attempt.
+
+    `code` is the reason, one of `step_errors.CODES`; None if nothing failed.
+    """
     if orders:
-        services.metrics.count("step_retries_total", step, by=len(orders))
         now = services.clock()
-        services.due_work.postpone({order["id"]: now + backoff(_attempts(order)) for order in orders})
+        due = {order["id"]: now + backoff(_attempts(order)) for order in orders}
+        services.due_work.postpone(due, _counted(services, step, orders, code, now))
 
 
 def wait_for_stock(services: OrderServices, step: str, orders: Sequence[Order]) -> None:
@@ -93,10 +99,9 @@ def wait_for_stock(services: OrderServices, step: str, orders: Sequence[Order]) 
     if orders:
         write_kept(services, orders, amid_locks=True)
         log.info("stock is busy, step waits", step=step, order_ids=[order["id"] for order in orders])
-        services.metrics.count("step_retries_total", step, by=len(orders))
         now, bounds = services.clock(), {"base": _FIRST_WAIT, "longest": _LONGEST_WAIT}
         due = {order["id"]: now + backoff(_attempts(order), **bounds) for order in orders}
-        services.due_work.postpone(due, amid_locks=True)
+        services.due_work.postpone(due, _counted(services, step, orders, "stock_busy", now), amid_locks=True)
 
 
 def write_kept(services: OrderServices, orders: Sequence[Order], *, amid_locks: bool = False) -> list[str]:
@@ -114,7 +119,19 @@ def set_aside(services: OrderServices, step: str, order: Order, error: Exception
     Works for an order in any state, even a damaged one.
     """
     log.error("step failed", step=step, exc_info=error, **about(order))
-    try_later(services, step, [order])
+    code = "database_refused" if is_from_the_driver(error) else code_of(error)
+    try_later(services, step, [order], code)
+
+
+def _counted(
+    services: OrderServices, step: str, orders: Sequence[Order], code: str | None, now: datetime
+) -> StepError | None:
+    """Counts the failed attempts, and returns the error to store with the orders."""
+    services.metrics.count("step_retries_total", step, by=len(orders))
+    if code is None:
+        return None
+    services.metrics.count("step_errors_total", step, code, by=len(orders))
+    return StepError(step=step, code=code, at=now)
 
 
 def _attempts(order: Order) -> int:

@@ -86,7 +86,7 @@ def refund(services: PaymentServices, due: list[Order], onward: Sequence[Step]) 
         orders = {order["id"]: order for order in due if order["id"] in ended}
         changes = {key: repaid(orders[key], ends) for key, ends in ended.items()}
         saved = save(services.orders, changes, orders, onward)
-        try_later(services.orders, REFUND.name, list(unknown.values()))
+        try_later(services.orders, REFUND.name, list(unknown.values()), "provider_unavailable")
         yield saved
 
 
@@ -140,11 +140,11 @@ def _record_outcomes(
             for order_id, outcome in outcomes.items()
             if outcome.status in table
         }
-        try_later(
-            services.orders,
-            step.name,
-            [orders[order_id] for order_id in outcomes if not changes.get(order_id)],
-        )
+        # An outcome that is nothing new is one that still waits for the customer.
+        known = [orders[order_id] for order_id, made in changes.items() if not made]
+        try_later(services.orders, step.name, known, None)
+        unknown = [orders[order_id] for order_id in outcomes if order_id not in changes]
+        try_later(services.orders, step.name, unknown, "provider_unavailable")
         made = {order_id: made for order_id, made in changes.items() if made}
         yield save(services.orders, made, orders, onward)
 

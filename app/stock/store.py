@@ -13,6 +13,7 @@ from app.mongo.batches import locked
 from app.mongo.database import Document, Transaction
 from app.mongo.documents import DUPLICATE_KEY, to_document, to_record
 from app.mongo.outages import reports_outages
+from app.orders.step_errors import StepFault
 from app.stock.model import Level, Movement
 
 
@@ -20,8 +21,10 @@ class LevelTooLow(Exception):
     """A level would fall below zero, or the product is not tracked. The transaction must end."""
 
 
-class AlreadyMoved(Exception):
+class AlreadyMoved(StepFault):
     """The ledger already has a movement of this order, product and kind. The transaction must end."""
+
+    code = "stock_mismatch"
 
 
 @reports_outages

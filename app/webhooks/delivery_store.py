@@ -7,10 +7,12 @@ here, too.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from secrets import token_hex
+from typing import Any
 
 from pymongo import ReturnDocument
 from pymongo.database import Database
 
+from app.mongo import due_queue
 from app.mongo.database import Document
 from app.mongo.documents import insert_new, to_document, to_record
 from app.mongo.outages import reports_outages
@@ -113,6 +115,12 @@ class WebhookDeliveries:
     def forget(self, endpoint_id: str) -> None:
         """Removes all deliveries of an endpoint."""
         self._collection.delete_many({"endpointId": endpoint_id})
+
+    def states(self, order_ids: Iterable[str], limit: int) -> list[tuple[str, dict[str, Any]]]:
+        """Up to `limit` order ids with the `channel`, `state` and `nextAttempt` of a delivery."""
+        among: Document = {"orderId": {"$in": list(order_ids)}}
+        found = self._collection.find(among, {"_id": 0, "orderId": 1, "status": 1, "dueBy": 1}).limit(limit)
+        return [(record["orderId"], due_queue.state("webhook", record)) for record in found]
 
     def purge(self, order_ids: Iterable[str]) -> None:
         """Removes all deliveries of these orders."""

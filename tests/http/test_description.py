@@ -221,6 +221,14 @@ def _correct(call: Callable[..., Any], path: str) -> None:
     call("patch", one, path, json={}, headers={"If-Match": '"v1"'}, **merge_patch)
 
 
+def _diagnose(call: Callable[..., Any], path: str) -> None:
+    """One order, one that does not exist, and lists."""
+    for location in (path, "/orders/none"):
+        call("get", "/orders/{id}/diagnosis", f"{location}/diagnosis")
+    for query in ({"state": "done", "limit": 1}, {"state": "odd"}, {"cursor": "x"}):
+        call("get", "/diagnoses", query_string=query)
+
+
 def _refund(call: Callable[..., Any], settle: Callable[[str], None], path: str) -> None:
     """Refunds of a confirmed order, and of one that fails at first."""
     refunds, retry = "/orders/{id}/refunds", "/orders/{id}/refunds/{refundId}/retry"
@@ -306,6 +314,7 @@ def test_every_answer_matches_its_description(
     for location in (path, declined.headers["Location"], short):
         settle(location.rpartition("/")[2])
         call("get", one, location)
+    _diagnose(call, short)
     call("get", "/orders", query_string={"limit": 1})
     call("get", "/orders", query_string={"cursor": "x"})
     call("get", "/orders", query_string={"limit": 0})

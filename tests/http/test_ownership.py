@@ -101,7 +101,7 @@ def test_users_reach_their_own_orders_and_admins_reach_all(
     app: Flask, client: FlaskClient, order_of: Callable[..., dict[str, Any]]
 ) -> None:
     order_id = order_of("ann")["id"]
-    for path in ("", "?version=1", "/events", "/events/verify", "/refunds"):
+    for path in ("", "?version=1", "/events", "/events/verify", "/refunds", "/diagnosis"):
         for headers in (ANN, BOSS):
             assert client.get(f"/orders/{order_id}{path}", headers=headers).status_code == 200
     answer = client.put(f"/orders/{order_id}", json={"status": "cancelled"}, headers=ANN)

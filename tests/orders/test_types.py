@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from app.shapes import Kind
 
 # The fields that belong to the document or to the work on it, and not to the state of the order.
-BESIDE = {"events", "announced", "dueBy", "attempts", "carried", "origin", "personal", "noteTexts"}
+BESIDE = {"events", "announced", "dueBy", "attempts", "lastError", "carried", "origin", "personal"}
+BESIDE |= {"noteTexts"}
 # These are never stored.
 BESIDE |= {"storedVersion", "unmarked"}
 PLAIN = {Text: str, Choice: str, Whole: int, Amount: int, Moment: datetime, Flag: bool}

@@ -1,0 +1,243 @@
+"""The diagnosis of one order, and the list of all orders in a state, as clients see them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from app.orders import steps
+from app.orders.processing import perform
+from app.webhooks.service import add_endpoint
+from tests.support.damage import DAMAGES, damage
+from tests.support.tokens import SETTINGS, bearer, token
+from tests.support.web_fixtures import SAMPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from pymongo.database import Database
+
+    from app.services import Services
+
+    Place = Callable[..., dict[str, Any]]
+    Settle = Callable[[str], None]
+    Orders = Database[dict[str, Any]]
+
+BOSS = bearer(token("boss", "orders:admin"))
+LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def seen(client: FlaskClient, order_id: str, **headers: str) -> dict[str, Any]:
+    answer = client.get(f"/orders/{order_id}/diagnosis", headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.get_json()
+
+
+def verdict(client: FlaskClient, order_id: str) -> tuple[str, str, str | None]:
+    shown = seen(client, order_id)
+    return shown["state"], shown["waitingFor"], shown.get("step")
+
+
+def listed(client: FlaskClient, **query: Any) -> list[str]:
+    answer = client.get("/diagnoses", query_string=query)
+    assert answer.status_code == 200, answer.text
+    return [one["orderId"] for one in answer.get_json()["diagnoses"]]
+
+
+def make_late(database: Orders, order_id: str) -> None:
+    """The order owes its step since long ago."""
+    late = {"events.$[].at": LONG_AGO, "dueBy": LONG_AGO}
+    database["orders"].update_one(
+        {"_id": ObjectId(order_id)}, {"$set": late}, bypass_document_validation=True
+    )
+
+
+def test_an_order_is_diagnosed_from_its_post_to_its_delivery(
+    client: FlaskClient, post_order: Place, settle: Settle
+) -> None:
+    posted = post_order()
+    shown = seen(client, posted["id"])
+    assert (shown["state"], shown["waitingFor"], shown["step"]) == ("working", "worker", "authorize")
+    assert (shown["since"], shown["attempts"]) == (posted["createdAt"], 0)
+    assert shown["next"] == {"what": "authorize", "at": shown["dueBy"]}
+    assert shown["otherwise"]["what"] == "order.cancelled"
+    settle(posted["id"])
+    assert verdict(client, posted["id"]) == ("waiting", "shop", "ship")
+    client.put(f"/orders/{posted['id']}", json={"status": "shipped"})
+    assert verdict(client, posted["id"]) == ("waiting", "shop", "deliver")
+    client.put(f"/orders/{posted['id']}", json={"status": "delivered"})
+    assert verdict(client, posted["id"]) == ("done", "nobody", None)
+    assert "otherwise" not in seen(client, posted["id"])
+
+
+def test_a_provider_that_does_not_answer_is_named_until_it_does(
+    client: FlaskClient, post_order: Place, app_services: Services, api_database: Orders
+) -> None:
+    order_id = post_order(paymentMethod="sandbox_timeout_once")["id"]
+    perform(app_services.orders, steps.AUTHORIZE, [order_id])
+    shown = seen(client, order_id)
+    assert (shown["state"], shown["waitingFor"], shown["step"]) == ("waiting", "provider", "authorize")
+    assert (shown["attempts"], shown["lastError"]["code"]) == (1, "provider_unavailable")
+    assert set(shown["lastError"]) == {"code", "at"}
+    assert shown["next"] == {"what": "authorize", "at": shown["dueBy"]}
+    perform(app_services.orders, steps.AUTHORIZE, [order_id])
+    shown = seen(client, order_id)
+    assert (shown["state"], shown["step"], shown["attempts"]) == ("working", "decrement", 0)
+    assert "lastError" not in shown
+    assert "lastError" not in api_database["orders"].find_one({"_id": ObjectId(order_id)})
+
+
+def test_a_failed_refund_is_stuck_until_its_retry_succeeds(
+    client: FlaskClient, post_order: Place, settle: Settle
+) -> None:
+    order_id = post_order(paymentMethod="sandbox_refund_fails_once")["id"]
+    settle(order_id)
+    client.post(f"/orders/{order_id}/refunds", json={"amount": 10})
+    settle(order_id)
+    assert verdict(client, order_id) == ("stuck", "shop", "refund")
+    assert seen(client, order_id)["lastError"]["code"] == "refund_failed"
+    assert listed(client) == listed(client, state="stuck") == [order_id]
+    client.post(f"/orders/{order_id}/refunds/{order_id}-1/retry")
+    settle(order_id)
+    assert verdict(client, order_id) == ("waiting", "shop", "ship")
+    assert listed(client) == []
+
+
+def test_an_order_that_nobody_works_on_is_stuck(
+    client: FlaskClient, post_order: Place, api_database: Orders
+) -> None:
+    order_id = post_order()["id"]
+    assert listed(client) == []
+    make_late(api_database, order_id)
+    assert verdict(client, order_id) == ("stuck", "worker", "authorize")
+    assert "next" not in seen(client, order_id)
+    assert listed(client) == [order_id]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_order_is_stuck_and_stops_no_other(
+    client: FlaskClient, post_order: Place, settle: Settle, api_database: Orders, kind: str
+) -> None:
+    good, bad, late = (post_order()["id"] for _ in range(3))
+    settle(good)
+    damage(api_database, bad, DAMAGES[kind])
+    make_late(api_database, late)
+    shown = seen(client, bad)
+    assert (shown["state"], shown["waitingFor"]) == ("stuck", "worker")
+    assert shown["lastError"]["code"] == "order_damaged"
+    assert listed(client) == [bad, late]
+    assert listed(client, state="waiting") == [good]
+
+
+def test_a_page_has_the_oldest_orders_and_leads_to_the_next(
+    client: FlaskClient, post_order: Place, settle: Settle, api_database: Orders
+) -> None:
+    ids = [post_order()["id"] for _ in range(7)]
+    for order_id in ids:
+        make_late(api_database, order_id)
+    settle(ids[3])
+    left, cursor, pages = [], None, 0
+    while cursor or not pages:
+        query = {"state": "stuck", "limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = client.get("/diagnoses", query_string=query).get_json()
+        left += [one["orderId"] for one in page["diagnoses"]]
+        cursor, pages = page.get("nextCursor"), pages + 1
+    assert (left, pages) == ([*ids[:3], *ids[4:]], 3)
+
+
+def test_every_state_lists_its_orders(
+    client: FlaskClient, post_order: Place, settle: Settle, app_services: Services
+) -> None:
+    new, down, confirmed, done = (
+        post_order(paymentMethod=method)["id"]
+        for method in ("sandbox_ok", "sandbox_unavailable", "sandbox_ok", "sandbox_declined")
+    )
+    perform(app_services.orders, steps.AUTHORIZE, [down])
+    for order_id in (confirmed, done):
+        settle(order_id)
+    assert listed(client, state="working") == [new]
+    assert listed(client, state="waiting") == [down, confirmed]
+    assert listed(client, state="done") == [done]
+    assert listed(client, state="stuck") == listed(client, state="blocked") == []
+
+
+def test_held_orders_are_blocked_and_show_their_holds(
+    client: FlaskClient, post_order: Place, settle: Settle
+) -> None:
+    hold = {"code": "fraud_review", "reason": "an odd address", "blocks": ["capture"]}
+    held, free = post_order(holds=[hold])["id"], post_order()["id"]
+    assert verdict(client, held) == ("working", "worker", "authorize")
+    for order_id in (held, free):
+        settle(order_id)
+    assert verdict(client, held) == ("blocked", "shop", "capture")
+    shown = seen(client, held)
+    assert [{name: one[name] for name in hold} for one in shown["holds"]] == [hold]
+    assert "otherwise" not in shown
+    client.post(f"/orders/{free}/holds", json={"code": "stop", "blocks": ["ship"]})
+    assert verdict(client, free) == ("blocked", "shop", "ship")
+    assert listed(client, state="blocked") == [held, free]
+    client.post(f"/orders/{held}/holds/fraud_review/release", json={})
+    assert verdict(client, held) == ("working", "worker", "capture")
+    assert listed(client, state="blocked") == [free]
+
+
+def test_a_deleted_order_has_no_diagnosis(
+    client: FlaskClient, post_order: Place, api_database: Orders
+) -> None:
+    order_id = post_order()["id"]
+    make_late(api_database, order_id)
+    assert client.delete(f"/orders/{order_id}").status_code == 204
+    make_late(api_database, order_id)
+    assert client.get(f"/orders/{order_id}/diagnosis").status_code == 404
+    assert client.get("/orders/none/diagnosis").status_code == 404
+    assert listed(client) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"state": "odd"}, 422),
+        ({"state": ""}, 422),
+        ({"limit": 0}, 422),
+        ({"x": 1}, 422),
+        ({"cursor": "x"}, 400),
+    ],
+)
+def test_a_bad_query_is_refused(client: FlaskClient, query: dict[str, Any], status: int) -> None:
+    answer = client.get("/diagnoses", query_string=query)
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert [fault["pointer"] for fault in answer.get_json()["errors"]] == [f"/{next(iter(query))}"]
+
+
+def test_a_webhook_that_waits_shows_its_next_attempt(
+    client: FlaskClient, post_order: Place, settle: Settle, app_services: Services, api_database: Orders
+) -> None:
+    add_endpoint(app_services.webhooks, "https://shop.example/hook", ["order.created"], owner="boss")
+    order_id = post_order()["id"]
+    assert seen(client, order_id)["notifications"] == []
+    settle(order_id)
+    again = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    api_database["webhook_deliveries"].update_many({}, {"$set": {"dueBy": again}})
+    first, *others = seen(client, order_id)["notifications"]
+    shown = again.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert first == {"channel": "webhook", "state": "pending", "nextAttempt": shown}
+    assert {(one["channel"], one["state"]) for one in others} == {("log", "sent")}
+
+
+def test_customers_see_three_fields_and_no_list(make_app: Callable[..., Flask]) -> None:
+    client = make_app(**SETTINGS).test_client()
+    ann, bob = bearer(token("ann")), bearer(token("bob"))
+    posted = client.post("/orders", json={**SAMPLE, "userId": "ann"}, headers=ann).get_json()["order"]
+    shown = seen(client, posted["id"], **ann)
+    assert set(shown) == {"state", "waitingFor", "otherwise"}
+    assert (shown["state"], shown["waitingFor"]) == ("working", "worker")
+    assert client.get(f"/orders/{posted['id']}/diagnosis", headers=bob).status_code == 404
+    assert client.get("/diagnoses", headers=ann).status_code == 403
+    assert {"step", "since", "dueBy", "attempts", "notifications"} < set(seen(client, posted["id"], **BOSS))
+    assert client.get("/diagnoses?state=working", headers=BOSS).status_code == 200
