@@ -13,6 +13,8 @@ from itertools import count, islice
 from app.clock import new_id
 
 _SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# The two signs of each ten bits.
+_PAIRS = [one + other for one in _SIGNS for other in _SIGNS]
 _CHECKED, _LENGTH = 37, 9
 _AS_MEANT = str.maketrans("OIL", "011", "- ")
 # An order whose number was taken has one of the next ones. More than a few are never needed.
@@ -35,7 +37,7 @@ def numbers_of(order_id: str) -> Iterator[str]:
 
 def number_of(order_id: str) -> str:
     """The first number of the order, which it has unless that was taken."""
-    return next(numbers_of(order_id))
+    return _number(order_id) or next(numbers_of(order_id))
 
 
 def is_number_of(number: str, order_id: str) -> bool:
@@ -52,7 +54,9 @@ def parse(text: str) -> str | None:
     if len(signs) != _LENGTH or not set(signs) <= set(_SIGNS):
         return None
     value = sum(_SIGNS.index(sign) << 5 * place for place, sign in enumerate(reversed(signs[:-1])))
-    return _shown(signs) if value % _CHECKED == _SIGNS.index(signs[-1]) else None
+    if value % _CHECKED != _SIGNS.index(signs[-1]):
+        return None
+    return f"{signs[:4]}-{signs[4:8]}-{signs[8]}"
 
 
 def _number(text: str) -> str | None:
@@ -61,8 +65,5 @@ def _number(text: str) -> str | None:
     check = value % _CHECKED
     if check >= len(_SIGNS):
         return None
-    return _shown("".join(_SIGNS[value >> shift & 31] for shift in range(35, -1, -5)) + _SIGNS[check])
-
-
-def _shown(signs: str) -> str:
-    return f"{signs[:4]}-{signs[4:8]}-{signs[8]}"
+    first, second = _PAIRS[value >> 30], _PAIRS[value >> 20 & 1023]
+    return f"{first}{second}-{_PAIRS[value >> 10 & 1023]}{_PAIRS[value & 1023]}-{_SIGNS[check]}"

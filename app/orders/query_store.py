@@ -49,9 +49,10 @@ _EARLIEST, _LATEST = datetime.fromtimestamp(0, UTC), datetime(9999, 12, 31, tzin
 class OrderQuery(NamedTuple):
     """The query for a page of orders. An order has to match all filters.
 
-    `by_update` sorts by the last change instead of the creation. `after` is the last id of the previous page,
-    and `after_update` the time of that order's last change. `anything` is any one key of an order.
-    `overdue_at` is the time at which a step must be overdue, or must not be, as `overdue` says.
+    `by_update` sorts by the last change instead of the creation. `after` is the last id of the previous
+    page, and `after_update` the time of that order's last change. `anything` is any one key of an order.
+    `held` asks for orders with a hold or without. `overdue` asks for orders with a step past its deadline
+    at `overdue_at`, or without.
     """
 
     limit: int = 25
@@ -72,6 +73,7 @@ class OrderQuery(NamedTuple):
     created_to: datetime | None = None
     updated_from: datetime | None = None
     updated_to: datetime | None = None
+    held: bool | None = None
     overdue: bool | None = None
     overdue_at: datetime | None = None
 
@@ -93,6 +95,8 @@ def conditions(query: OrderQuery, index: PersonalIndex, numbered: str | None = N
     common = {**LIVE, **_exact(query), **_changed(query)}
     if query.email is not None:
         common["emailKey"] = _one_of(index.keys_of(query.email))
+    if query.held is not None:
+        common["holds.code"] = {"$exists": query.held}
     if query.overdue is not None:
         late = {"$lt": query.overdue_at}
         common["dueBy"] = late if query.overdue else {"$not": late}

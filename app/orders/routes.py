@@ -90,9 +90,9 @@ def list_orders(query: dict[str, Any]) -> Response:
     """List orders, newest first
 
     A page has at most 1 MiB, so it may have fewer orders than `limit`. `unreadable` lists the orders of the
-    page that are damaged. `overdue` needs the scope `orders:admin`.
+    page that are damaged. `held` and `overdue` need the scope `orders:admin`.
     """
-    if "overdue" in query:
+    if "held" in query or "overdue" in query:
         require("orders:admin")
     by_update = query["sort"].endswith("updatedAt")
     last = after(query.get("cursor"), LIKE_A_CHANGED_ORDER if by_update else LIKE_AN_ORDER)
@@ -118,7 +118,8 @@ def list_orders(query: dict[str, Any]) -> Response:
             created_to=query.get("createdTo"),
             updated_from=query.get("updatedFrom"),
             updated_to=query.get("updatedTo"),
-            overdue=query["overdue"] == "true" if "overdue" in query else None,
+            held=_is_true(query.get("held")),
+            overdue=_is_true(query.get("overdue")),
             overdue_at=services().clock(),
         ),
     )
@@ -231,6 +232,10 @@ def verify_order_events(order_id: str) -> Response:
     """Verify that the events of an order are unchanged"""
     bad = ordering.verify(services().orders, order_id)
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
+
+
+def _is_true(text: str | None) -> bool | None:
+    return None if text is None else text == "true"
 
 
 def _place(order: Order, by_update: bool) -> str:

@@ -47,6 +47,10 @@ class Number(Checked, fields.String):
         return number
 
 
+def _yes_or_no(doc: str) -> Choice:
+    return Choice(("true", "false"), kind="true or false", doc=doc)
+
+
 Order = answer_schema(Record("Order", "An order.", ORDER, sent="OrderIn"))
 
 Hold = answer_schema(HOLD)
@@ -200,11 +204,8 @@ class OrdersQuery(PageQuery):
     createdTo = Moment(doc="Only orders created before this time.")
     updatedFrom = Moment(doc="Only orders last changed at this time or later.")
     updatedTo = Moment(doc="Only orders last changed before this time.")
-    overdue = Choice(
-        ("true", "false"),
-        kind="true or false",
-        doc="Whether a step of the order is past its deadline. Needs `orders:admin`.",
-    )
+    held = _yes_or_no("Only orders with a hold, or without. Needs `orders:admin`.")
+    overdue = _yes_or_no("Only orders with a step past its deadline, or without. Needs `orders:admin`.")
     sort = Choice(
         ("createdAt", "-createdAt", "updatedAt", "-updatedAt"),
         load_default="-createdAt",

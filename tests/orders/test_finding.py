@@ -148,6 +148,8 @@ def test_q_finds_every_order_that_has_the_text_as_one_of_its_keys(
         ("updatedFrom=yesterday", "/updatedFrom"),
         ("updatedTo=2024-10-04", "/updatedTo"),
         ("overdue=yes", "/overdue"),
+        ("held=1", "/held"),
+        ("held=", "/held"),
         ("overdue=true&overdue=true", "/overdue"),
         ("sort=updated", "/sort"),
     ],
@@ -263,7 +265,24 @@ def test_customers_find_their_own_orders_alone(of_ann: tuple[FlaskClient, dict[s
         assert ids(client, BOB, **query) == []
 
 
-@pytest.mark.parametrize("query", [{"overdue": "true"}, {"overdue": "false"}])
+def test_held_orders_are_found_until_their_last_hold_ends(client: FlaskClient, post_order: Place) -> None:
+    """From the first write on, and by both sorts."""
+    held, free = post_order(holds=[{"code": "fraud"}, {"code": "other"}]), post_order()
+    for sort in ("createdAt", "-updatedAt"):
+        assert ids(client, held="true", sort=sort) == [held["id"]]
+        assert ids(client, held="false", sort=sort) == [free["id"]]
+    for code, found in (("fraud", [held["id"]]), ("other", [])):
+        assert client.delete(f"/orders/{held['id']}/holds/{code}").status_code == 200
+        assert ids(client, held="true") == found
+    client.post(f"/orders/{free['id']}/holds", json={"code": "late"})
+    assert ids(client, held="true") == [free["id"]]
+    client.put(f"/orders/{free['id']}", json={"status": "cancelled"})
+    assert ids(client, held="true") == []
+
+
+@pytest.mark.parametrize(
+    "query", [{"overdue": "true"}, {"overdue": "false"}, {"held": "true"}, {"held": "false"}]
+)
 def test_filters_of_the_shop_need_the_scope_of_an_admin(
     of_ann: tuple[FlaskClient, dict[str, Any]], query: dict[str, str]
 ) -> None:

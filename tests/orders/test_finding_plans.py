@@ -91,6 +91,15 @@ def test_a_narrow_filter_by_the_last_change_reads_its_own_orders_alone(
 
 
 @pytest.mark.parametrize("descending", [True, False], ids=["newest first", "oldest first"])
+def test_held_orders_have_an_index_of_their_own(explained: Explained, descending: bool) -> None:
+    """It has no other orders, in the order of the list."""
+    query = OrderQuery(limit=25, descending=descending, held=True)
+    for plan in explained.plans(lambda: list(Orders(explained.database, INDEX).page(query))):
+        assert plan.scales, plan
+        assert plan.documents <= plan.returned + 1, plan
+
+
+@pytest.mark.parametrize("descending", [True, False], ids=["newest first", "oldest first"])
 def test_overdue_orders_are_found_by_an_index(explained: Explained, descending: bool) -> None:
     query = OrderQuery(limit=25, descending=descending, overdue=True, overdue_at=END)
     for plan in explained.plans(lambda: list(Orders(explained.database, INDEX).page(query))):
