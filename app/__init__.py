@@ -17,10 +17,11 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     from app.application import application  # noqa: PLC0415
     from app.commands import register_commands  # noqa: PLC0415
     from app.config import Settings  # noqa: PLC0415
-    from app.services import caller_of_token, open_services, rates  # noqa: PLC0415
+    from app.services import caller_of_token, claims_of_quote, open_services, rates  # noqa: PLC0415
 
     if services is None:
         services = open_services(settings or Settings.from_env())
-    app = application(services, caller_of_token(services.settings), rates(services.settings))
+    read = services.settings
+    app = application(services, caller_of_token(read), rates(read), claims_of_quote(read))
     register_commands(app)
     return app

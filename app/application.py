@@ -32,12 +32,15 @@ class _Application(Flask):
 
 
 def application(
-    services: Services, identify: Callable[[str], Caller] | None, count: limits.Count | None = None
+    services: Services,
+    identify: Callable[[str], Caller] | None,
+    count: limits.Count | None = None,
+    claims_of_quote: Callable[[str], dict[str, Any]] | None = None,
 ) -> Flask:
     """The web application over the services.
 
     `identify` returns the caller of a token; None if callers need no token. `count` counts requests for the
-    rate limits.
+    rate limits. `claims_of_quote` verifies a quote; None if the service takes no quotes.
     """
     app = _Application("app", static_folder=None)
     # A redirect to the right path would lose the body. So a path is right with or without a slash at its end.
@@ -46,6 +49,7 @@ def application(
     app.url_map.converters["product"] = stock.ProductConverter
     app.extensions["services"] = services
     app.extensions["gauges"] = Gauges(services)
+    app.extensions["claims_of_quote"] = claims_of_quote
 
     if proxies := services.settings.trusted_proxies:
         app.wsgi_app = believing(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]

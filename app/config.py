@@ -78,7 +78,33 @@ class Settings:
         secret=True,
     )
     jwt_leeway: timedelta = setting(
-        duration, "10s", "The allowed difference between the issuer's clock and this one."
+        duration,
+        "10s",
+        "The allowed difference between the clock that signed a token or a quote and this one.",
+    )
+    prices: str | None = setting(
+        one_of("client", "quoted"),
+        None,
+        "What sets the prices of an order: the request (`client`), or a signed quote (`quoted`). The default "
+        "with `AUTH=off` is `client`.",
+    )
+    quote_issuer: str | None = setting(
+        str, None, "With `PRICES=quoted`: the issuer of the quotes, their `iss`."
+    )
+    quote_audience: str | None = setting(
+        str, None, "With `PRICES=quoted`: the audience of the quotes, one of their `aud`."
+    )
+    quote_jwks_url: str | None = setting(
+        secure_url, None, "The URL of the JWK set that verifies quotes; `http://` on this machine only."
+    )
+    quote_public_key: str | None = setting(
+        public_key, None, "A PEM file with the public key that verifies quotes, instead of a JWK set."
+    )
+    quote_secret: str | None = setting(
+        secret,
+        None,
+        "The secret that signs and verifies quotes, 32 bytes or more, instead of a public key.",
+        secret=True,
     )
     port: int = setting(whole(1, 65535), "3003", "The port of the web process.")
     metrics_port: int | None = setting(
@@ -225,11 +251,17 @@ class Settings:
                 values[own_name] = None if text is None else row.read(text)
             except ValueError as error:
                 faults[name] = str(error)
-        if values.get("auth") == "off" and values.get("payment_provider") is None:
-            # Only local runs may default to the sandbox: it confirms orders without a real payment.
-            values["payment_provider"] = "sandbox"
-        if values.get("auth") == "off" and values.get("personal_index_key") is None:
-            values["personal_index_key"] = _INDEX_KEY_FOR_TRYING_OUT
+        if values.get("auth") == "off":
+            # Only local runs may default to the sandbox, which confirms orders without a real payment, and to
+            # prices that any caller sets.
+            defaults = {
+                "payment_provider": "sandbox",
+                "prices": "client",
+                "personal_index_key": _INDEX_KEY_FOR_TRYING_OUT,
+            }
+            for name, local in defaults.items():
+                if values.get(name) is None:
+                    values[name] = local
         faults = {**faults_together(values), **faults}
         if faults:
             raise ConfigError(faults)

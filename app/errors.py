@@ -29,6 +29,26 @@ class MistypedNumber(InvalidInput):
     """The text cannot be the number of an order."""
 
 
+class QuoteRequired(InvalidInput):
+    """The caller may not set prices, and the order has no quote."""
+
+
+class QuoteInvalid(InvalidInput):
+    """The quote cannot be verified, or its basket breaks a rule."""
+
+
+class QuoteExpired(InvalidInput):
+    """The quote's time is over."""
+
+
+class QuoteUsed(InvalidInput):
+    """Another order has used the quote."""
+
+
+class QuoteDiffers(InvalidInput):
+    """The request repeats members of the quote with other values."""
+
+
 class NotFound(OrderServiceError):
     """The resource does not exist, or the caller may not see it."""
 
@@ -50,7 +70,15 @@ class NotAllowed(OrderServiceError):
 
 
 class IssuerUnavailable(OrderServiceError):
-    """The issuer's keys cannot be fetched, so no token can be verified."""
+    """The issuer's keys cannot be fetched, so none of its tokens or quotes can be verified."""
+
+
+class Forged(Exception):
+    """The signature or a claim of a signed text is not valid."""
+
+
+class Expired(Exception):
+    """A signed text was valid, but its time is over."""
 
 
 class OrderUnreadable(OrderServiceError):

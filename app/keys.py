@@ -1,6 +1,6 @@
-"""The keys that verify tokens. Each key is bound to one algorithm.
+"""The keys that verify tokens and quotes. Each key is bound to one algorithm.
 
-So no token can choose how it is verified. That prevents algorithm confusion.
+So no token and no quote can choose how it is verified. That prevents algorithm confusion.
 """
 
 from collections.abc import Callable, Mapping

@@ -45,6 +45,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         # The orders that the previous release stored without a number.
         Index(("number", "_id"), only={"number": None}),
         Index(("idempotency.caller", "idempotency.key"), only=_where("idempotency.key"), unique=True),
+        Index(("quote.issuer", "quote.id"), only=_where("quote.id"), unique=True),
         Index(("dueBy", "_id"), only=_where("dueBy")),
         # So a search for orders that expire passes the held ones.
         Index(("holds.code", "releasedAt", "_id"), only={**_LISTED, "status": "pending"}),

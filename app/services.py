@@ -57,6 +57,7 @@ from app.webhooks.sender import WebhookSender
 
 if TYPE_CHECKING:
     from app.http.rates import Quota
+    from app.http.signed import FindKey
     from app.orders.saving import Effect
     from app.orders.steps import Step
 
@@ -258,19 +259,40 @@ def caller_of_token(settings: Settings) -> Callable[[str], Caller] | None:
     if settings.auth == "off":
         return None
     # Imported here, so that the workers do not load the cryptography library.
-    from app import keys  # noqa: PLC0415
-    from app.http import issuer, tokens  # noqa: PLC0415
+    from app.http import tokens  # noqa: PLC0415
 
-    find_key: tokens.FindKey
-    if settings.jwt_jwks_url:
-        find_key = issuer.IssuerKeys(settings.jwt_jwks_url).find
-    elif settings.jwt_public_key:
-        find_key = keys.only(keys.of_pem(settings.jwt_public_key.encode()))
-    else:
-        find_key = keys.only(keys.of_secret(settings.jwt_secret or ""))
+    find_key = _key_finder(settings.jwt_jwks_url, settings.jwt_public_key, settings.jwt_secret)
     return tokens.Tokens(
         find_key, settings.jwt_issuer or "", settings.jwt_audience or "", settings.jwt_leeway
     ).caller
+
+
+def claims_of_quote(settings: Settings) -> Callable[[str], dict[str, Any]] | None:
+    """The function that returns the claims of a quote; None if the settings for quotes are incomplete."""
+    sources = settings.quote_jwks_url, settings.quote_public_key, settings.quote_secret
+    if not (settings.quote_issuer and settings.quote_audience and any(sources)):
+        return None
+    # Imported here, so that only a service with quotes loads the cryptography library.
+    from app.http.signed import Signed  # noqa: PLC0415
+
+    return Signed(
+        _key_finder(*sources),
+        settings.quote_issuer,
+        settings.quote_audience,
+        settings.jwt_leeway,
+        ("exp", "iss", "aud"),
+        exact=True,
+    ).claims
+
+
+def _key_finder(jwks_url: str | None, public_key: str | None, secret: str | None) -> "FindKey":
+    """The function that finds a key by its id, in the one of the three sources that is set."""
+    from app import keys  # noqa: PLC0415
+    from app.http import issuer  # noqa: PLC0415
+
+    if jwks_url:
+        return issuer.IssuerKeys(jwks_url).find
+    return keys.only(keys.of_pem(public_key.encode()) if public_key else keys.of_secret(secret or ""))
 
 
 def rates(settings: Settings) -> "Callable[[Mapping[str, str]], list[Quota]] | None":

@@ -6,12 +6,22 @@ from importlib.util import find_spec
 from typing import Any
 
 _LEAST_SECRET = 24
-_KEY_SOURCES = ("jwt_jwks_url", "jwt_public_key", "jwt_secret")
+_KEY_SOURCES = ("jwks_url", "public_key", "secret")
+_NEEDED_WITH_TOKENS = {
+    "jwt_issuer": "must be set with AUTH=jwt",
+    "jwt_audience": "must be set with AUTH=jwt",
+    "payment_provider": "must be set with AUTH=jwt: stripe, or sandbox, which moves no money",
+    "prices": "must be set with AUTH=jwt: quoted, or client, which lets every caller set its own prices",
+}
+_NEEDED_WITH_QUOTES = {
+    "quote_issuer": "must be set with PRICES=quoted",
+    "quote_audience": "must be set with PRICES=quoted",
+}
 
 
 def faults_together(values: Mapping[str, Any]) -> dict[str, str]:
     """The faults of settings that do not fit together, by the setting's name."""
-    faults = _token_faults(values) if values.get("auth") == "jwt" else {}
+    faults = _issuer_faults(values)
     if values.get("email_from_token") and values.get("auth") == "off":
         faults |= {"EMAIL_FROM_TOKEN": "is true, which needs AUTH=jwt"}
     if values.get("personal_index_key_before") and values.get("personal_index_key", "faulty") is None:
@@ -59,15 +69,25 @@ def _lacks_redis_for_limits(values: Mapping[str, Any]) -> bool:
     )
 
 
-def _token_faults(values: Mapping[str, Any]) -> dict[str, str]:
-    """The faults of the settings that `AUTH=jwt` needs. An unreadable setting is missing in `values`, but is
-    set."""
-    needed = {
-        "jwt_issuer": "must be set with AUTH=jwt",
-        "jwt_audience": "must be set with AUTH=jwt",
-        "payment_provider": "must be set with AUTH=jwt: stripe, or sandbox, which moves no money",
-    }
-    faults = {field.upper(): fault for field, fault in needed.items() if values.get(field, field) is None}
-    if sum(values.get(field, field) is not None for field in _KEY_SOURCES) != 1:
-        faults["AUTH"] = f"is jwt, which needs one of {', '.join(map(str.upper, _KEY_SOURCES))}, and only one"
+def _issuer_faults(values: Mapping[str, Any]) -> dict[str, str]:
+    """The faults of the settings for tokens and for quotes."""
+    faults: dict[str, str] = {}
+    if values.get("auth") == "jwt":
+        faults |= _missing(values, _NEEDED_WITH_TOKENS) | _key_faults(values, "auth", "jwt")
+    if values.get("prices") == "quoted":
+        faults |= _missing(values, _NEEDED_WITH_QUOTES) | _key_faults(values, "prices", "quote")
     return faults
+
+
+def _missing(values: Mapping[str, Any], needed: Mapping[str, str]) -> dict[str, str]:
+    """The faults of needed settings that are unset. An unreadable one is missing in `values`, but is set."""
+    return {field.upper(): fault for field, fault in needed.items() if values.get(field, field) is None}
+
+
+def _key_faults(values: Mapping[str, Any], setting: str, prefix: str) -> dict[str, str]:
+    """The fault of `setting` if not exactly one source of keys with this prefix is set."""
+    sources = [f"{prefix}_{source}" for source in _KEY_SOURCES]
+    if sum(values.get(field, field) is not None for field in sources) == 1:
+        return {}
+    named = ", ".join(map(str.upper, sources))
+    return {setting.upper(): f"is {values[setting]}, which needs one of {named}, and only one"}

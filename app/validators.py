@@ -54,6 +54,7 @@ _ORDER = exactly(
     carried=ORDINAL,
     origin=exactly({"requestId": TEXT}, traceparent=TEXT),
     idempotency=exactly({"caller": TEXT, "key": TEXT, "digest": HASH}, answered=ORDINAL),
+    quote=exactly({"issuer": TEXT, "id": TEXT, "until": TIME}),
     refundKeys=list_of(exactly({"caller": TEXT, "key": TEXT, "digest": HASH, "refund_id": TEXT})),
     commandKeys=list_of(
         exactly({"caller": TEXT, "key": TEXT, "digest": HASH, "version": ORDINAL}, made=TEXT)

@@ -30,6 +30,7 @@ SETTINGS = {
         "JWT_SECRET": SECRET,
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
+        "PRICES": "client",
         "PAYMENT_PROVIDER": "sandbox",
         "RATE_LIMIT": RATE,
         "RATE_LIMIT_ADDRESS": RATE,

@@ -170,6 +170,7 @@ def test_the_example_of_the_settings_is_refused_until_its_blanks_are_filled_in()
         "JWT_AUDIENCE": "a",
         "JWT_JWKS_URL": "https://i.example/k",
         "PAYMENT_PROVIDER": "sandbox",
+        "PRICES": "client",
     }
     assert Settings.from_env({**example, **filled}).auth == "jwt"
     for blank in filled:

@@ -37,15 +37,22 @@ JWT = {
     "JWT_ISSUER": "https://issuer.example",
     "JWT_AUDIENCE": "orders",
     "PAYMENT_PROVIDER": "sandbox",
+    "PRICES": "client",
 }
 SECRET = "s" * 32
+QUOTED = {
+    "AUTH": "off",
+    "PRICES": "quoted",
+    "QUOTE_ISSUER": "https://prices.example",
+    "QUOTE_AUDIENCE": "orders",
+}
 
 
 @pytest.mark.parametrize(
     ("environ", "faulty"),
     [
-        ({"AUTH": "jwt"}, {"AUTH", "JWT_ISSUER", "JWT_AUDIENCE", "PAYMENT_PROVIDER"}),
-        ({"AUTH": "jwt", "JWT_SECRET": SECRET}, {"JWT_ISSUER", "JWT_AUDIENCE", "PAYMENT_PROVIDER"}),
+        ({"AUTH": "jwt"}, {"AUTH", "JWT_ISSUER", "JWT_AUDIENCE", "PAYMENT_PROVIDER", "PRICES"}),
+        ({"AUTH": "jwt", "JWT_SECRET": SECRET}, {"JWT_ISSUER", "JWT_AUDIENCE", "PAYMENT_PROVIDER", "PRICES"}),
         (JWT, {"AUTH"}),
         ({**JWT, "JWT_SECRET": SECRET[1:]}, {"JWT_SECRET"}),
         ({**JWT, "JWT_SECRET": SECRET, "JWT_JWKS_URL": "https://issuer.example/keys"}, {"AUTH"}),
@@ -60,6 +67,48 @@ def test_all_that_tokens_need_is_asked_for_at_once(environ: dict[str, str], faul
         Settings.from_env(environ)
     assert set(caught.value.faults) == faulty
     assert SECRET[1:] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "faulty"),
+    [
+        ({"AUTH": "off", "PRICES": "quoted"}, {"PRICES", "QUOTE_ISSUER", "QUOTE_AUDIENCE"}),
+        ({**JWT, "JWT_SECRET": SECRET, "PRICES": "quoted"}, {"PRICES", "QUOTE_ISSUER", "QUOTE_AUDIENCE"}),
+        ({**QUOTED}, {"PRICES"}),
+        ({**QUOTED, "QUOTE_SECRET": SECRET, "QUOTE_AUDIENCE": ""}, {"QUOTE_AUDIENCE"}),
+        ({**QUOTED, "QUOTE_SECRET": SECRET, "QUOTE_ISSUER": ""}, {"QUOTE_ISSUER"}),
+        ({**QUOTED, "QUOTE_SECRET": SECRET, "QUOTE_JWKS_URL": "https://prices.example/keys"}, {"PRICES"}),
+        ({**QUOTED, "QUOTE_SECRET": SECRET[1:]}, {"QUOTE_SECRET"}),
+        ({**QUOTED, "QUOTE_JWKS_URL": "file:///etc/keys"}, {"QUOTE_JWKS_URL"}),
+        ({**QUOTED, "QUOTE_PUBLIC_KEY": "/nowhere.pem"}, {"QUOTE_PUBLIC_KEY"}),
+        ({**QUOTED, "QUOTE_SECRET": SECRET, "PRICES": "free"}, {"PRICES"}),
+        (
+            {"AUTH": "jwt", "PRICES": "free"},
+            {"AUTH", "JWT_ISSUER", "JWT_AUDIENCE", "PAYMENT_PROVIDER", "PRICES"},
+        ),
+    ],
+)
+def test_all_that_quotes_need_is_asked_for_at_once(environ: dict[str, str], faulty: set[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env(environ)
+    assert set(caught.value.faults) == faulty
+    assert SECRET[1:] not in str(caught.value)
+
+
+def test_quotes_need_one_source_of_keys() -> None:
+    assert Settings.from_env({**QUOTED, "QUOTE_SECRET": SECRET}).prices == "quoted"
+    url = "https://prices.example/keys"
+    assert Settings.from_env({**QUOTED, "QUOTE_JWKS_URL": url}).quote_jwks_url == url
+
+
+def test_with_tokens_the_prices_must_be_named_in_one_line_that_says_how() -> None:
+    """Else customers would set their own prices; without tokens every caller may."""
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env({**JWT, "JWT_SECRET": SECRET, "PRICES": ""})
+    fault = "PRICES must be set with AUTH=jwt: quoted, or client, which lets every caller set its own prices"
+    assert str(caught.value) == fault
+    assert Settings.from_env({**JWT, "JWT_SECRET": SECRET}).prices == "client"
+    assert Settings.from_env({"AUTH": "off"}).prices == "client"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +164,7 @@ def test_every_fault_is_named_at_once_and_no_secret_with_it() -> None:
         "ORDER_EXPIRY": "soon",
         "PAYMENT_PROVIDER": "bank",
         "PORT": "65536",
+        "PRICES": "high",
         "REDIS_URL": "http://:secret@host",
         "REQUIRE_IF_MATCH": "maybe",
         "RETENTION_DAYS": "-1",
@@ -144,7 +194,7 @@ def test_with_tokens_the_payment_provider_must_be_named_in_one_line_that_says_ho
     assert Settings.from_env({"AUTH": "off"}).payment_provider == "sandbox"
 
 
-@pytest.mark.parametrize("name", ["JWT_JWKS_URL", "STRIPE_API_BASE"])
+@pytest.mark.parametrize("name", ["JWT_JWKS_URL", "QUOTE_JWKS_URL", "STRIPE_API_BASE"])
 @pytest.mark.parametrize(
     ("url", "taken"),
     [
@@ -212,10 +262,12 @@ def test_no_secret_shows_in_the_settings() -> None:
     hidden = {name.upper() for name, setting in TABLE.items() if setting.secret}
     suspect = {name for name in map(str.upper, TABLE) if re.search("SECRET|KEY|PASS|TOKEN|UR[IL]$", name)}
     harmless = {"JWT_PUBLIC_KEY", "JWT_JWKS_URL", "EMAIL_FROM_TOKEN", "REQUIRE_IDEMPOTENCY_KEY"}
+    harmless |= {"QUOTE_PUBLIC_KEY", "QUOTE_JWKS_URL"}
     assert suspect - harmless == hidden
     environ = {
         "AUTH": "off",
         "JWT_SECRET": "hush" * 8,
+        "QUOTE_SECRET": "hush" * 8,
         "MONGO_URI": "mongodb://user:hush@mongo/orders",
         "REDIS_URL": "redis://:hush@redis:6379/0",
         "RATE_LIMIT_REDIS_URL": "redis://:hush@redis:6379/1",

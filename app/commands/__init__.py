@@ -3,6 +3,7 @@
 from flask import Flask
 
 from app.commands.database import db
+from app.commands.quotes import quote
 from app.commands.tokens import token
 from app.erasure.cli import erase_customer
 from app.orders.cli import orders
@@ -13,5 +14,5 @@ from app.stock.cli import stock
 
 def register_commands(app: Flask) -> None:
     """Adds the groups `db`, `orders`, `refunds` and `stock`, and the single commands."""
-    for command in (db, orders, refunds, stock, erase_customer, reconcile, token):
+    for command in (db, orders, refunds, stock, erase_customer, reconcile, token, quote):
         app.cli.add_command(command)

@@ -6,10 +6,10 @@ from typing import Any, NoReturn
 
 from app.errors import NotAllowed
 from app.mongo.database import Transaction
-from app.orders.beside_store import CommandKey, Idempotency
+from app.orders.beside_store import CommandKey, Idempotency, QuoteUse
 from app.orders.history import as_of
 from app.orders.model import Order
-from app.orders.store import KeyTaken, Orders
+from app.orders.store import KeyTaken, Orders, QuoteTaken
 from app.stock.model import Movement
 from app.stock.store import Stock
 
@@ -42,12 +42,21 @@ class OrdersUnwritten(Orders):
     def __init__(self, orders: Orders) -> None:
         vars(self).update(vars(orders))
 
-    def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None, *_: Any) -> NoReturn:
+    def add(
+        self,
+        order: Order,
+        due_by: datetime,
+        idempotency: Idempotency | None,
+        quote: QuoteUse | None = None,
+        *_: Any,
+    ) -> NoReturn:
         """Raises as the real one does, and then WouldWrite."""
         if not self._is_ours(order):
             raise NotAllowed("orders:admin")
         if idempotency and super().under_key(idempotency.caller, idempotency.key):
             raise KeyTaken
+        if quote and self.is_used(quote):
+            raise QuoteTaken
         raise WouldWrite(None, order)
 
     def append(self, before: Order, after: Order, *_: Any, **__: Any) -> NoReturn:

@@ -7,14 +7,20 @@ from typing import Any, NamedTuple
 SCOPES = {
     "orders:read": "Read your own orders and their events",
     "orders:write": "Create, cancel and delete your own orders",
+    "orders:price": "Set the prices of the orders that you create, without a quote",
     "orders:admin": "Read and change all orders, hold, ship and refund them",
     "stock:write": "Read and change stock levels",
     "webhooks:write": "Read and change all webhook endpoints, and so receive the orders of all customers",
     "webhooks:ids": "Read and change your own webhook endpoints, which receive only ids",
     "reconciliations:read": "Read the reports of the reconciliations",
 }
-# Scopes for the caller's own resources, each with the scope that covers those of all callers.
-WIDER = {"orders:read": "orders:admin", "orders:write": "orders:admin", "webhooks:ids": "webhooks:write"}
+# Scopes, each with the wider scope that includes it. That one covers the resources of all callers.
+WIDER = {
+    "orders:read": "orders:admin",
+    "orders:write": "orders:admin",
+    "orders:price": "orders:admin",
+    "webhooks:ids": "webhooks:write",
+}
 
 _SUBJECT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 # Reserved actors in the logs of orders: a caller without a token, and the service.

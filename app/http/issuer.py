@@ -1,4 +1,4 @@
-"""The public keys of the token issuer, from its JWK set. They stay valid while the issuer is unreachable.
+"""The public keys of an issuer, from its JWK set. They stay valid while the issuer is unreachable.
 
 Any caller can name a key that does not exist, which triggers a fetch. Fetches are limited in frequency, run
 one at a time, and do not delay callers with known keys.
@@ -51,7 +51,7 @@ class IssuerKeys:
         if flight:
             flight.join(_SECONDS)
         if not self._keys:
-            raise IssuerUnavailable("The keys that verify tokens cannot be fetched at the moment.")
+            raise IssuerUnavailable("The issuer's keys cannot be fetched at the moment.")
         return self._known(kid)
 
     @cached_property

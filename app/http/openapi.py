@@ -33,6 +33,13 @@ _TAKING_JSON = (
 )
 _TAKING_A_QUERY = ("invalid_input",)
 _ASKING_FOR_A_TOKEN = ("unauthorized", "forbidden", "issuer_unavailable")
+_OF_QUOTES = {
+    "quote_required": {"pointer": "/quote", "detail": "is required"},
+    "quote_invalid": {"pointer": "/quote", "detail": "must be signed by the shop's pricing for this service"},
+    "quote_expired": {"pointer": "/quote", "detail": "must not have expired"},
+    "quote_used": {"pointer": "/quote", "detail": "must not have been used for another order"},
+    "quote_differs": {"pointer": "/products/0/quantity", "detail": "must be as in the quote, or absent"},
+}
 _SPEAKING_JSON = ("not_acceptable", "too_many_requests", "database_unavailable")
 
 _REQUEST_ID = {
@@ -119,6 +126,7 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
             "reason": {"properties": {"status": {"const": "cancelled"}}},
         }
     },
+    "OrderIn": {"anyOf": [{"required": ["products", "totalAmount"]}, {"required": ["quote"]}]},
     "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},
 }
 _NOT_MODIFIED = {"description": "The client already has this version."}
@@ -280,6 +288,8 @@ def _example(code: str) -> dict[str, Any]:
         del example["instance"]
     if code == "invalid_input":
         example["errors"] = [{"pointer": "/products/0/quantity", "detail": "must be from 1 to 1000000"}]
+    if code in _OF_QUOTES:
+        example["errors"] = [_OF_QUOTES[code]]
     if code == "illegal_transition":
         example["allowed"] = ["shipped", "cancelled"]
     return example

@@ -45,6 +45,17 @@ def require_own_email(email: str | None) -> None:
         raise InvalidInput(Fault("/email", "must be the email in your token"))
 
 
+def may_set_prices() -> bool:
+    """Whether the caller may place an order without a quote."""
+    return services().settings.prices == "client" or may("orders:price")
+
+
+def require_own(user_id: str) -> None:
+    """Raises NotAllowed if a customer names another user."""
+    if _caller().owner("orders:write") not in (None, user_id):
+        raise NotAllowed("orders:admin")
+
+
 def require(scope: str) -> None:
     """Raises NotAllowed if the caller lacks the scope."""
     if not may(scope):

@@ -142,7 +142,7 @@ class Problem(Answer):
     requestId = text("The `X-Request-ID` of the request.")
     errors = listed(
         fields.Nested(Fault),
-        "With `invalid_input`, `malformed_json` and `mistyped_number`: the errors in the input.",
+        "With `invalid_input`, `malformed_json`, `mistyped_number` and the problems of quotes: the errors.",
         required=False,
         maxItems=MOST_FAULTS,
     )

@@ -1,5 +1,6 @@
-"""What the document of an order has beside the order and its log: idempotency keys and texts of notes."""
+"""What the document of an order has beside the order and its log: keys, quotes and texts of notes."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 from app.mongo.database import Document
@@ -20,6 +21,14 @@ class Idempotency(NamedTuple):
     key: str
     digest: str
     answered: int | None
+
+
+class QuoteUse(NamedTuple):
+    """The one use of a quote: its issuer, its id there, and the time at which it expires."""
+
+    issuer: str
+    id: str
+    until: datetime
 
 
 class RefundKey(NamedTuple):

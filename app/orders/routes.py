@@ -4,23 +4,33 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Response, g
+from flask import Response, current_app, g
 
 from app.clock import from_millis, to_millis
-from app.errors import OrderUnreadable
+from app.errors import Fault, OrderUnreadable, QuoteRequired
 from app.http import examples, headers
 from app.http.answers import NEXT, REPLAYED, answer, empty, entity_tag, located, location
 from app.http.authentication import require_json_accepted
 from app.http.json_body import digest
 from app.http.paging import LIKE_A_CHANGED_ORDER, LIKE_AN_ORDER, after, fitting, listing
 from app.http.parsing import Blueprint
-from app.http.request_context import caller, may, origin, require, require_own_email, services
+from app.http.request_context import (
+    caller,
+    may,
+    may_set_prices,
+    origin,
+    require,
+    require_own,
+    require_own_email,
+    services,
+)
 from app.http.route_metadata import declares
 from app.http.shares import waiting
 from app.orders import public, schemas
 from app.orders import service as ordering
 from app.orders.model import Order
 from app.orders.query_store import OrderQuery
+from app.orders.quotes import claims_in, priced
 from app.orders.reading import reading
 from app.orders.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
 from app.orders.states import OF_THE_SHOP
@@ -50,6 +60,11 @@ blueprint.before_request(require_json_accepted)
     "bad_header",
     "idempotency_key_required",
     "idempotency_key_reused",
+    "quote_required",
+    "quote_invalid",
+    "quote_expired",
+    "quote_used",
+    "quote_differs",
     "order_unreadable",
     headers=("Idempotency-Key", "Prefer"),
 )
@@ -58,20 +73,13 @@ def create_order(draft: Any) -> Response:
 
     The answer comes once the order is durable. Payment and stock follow; `Prefer: wait` waits for them.
     """
+    require_own(draft["userId"])
     key = headers.idempotency_key(required=services().settings.require_idempotency_key)
     require_own_email(draft.get("email"))
     if "holds" in draft:
         require("orders:admin")
     with waiting(headers.wait()) as seconds:
-        placed = ordering.place_order(
-            services().orders,
-            draft,
-            actor=caller(),
-            key=key,
-            digest=digest(g.body) if key else "",
-            waits=seconds is not None,
-            origin=origin(),
-        )
+        placed = _placed(draft, key, waits=seconds is not None)
         structlog.contextvars.bind_contextvars(order_id=placed.order["id"])
         order = ordering.first_answer(services().orders, placed, seconds)
     response_headers = located(order["id"])
@@ -236,6 +244,22 @@ def verify_order_events(order_id: str) -> Response:
 
 def _is_true(text: str | None) -> bool | None:
     return None if text is None else text == "true"
+
+
+def _placed(draft: Any, key: str | None, *, waits: bool) -> ordering.Placed:
+    """The order of a POST, with the prices of its quote if it needs or has one."""
+    orders, body, quote = services().orders, digest(g.body) if key else "", None
+    if "quote" in draft or not may_set_prices():
+        # A repetition gets its answer again, even if the quote has expired since, or is used.
+        if replay := ordering.replayed(orders, caller(), key, body):
+            return replay
+        if "quote" not in draft:
+            raise QuoteRequired(Fault("/quote", "is required"))
+        claims = claims_in(draft["quote"], current_app.extensions["claims_of_quote"])
+        draft, quote = priced(draft, claims, services().settings.jwt_leeway)
+    return ordering.place_order(
+        orders, draft, actor=caller(), key=key, digest=body, waits=waits, origin=origin(), quote=quote
+    )
 
 
 def _place(order: Order, by_update: bool) -> str:

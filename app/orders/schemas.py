@@ -1,15 +1,18 @@
 """The requests and answers about orders. The fields of an order come from `orders.fields`."""
 # ruff: noqa: N815 - the names are those of the API
 
-from decimal import Decimal
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import current_app
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
-from app.errors import Fault, MistypedNumber
-from app.http.fields import Checked, Choice, ListOf, Moment, ObjectOf, Text, is_finer
+from app.errors import Fault, MistypedNumber, QuoteInvalid
+from app.http import pointers
+from app.http.fields import Checked, Choice, ListOf, Moment, ObjectOf, Text
 from app.http.fields import text as text_of
+from app.http.request_context import may_set_prices
 from app.http.schemas import (
     ORDER_ID,
     Answer,
@@ -25,8 +28,8 @@ from app.http.schemas import (
     whole,
 )
 from app.http.shaping import answer_schema, input_fields, input_schema
-from app.money import DECIMALS, to_minor
-from app.orders import shares
+from app.money import to_minor
+from app.orders import amounts
 from app.orders.events import EVENTS
 from app.orders.fields import EMAIL, HOLD, HOLDS, ID_LENGTH, ORDER, TRACKING
 from app.orders.holds import BLOCKS, CANCEL, MOST_HOLDS, RELEASE
@@ -90,41 +93,44 @@ class ReleaseIn(Input):
     reason = Text(500, lines=True, doc="Why the hold is released, for the shop alone.")
 
 
-class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
+# What a quote says of an order. A request with a quote may leave it out.
+BASKET = ("products", "adjustments", "currency", "totalAmount")
+_NEEDED = ("products", "totalAmount")
+_SENT = [replace(field, given="optional") if field.name in _NEEDED else field for field in ORDER]
+
+
+class Quote(Checked, fields.String):
+    """A quote. Every text that is not one is a quote that is not valid."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("must be a string")
+        return value
+
+
+class OrderIn(Input.from_dict(input_fields(_SENT))):  # type: ignore[misc]
     """A new order. If every line has a `unitPrice`, `totalAmount` must be the sum of lines and adjustments.
 
-    A tax that is `included` in the prices is not added. No line's share of the total may be below 0.
+    A tax that is `included` in the prices is not added. No line's share of the total may be below 0. An order
+    with a `quote` may leave out `products`, `adjustments`, `currency`, `totalAmount` and every `unitPrice`.
     """
 
     holds = ListOf(ObjectOf(HoldIn), 0, MOST_HOLDS, doc=HOLDS.doc)
+    quote = Quote(
+        doc="The lines and the total of the order, priced and signed by the shop (a JWS in its compact form)."
+    )
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_amounts(self, data: dict[str, Any], original: Any, **_: Any) -> None:
-        """Checks the decimals of all amounts, the adjustments and the total.
+        """Checks the decimals of all amounts, the adjustments and the total, unless a quote gives them.
 
         `data` lacks the fields that are invalid, so this checks the others.
         """
-        if not isinstance(original, dict):
+        if not isinstance(original, dict) or not self._is_complete(original):
             return
         currency = data.get("currency") if "currency" in original else _default_currency()
-        lines = _in_place(data, original, "products")
-        faults = _too_fine(data, lines, currency) if currency else {}
-        expected, total = _sum(lines), data.get("totalAmount")
-        summed = "lines"
-        if "adjustments" in original:
-            adjustments = _in_place(data, original, "adjustments")
-            if wrong := _misfits(adjustments, len(lines), currency):
-                faults["adjustments"] = wrong
-            if wrong or not _are_valid(adjustments, original["adjustments"]):
-                expected = None
-            elif expected is not None:
-                expected += sum(one["amount"] for one in adjustments if not one.get("included"))
-                summed = "lines and adjustments"
-                if below := _below_zero(lines, adjustments, currency, faults):
-                    faults["adjustments"] = below
-        if expected is not None and total is not None and expected != total and "totalAmount" not in faults:
-            shown = f"{expected:.{DECIMALS[currency]}f}" if currency else expected
-            faults["totalAmount"] = [f"must equal the sum of the {summed} ({shown})"]
+        faults = amounts.faults_in(data, original, currency)
+        faults |= {name: ["is required"] for name in _NEEDED if name not in original}
         if faults:
             raise ValidationError(faults)
 
@@ -144,15 +150,70 @@ class OrderIn(Input.from_dict(input_fields(ORDER))):  # type: ignore[misc]
 
     @post_load
     def to_minor_units(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """The draft of an order, with amounts in minor units and their currency."""
-        currency = data.setdefault("currency", _default_currency())
-        data["totalAmount"] = to_minor(data["totalAmount"], currency)
-        for line in data["products"]:
-            if "unitPrice" in line:
-                line["unitPrice"] = to_minor(line["unitPrice"], currency)
-        for adjustment in data.get("adjustments", ()):
-            adjustment["amount"] = to_minor(adjustment["amount"], currency)
+        """The draft of an order, with amounts in minor units and their currency.
+
+        As it was sent, if a quote gives the amounts, or has to.
+        """
+        return in_minor_units(data) if self._is_complete(data) else data
+
+    def _is_complete(self, order: dict[str, Any]) -> bool:
+        """Whether the order itself has its prices."""
+        return "quote" not in order and may_set_prices()
+
+
+class Basket(OrderIn):
+    """The basket of a quote, which has all prices, and the quote's id."""
+
+    jti = Text(255)
+
+    class Meta:
+        """Nothing else of an order."""
+
+        fields = (*BASKET, "jti")
+
+    @validates_schema(skip_on_field_errors=False)
+    def check_prices(self, data: dict[str, Any], **_: Any) -> None:
+        """Checks that every line has a price."""
+        faults: dict[int, Any] = {
+            place: {"unitPrice": ["is required"]}
+            for place, line in enumerate(data.get("products", ()))
+            if "unitPrice" not in line
+        }
+        if faults:
+            raise ValidationError({"products": faults})
+
+    @post_load
+    def to_minor_units(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The basket with its currency."""
+        data.setdefault("currency", _default_currency())
         return data
+
+    def _is_complete(self, _: dict[str, Any]) -> bool:
+        return True
+
+
+def basket_in(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """The basket in the claims of a quote, in major units, and its `jti`. Raises QuoteInvalid."""
+    schema = Basket()
+    try:
+        basket: dict[str, Any] = schema.load({name: claims[name] for name in schema.fields if name in claims})
+    except ValidationError as error:
+        faults = pointers.faults(error.messages)
+        details = (f"must have a valid basket: {fault.pointer} {fault.detail}" for fault in faults)
+        raise QuoteInvalid(*(Fault("/quote", detail) for detail in details)) from error
+    return basket
+
+
+def in_minor_units(data: dict[str, Any]) -> dict[str, Any]:
+    """The order or basket, changed in place, with amounts in minor units and their currency."""
+    currency = data.setdefault("currency", _default_currency())
+    data["totalAmount"] = to_minor(data["totalAmount"], currency)
+    for line in data["products"]:
+        if "unitPrice" in line:
+            line["unitPrice"] = to_minor(line["unitPrice"], currency)
+    for adjustment in data.get("adjustments", ()):
+        adjustment["amount"] = to_minor(adjustment["amount"], currency)
+    return data
 
 
 class StatusChange(Input):
@@ -266,89 +327,3 @@ class Verification(Answer):
 
 def _default_currency() -> str:
     return current_app.extensions["services"].settings.default_currency
-
-
-def _at_most(currency: str) -> str:
-    return f"must have at most {DECIMALS[currency]} decimals in {currency}"
-
-
-def _too_fine(order: dict[str, Any], lines: list[dict[str, Any]], currency: str) -> dict[Any, Any]:
-    decimals = DECIMALS[currency]
-    complaint = [_at_most(currency)]
-    faults: dict[Any, Any] = {}
-    if "totalAmount" in order and is_finer(order["totalAmount"], decimals):
-        faults["totalAmount"] = complaint
-    prices = {
-        index: {"unitPrice": complaint}
-        for index, line in enumerate(lines)
-        if "unitPrice" in line and is_finer(line["unitPrice"], decimals)
-    }
-    if prices:
-        faults["products"] = prices
-    return faults
-
-
-def _sum(lines: list[dict[str, Any]]) -> Decimal | None:
-    """The sum of the lines; None if a line has no valid price or quantity."""
-    total = Decimal(0)
-    for line in lines:
-        if "unitPrice" not in line or "quantity" not in line:
-            return None
-        total += line["unitPrice"] * line["quantity"]
-    return total if lines else None
-
-
-def _in_place(data: dict[str, Any], original: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """The valid parts of these items. Empty if one is missing, since the positions have shifted then."""
-    items: list[dict[str, Any]] = data.get(name, [])
-    return items if items and len(items) == len(original[name]) else []
-
-
-def _are_valid(adjustments: list[dict[str, Any]], sent: Any) -> bool:
-    """Whether every adjustment that was sent has all of its fields, each valid by itself."""
-    return (
-        isinstance(sent, list)
-        and len(adjustments) == len(sent)
-        and all(
-            one.keys() == each.keys() >= {"kind", "amount"}
-            for one, each in zip(adjustments, sent, strict=True)
-        )
-    )
-
-
-def _misfits(adjustments: list[dict[str, Any]], lines: int, currency: str | None) -> dict[int, Any]:
-    """The faults of each adjustment by its position. `lines` is the number of lines; 0 if unknown."""
-    faults: dict[int, Any] = {}
-    for position, adjustment in enumerate(adjustments):
-        wrong: dict[str, list[str]] = {}
-        kind, amount = adjustment.get("kind"), adjustment.get("amount")
-        if kind and amount is not None and (amount > 0 if kind == "discount" else amount < 0):
-            wrong["amount"] = [f"must be {'at most' if kind == 'discount' else 'at least'} 0 for a {kind}"]
-        elif amount is not None and currency and is_finer(amount, DECIMALS[currency]):
-            wrong["amount"] = [_at_most(currency)]
-        if kind and kind != "tax" and "included" in adjustment:
-            wrong["included"] = ["is only allowed with the kind tax"]
-        if lines and adjustment.get("line", 0) > lines:
-            wrong["line"] = [f"must be a line of the order, from 1 to {lines}"]
-        if wrong:
-            faults[position] = wrong
-    return faults
-
-
-def _below_zero(
-    lines: list[dict[str, Any]],
-    adjustments: list[dict[str, Any]],
-    currency: str | None,
-    faults: dict[Any, Any],
-) -> dict[int, Any]:
-    """The fault of each discount that brings the share of a line below 0."""
-    if not currency or "products" in faults:
-        return {}
-    found = shares.below_zero(
-        [{**line, "unitPrice": to_minor(line["unitPrice"], currency)} for line in lines],
-        [{**one, "amount": to_minor(one["amount"], currency)} for one in adjustments],
-    )
-    return {
-        position: {"amount": [f"must not bring the share of line {line} below 0"]}
-        for position, line in found.items()
-    }

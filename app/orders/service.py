@@ -17,9 +17,10 @@ from app.errors import (
     OrderInTransit,
     OrderServiceError,
     OrderUnreadable,
+    QuoteUsed,
 )
 from app.orders import OrderServices
-from app.orders.beside_store import Idempotency
+from app.orders.beside_store import Idempotency, QuoteUse
 from app.orders.commands import found, require_version
 from app.orders.fields import PERSONAL, STATED
 from app.orders.history import as_of
@@ -42,7 +43,7 @@ from app.orders.query_store import OrderQuery
 from app.orders.reading import reading, reads_order
 from app.orders.refunds import next_id
 from app.orders.states import CAPTURED, COMMANDS, STATUS
-from app.orders.store import KeyTaken, NumberTaken
+from app.orders.store import KeyTaken, NumberTaken, QuoteTaken
 
 log = structlog.get_logger(__name__)
 
@@ -89,20 +90,20 @@ def place_order(
     digest: str,
     waits: bool = False,
     origin: Origin | None = None,
+    quote: QuoteUse | None = None,
 ) -> Placed:
     """Stores a new order and its `order.created` event in one durable write.
 
     If several calls have the same key and digest, one creates the order and the others return it, `replayed`.
-    `waits` says that the answer is given later and may show a later version than the first. Raises
-    InvalidInput for a payment method that the provider does not support, IdempotencyKeyReused for a key that
-    was used with another body, DatabaseUnavailable.
+    `waits` says that the answer is given later and may show a later version than the first. The same write
+    uses `quote`. Raises InvalidInput for a payment method that the provider does not support,
+    IdempotencyKeyReused for a key that was used with another body, QuoteUsed, DatabaseUnavailable.
     """
     if not services.accepts(draft.get("paymentMethod")):
         raise InvalidInput(Fault("/paymentMethod", "must be a payment method of the provider"))
     if late := past_ends(draft.get("holds", ()), services.clock()):
-        if key and (replay := _replay(services, actor, key, digest)):
-            return replay
-        raise InvalidInput(*(Fault(f"/holds/{position}/until", IN_THE_FUTURE) for position in late))
+        faults = (Fault(f"/holds/{position}/until", IN_THE_FUTURE) for position in late)
+        return _replayed_or(InvalidInput(*faults), services, actor, key, digest)
     stated = _stated(draft)
     answered = None if waits else 1
     while True:
@@ -112,13 +113,17 @@ def place_order(
             order["origin"] = origin
         try:
             services.store.add(
-                order, services.due_by(), Idempotency(actor, key, digest, answered) if key else None
+                order, services.due_by(), Idempotency(actor, key, digest, answered) if key else None, quote
             )
         except NumberTaken:
             log.info("the number of a new order is taken, its id is drawn again")
+        except QuoteTaken:
+            # A POST with the same key may have used it.
+            used = QuoteUsed(Fault("/quote", "must not have been used for another order"))
+            return _replayed_or(used, services, actor, key, digest)
         except KeyTaken:
             # It is None only if the earlier order was purged in between. Then the key is free again.
-            if replay := _replay(services, actor, key or "", digest):
+            if replay := replayed(services, actor, key, digest):
                 return replay
         else:
             return Placed(order, answered, keyed=key is not None)
@@ -274,8 +279,18 @@ def _personal(draft: Draft) -> Personal | None:
     return known
 
 
-def _replay(services: OrderServices, actor: str, key: str, digest: str) -> Placed | None:
-    earlier = services.store.under_key(actor, key)
+def _replayed_or(
+    refusal: InvalidInput, services: OrderServices, actor: str, key: str | None, digest: str
+) -> Placed:
+    """The order that an earlier POST with the key created. Raises the refusal if there was no such POST."""
+    if replay := replayed(services, actor, key, digest):
+        return replay
+    raise refusal
+
+
+def replayed(services: OrderServices, actor: str, key: str | None, digest: str) -> Placed | None:
+    """The order that an earlier POST with the key created, or None. Raises IdempotencyKeyReused."""
+    earlier = services.store.under_key(actor, key) if key else None
     if earlier is None:
         return None
     order, posted = earlier

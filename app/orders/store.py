@@ -1,8 +1,8 @@
 """The collection of orders: each document is one order with its log, and changes only by compare-and-set.
 
 A document also has fields that are not part of the order or its log: `visible` (true until the order is
-deleted; every list index is partial on it), `idempotency`, `refundKeys`, `commandKeys`, `noteTexts`, and
-the fields of `due_store`.
+deleted; every list index is partial on it), `idempotency`, `quote`, `refundKeys`, `commandKeys`,
+`noteTexts`, and the fields of `due_store`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,17 @@ from app.mongo.database import Document, Transaction
 from app.mongo.gathering import Gather
 from app.mongo.group_commit import GroupCommit
 from app.mongo.outages import reports_outages
-from app.orders.beside_store import NOTHING, Beside, CommandKey, Idempotency, RefundKey, add, is_free, pushed
+from app.orders.beside_store import (
+    NOTHING,
+    Beside,
+    CommandKey,
+    Idempotency,
+    QuoteUse,
+    RefundKey,
+    add,
+    is_free,
+    pushed,
+)
 from app.orders.documents_store import (
     OrderDocuments,
     compare_and_set,
@@ -39,12 +49,16 @@ from app.orders.personal_index import PersonalIndex
 from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 from app.orders.reading import reading
 
-_WITH_NOTES = {"events": 0, "emailKey": 0, "idempotency": 0, "refundKeys": 0, "commandKeys": 0}
+_WITH_NOTES = {"events": 0, "emailKey": 0, "idempotency": 0, "quote": 0, "refundKeys": 0, "commandKeys": 0}
 _WITHOUT_LOG = {**_WITH_NOTES, "noteTexts": 0}
 WITH_TAIL = {**_WITHOUT_LOG, "events": {"$slice": -1}}
 # How many orders of a page are read at once. Orders can be large, and a page can end before its limit. The
 # default page takes two reads.
 _AT_ONCE = 13
+
+
+class QuoteTaken(Exception):
+    """Another order has used the quote."""
 
 
 class KeyTaken(Exception):
@@ -80,10 +94,16 @@ class Orders:
         """The same store, limited to the orders of one user."""
         return Orders(self._database, self._index, owner, self._batches)
 
-    def add(self, order: Order, due_by: datetime, idempotency: Idempotency | None) -> None:
-        """Stores a new order in one durable write.
+    def add(
+        self,
+        order: Order,
+        due_by: datetime,
+        idempotency: Idempotency | None,
+        quote: QuoteUse | None = None,
+    ) -> None:
+        """Stores a new order in one durable write, which also uses its quote.
 
-        Raises KeyTaken, NumberTaken, NotAllowed for another user's order.
+        Raises KeyTaken, NumberTaken, QuoteTaken, NotAllowed for another user's order.
         """
         if not self._is_ours(order):
             raise NotAllowed("orders:admin")
@@ -94,11 +114,16 @@ class Orders:
         if idempotency:
             fields = idempotency._asdict().items()
             document["idempotency"] = {field: value for field, value in fields if value is not None}
+        if quote:
+            document["quote"] = quote._asdict()
         try:
             self._batches.inserts.insert(document)
         except DuplicateKeyError as error:
-            if "number" in (error.details or {}).get("keyPattern", {}):
+            taken = (error.details or {}).get("keyPattern", {})
+            if "number" in taken:
                 raise NumberTaken from error
+            if "quote.id" in taken:
+                raise QuoteTaken from error
             if idempotency:
                 raise KeyTaken from error
             raise
@@ -131,6 +156,11 @@ class Orders:
             return None
         with reading(order["id"]):
             return order, Idempotency(**{"answered": None, **order["idempotency"]})
+
+    def is_used(self, quote: QuoteUse) -> bool:
+        """Whether an order has used the quote."""
+        use = {"quote.issuer": quote.issuer, "quote.id": quote.id}
+        return self._collection.find_one(use, {"_id": 1}) is not None
 
     def fix_answer(self, order_id: str, version: int) -> int:
         """Fixes the version in the first answer, unless it is fixed already. Returns the fixed version."""
@@ -267,10 +297,17 @@ class Orders:
         condition = {"_id": {"$in": object_ids(order_ids)}, "holds.blocks": "capture"}
         return {str(document["_id"]) for document in self._collection.find(condition, {"_id": 1})}
 
-    def deleted_before(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[str]:
+    def deleted_before(
+        self, moment: datetime, limit: int, but: Iterable[str] = (), *, quotes_until: datetime | None = None
+    ) -> list[str]:
         """The ids of orders that were deleted before the moment and owe no step and no money, except those in
-        `but`."""
-        condition: Document = {"deletedAt": {"$lt": moment}, "dueBy": {"$exists": False}, **OWES_NO_MONEY}
+        `but`, and those with a quote that is good after `quotes_until`, by default the moment."""
+        condition: Document = {
+            "deletedAt": {"$lt": moment},
+            "dueBy": {"$exists": False},
+            "quote.until": {"$not": {"$gte": quotes_until or moment}},
+            **OWES_NO_MONEY,
+        }
         if kept := object_ids(but):
             condition["_id"] = {"$nin": kept}
         found = self._collection.find(condition, {"_id": 1})

@@ -18,6 +18,8 @@ from app.orders.service import cancellation
 log = structlog.get_logger()
 
 BATCH = 500
+# Longer than the clocks of two processes differ, and longer than the leeway for expired quotes.
+QUOTE_MARGIN = timedelta(days=1)
 # The most orders that one sweep reads to find some whose queues are free.
 MOST_SWEPT = 20_000
 
@@ -87,17 +89,18 @@ def expire_orders(services: OrderServices) -> int:
 def purge_deleted_orders(services: OrderServices) -> int:
     """Purges orders whose retention time after the deletion is over. Returns their number.
 
-    An order with due steps stays until these are done.
+    An order with due steps stays until these are done. An order that used a quote stays until the quote has
+    expired for certain, so that no other order can use it.
     """
-    purged = 0
-    limit = services.clock() - timedelta(days=services.retention_days)
+    purged, now = 0, services.clock()
+    limit = now - timedelta(days=services.retention_days)
     kept: list[str] = []
 
     def keep(order_id: str, error: Exception) -> None:
         log.error("order cannot be purged", order_id=order_id, exc_info=error)
         kept.append(order_id)
 
-    while order_ids := services.store.deleted_before(limit, BATCH, kept):
+    while order_ids := services.store.deleted_before(limit, BATCH, kept, quotes_until=now - QUOTE_MARGIN):
         purged += sum(apart(order_ids, partial(_purge, services), keep))
     return purged
 

@@ -19,7 +19,7 @@ from app.reconciliation.records import OrderRecords, Recorded, Row
 from app.reconciliation.report import Scope
 
 _STAGING = "reconciliation_payments_"
-_ORDER: Document = {"idempotency": 0, "refundKeys": 0, "commandKeys": 0}
+_ORDER: Document = {"idempotency": 0, "quote": 0, "refundKeys": 0, "commandKeys": 0}
 # The fields of an order that are compared with the stock ledger and with the provider's payments.
 _COMPARED: Document = dict.fromkeys(
     ("products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "version", "updatedAt",

@@ -44,11 +44,15 @@ DEFAULTS = {
     "PORT": "3003",
     "LOG_LEVEL": "info",
     "PAYMENT_PROVIDER": "sandbox",
+    "PRICES": "client",
     "WEBHOOK_ALLOW_PRIVATE": "true",
 }
-# Without another issuer, the command `token` issues the tokens.
-OWN_ISSUER = {"JWT_ISSUER": "local", "JWT_AUDIENCE": "order-service"}
-OTHER_ISSUERS = ("JWT_JWKS_URL", "JWT_PUBLIC_KEY")
+# Without another issuer, the commands `token` and `quote` issue the tokens and the quotes.
+OWN_ISSUERS = {
+    "JWT": {"JWT_ISSUER": "local", "JWT_AUDIENCE": "order-service"},
+    "QUOTE": {"QUOTE_ISSUER": "local", "QUOTE_AUDIENCE": "order-prices"},
+}
+OTHER_ISSUERS = ("JWKS_URL", "PUBLIC_KEY")
 WATCH_EVERY = 0.3
 # The seconds for which the locks of a killed worker last.
 PARAMETERS = {"transactionLifetimeLimitSeconds": 5}
@@ -117,8 +121,9 @@ def _serve(parts: ExitStack) -> NoReturn:
 
     settings.setdefault("PERSONAL_INDEX_KEY", "the key of a local run, which anyone can read")
     settings.setdefault("PAYMENT_WEBHOOK_SECRET", f"whsec_{b64encode(token_bytes(24)).decode()}")
-    if not any(name in settings for name in OTHER_ISSUERS):
-        settings = {**OWN_ISSUER, "JWT_SECRET": token_urlsafe(32), **settings}
+    for prefix, own in OWN_ISSUERS.items():
+        if not any(f"{prefix}_{name}" in settings for name in OTHER_ISSUERS):
+            settings = {**own, f"{prefix}_SECRET": token_urlsafe(32), **settings}
 
     stack = parts.enter_context(Stack(HOME, settings))
     _say("Migrating …")

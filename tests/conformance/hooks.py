@@ -20,6 +20,7 @@ FACTS = {
     "bad_cursor": "a cursor is opaque, and good where it came from alone",
     "bad_signature": "what is signed cannot be made up",
     "idempotency_key_reused": "what the key was used for before",
+    "quote_invalid": "what is signed cannot be made up",
     "stale_version": "the version that the order has by now",
 }
 # By what the problem says of a field.

@@ -20,6 +20,7 @@ from app.feed.store import Feed
 from app.mongo import database as storage
 from app.notifications.mail_counts_store import MailCounts
 from app.notifications.store import Notifications
+from app.orders.beside_store import QuoteUse
 from app.orders.due_store import DueWork
 from app.orders.events import EVENTS
 from app.orders.query_store import OrderQuery
@@ -128,6 +129,7 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "an order": _orders(lambda orders: orders.get(ONE)),
     "an order with its log": _orders(lambda orders: orders.with_log(ONE)),
     "an order by its key": _orders(lambda orders: orders.under_key("caller", "key-1")),
+    "an order by its quote": _orders(lambda orders: orders.is_used(QuoteUse("issuer", "quote-1", END))),
     "a batch of orders": _orders(lambda orders: orders.load(SOME)),
     "overdue steps": _due_work(lambda due_work: due_work.overdue(END, 50)),
     "everything owed": lambda database: _all_owed(DueWork(database)),

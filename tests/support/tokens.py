@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from typing import Self
 
 ISSUER, AUDIENCE, SECRET = "https://issuer.example", "orders", "s" * 32
-CHECKED = {"AUTH": "jwt", "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE, "PAYMENT_PROVIDER": "sandbox"}
+CHECKED = {
+    "AUTH": "jwt",
+    "JWT_ISSUER": ISSUER,
+    "JWT_AUDIENCE": AUDIENCE,
+    "PAYMENT_PROVIDER": "sandbox",
+    "PRICES": "client",
+}
 # Asks for tokens that a test can make with the secret.
 SETTINGS = {**CHECKED, "JWT_SECRET": SECRET}
 
