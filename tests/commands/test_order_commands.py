@@ -10,8 +10,11 @@ import pytest
 from bson import ObjectId
 from flask import Flask
 
+from app.clock import to_text
 from app.commands import register_commands
+from app.holds.service import release_hold
 from app.orders.bounds import MOST_RETRIES
+from app.orders.commands import Request
 from app.orders.service import change_status, delete_order, place_order
 from app.orders.sweeping import purge_deleted_orders
 from app.reconciliation import run as reconciling
@@ -96,6 +99,36 @@ def test_adjustments_are_shown_with_the_numbered_lines(
         "  tax       0.07               included\n"
     ) in printed
     assert "amount=10.65 computed=True" in printed
+
+
+def test_holds_are_shown_with_their_ends_and_reasons(
+    runner: FlaskCliRunner, services: Services, clock: StoppedClock
+) -> None:
+    """And the time of the last release, once there is one."""
+    until = clock() + timedelta(hours=1)
+    draft: Any = {
+        "userId": "eve",
+        "products": [{"productId": "pear", "quantity": 2}],
+        "totalAmount": 1640,
+        "currency": "USD",
+        "holds": [
+            {"code": "a", "blocks": ["ship"], "until": until, "then": "cancel", "reason": "Why\x1b not"},
+            {"code": "fraud_review", "blocks": ["capture", "ship"], "then": "release"},
+        ],
+    }
+    order_id = place_order(services.orders, draft, actor="eve", key=None, digest="").order["id"]
+    printed = runner.invoke(args=["orders", "show", order_id]).stdout
+    assert (
+        "holds\n"
+        f"  a             blocks ship           until {to_text(until)}, then cancel  Why\\x1b not\n"
+        "  fraud_review  blocks capture, ship\n"
+    ) in printed
+    assert "\nreleased" not in printed
+    for code in ("a", "fraud_review"):
+        release_hold(services.orders, order_id, code, None, Request("shop"))
+    printed = runner.invoke(args=["orders", "show", order_id]).stdout
+    assert "\nholds\n" not in printed
+    assert ["released", to_text(clock())] in [line.split() for line in printed.splitlines()]
 
 
 def test_every_amount_of_a_history_is_in_major_units(

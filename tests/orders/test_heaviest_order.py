@@ -48,6 +48,13 @@ def placed() -> Order:
             "region": BIG * 100, "postalCode": BIG * 20, "country": "DE",
         },
         "metadata": {widest(64, number): BIG * 512 for number in range(20)},
+        "holds": [
+            {
+                "code": f"{number:040}", "reason": BIG * 500, "blocks": ["capture", "ship"],
+                "until": "2100-01-01T00:00:00Z", "then": "release",
+            }
+            for number in range(20)
+        ],
     }  # fmt: skip
     app = Flask("app")
     app.extensions["services"] = SimpleNamespace(settings=Settings.from_env({"AUTH": "off"}))
