@@ -23,13 +23,20 @@ if TYPE_CHECKING:
 NEVER = {"paymentMethod": "sandbox_refund_fails"}
 BOUND = LIMITS["cancel"].events
 # The commands that are refused earlier than the others.
-EARLY = {"PATCH /orders/<order_id>": LIMITS["amend"].events}
+EARLY = {
+    "PATCH /orders/<order_id>": LIMITS["amend"].events,
+    "POST /orders/<order_id>/holds": LIMITS["hold"].events,
+}
+HELD = {"code": "held", "blocks": ["capture"], "then": "release"}
 
 # A body for each way to change an order, by its route and what it needs the order to be.
 CHANGES: dict[tuple[str, str], list[Any]] = {
     ("PUT", "/orders/<order_id>"): [{"status": "shipped"}, {"status": "cancelled"}],
     ("PATCH", "/orders/<order_id>"): [{"reference": "R"}],
     ("DELETE", "/orders/<order_id>"): [None],
+    ("POST", "/orders/<order_id>/holds"): [{"code": "another"}],
+    ("POST", "/orders/<order_id>/holds/<hold_code>/release"): [{}],
+    ("DELETE", "/orders/<order_id>/holds/<hold_code>"): [None],
     ("POST", "/orders/<order_id>/refunds"): [{"amount": 1}],
     ("POST", "/orders/<order_id>/refunds/<refund_id>/retry"): [None],
 }
@@ -53,7 +60,7 @@ def failures(order: Order) -> Iterator[Change]:
 def lengthen(
     post_order: Callable[..., Any], settle: Callable[[str], None], app_services: Services
 ) -> Callable[[int], str]:
-    """Makes a confirmed order with a log of so many events, the last of them a failed refund; its id."""
+    """Makes a confirmed and held order with a log of so many events, the last a failed refund; its id."""
 
     def make(length: int) -> str:
         order_id = post_order(**NEVER)["id"]
@@ -61,7 +68,7 @@ def lengthen(
         (order,) = app_services.orders.store.load([order_id])
         made = failures(order)
         first = length - order["version"]
-        changes = [next(made) for _ in range(first)]
+        changes = [Change("hold.placed", HELD), *(next(made) for _ in range(first - 1))]
         while changes[-1].type != "refund.failed":
             changes.insert(0, Change("payment.partially_refunded", {"refundedAmount": 0}))
             changes.pop()
@@ -77,6 +84,7 @@ def lengthen(
 def call(client: FlaskClient, method: str, path: str, body: Any, order_id: str) -> TestResponse:
     refund = client.get(f"/orders/{order_id}/refunds").get_json()["refunds"][-1]["id"]
     url = path.replace("<order_id>", order_id).replace("<refund_id>", refund)
+    url = url.replace("<hold_code>", "held")
     media_type = "application/merge-patch+json" if method == "PATCH" else None
     return client.open(url, method=method, json=body, content_type=media_type)
 
