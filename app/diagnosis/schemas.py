@@ -5,10 +5,12 @@ from typing import Any
 
 from marshmallow import fields
 
+from app.diagnosis.commands import COMMANDS
 from app.diagnosis.model import STATES, STEPS, STUCK, WAITING_FOR
 from app.diagnosis.service import MOST_NOTICES
 from app.http.fields import Choice
 from app.http.schemas import ORDER_ID, Answer, PageQuery, listed, moment, nested, next_cursor, text, whole
+from app.orders.events import EVENTS
 from app.orders.schemas import Hold
 from app.orders.step_errors import CODES
 
@@ -26,6 +28,10 @@ DIAGNOSIS: dict[str, Any] = {
     "notifications": [{"channel": "mail", "state": "sent"}],
 }
 DIAGNOSES = {"diagnoses": [{"orderId": "66ffbd20a1b2c3d4e5f60718", **DIAGNOSIS}]}
+WITH_COMMANDS = {
+    **DIAGNOSIS,
+    "may": [{"command": "cancel", "sets": ["order.cancelled", "stock.released", "payment.voided"]}],
+}
 
 
 class DiagnosesQuery(PageQuery):
@@ -56,6 +62,16 @@ class NoticeOut(Answer):
     nextAttempt = moment("The time of the next attempt, while it is pending.", required=False)
 
 
+class PossibleOut(Answer):
+    """A command that would succeed now and change the order."""
+
+    command = text("The command.", enum=list(COMMANDS))
+    sets = listed(
+        fields.String(metadata={"enum": list(EVENTS)}),
+        "The types of the command's events, and of those that follow if the provider does as asked.",
+    )
+
+
 class DiagnosisOut(Answer):
     """What an order waits for. Customers get `state`, `waitingFor` and `otherwise` only."""
 
@@ -78,6 +94,7 @@ class DiagnosisOut(Answer):
         "The holds of the order, oldest first, also if they do not decide.",
         required=False,
     )
+    may = listed(fields.Nested(PossibleOut), "The commands that would change the order now.", required=False)
     notifications = listed(
         fields.Nested(NoticeOut),
         f"The notifications and webhooks of the order, up to {MOST_NOTICES}, unfinished ones first.",

@@ -21,19 +21,20 @@ _URGENCY = ("pending", "failed", "withheld")
 
 
 class Diagnosed(NamedTuple):
-    """An order's id with its diagnosis."""
+    """An order's id with its diagnosis, and the order unless it is damaged."""
 
     order_id: str
     diagnosis: Diagnosis
+    order: Order | None = None
 
 
-def diagnose_order(services: DiagnosisServices, order_id: str) -> Diagnosis:
+def diagnose_order(services: DiagnosisServices, order_id: str) -> Diagnosed:
     """The diagnosis of an order. A damaged order has one, too. Raises NotFound."""
     try:
         order = found(services.orders.store.with_log(order_id))
     except OrderUnreadable:
-        return damaged({}, services.orders.clock())
-    return _with_notices(services, [_diagnosed(services, order)])[0].diagnosis
+        return Diagnosed(order_id, damaged({}, services.orders.clock()))
+    return _with_notices(services, [_diagnosed(services, order)])[0]
 
 
 def diagnose_all(services: DiagnosisServices, state: str, after: str | None, limit: int) -> list[Diagnosed]:
@@ -65,7 +66,7 @@ def _diagnosed(services: DiagnosisServices, order: Order) -> Diagnosed:
             # An order that cannot be shown is damaged, even if its state can be read.
             public.order_text(order, for_shop=True)
             shown: Diagnosis = {**diagnose(order, limits), "holds": order.get("holds", [])}
-            return Diagnosed(order["id"], shown)
+            return Diagnosed(order["id"], shown, order)
     except OrderUnreadable:
         return Diagnosed(order["id"], damaged(order, now))
 
@@ -79,8 +80,8 @@ def _with_notices(services: DiagnosisServices, page: Sequence[Diagnosed]) -> lis
         for order_id, notice in store.states(ids, _MOST_READ):
             notices[order_id].append(notice)
     return [
-        Diagnosed(order_id, {**diagnosis, "notifications": _urgent_first(notices[order_id])})
-        for order_id, diagnosis in page
+        one._replace(diagnosis={**one.diagnosis, "notifications": _urgent_first(notices[one.order_id])})
+        for one in page
     ]
 
 

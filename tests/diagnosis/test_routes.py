@@ -241,3 +241,66 @@ def test_customers_see_three_fields_and_no_list(make_app: Callable[..., Flask]) 
     assert client.get("/diagnoses", headers=ann).status_code == 403
     assert {"step", "since", "dueBy", "attempts", "notifications"} < set(seen(client, posted["id"], **BOSS))
     assert client.get("/diagnoses?state=working", headers=BOSS).status_code == 200
+
+
+def may(client: FlaskClient, order_id: str) -> dict[str, list[str]]:
+    return {one["command"]: one["sets"] for one in seen(client, order_id)["may"]}
+
+
+def test_the_commands_that_may_be_given_say_all_events_that_follow(
+    client: FlaskClient, post_order: Place, settle: Settle
+) -> None:
+    client.put("/stock/product-id", json={"onHand": 10})
+    order_id = post_order()["id"]
+    assert may(client, order_id) == {
+        "cancel": ["order.cancelled", "stock.released", "payment.voided"],
+        "delete": ["order.cancelled", "stock.released", "order.deleted", "payment.voided"],
+        "amend": ["order.amended", *TO_CONFIRMED],
+        "hold": ["hold.placed", *TO_CONFIRMED[:2]],
+    }
+    settle(order_id)
+    given_back = ["refund.succeeded", "payment.refunded"]
+    shown = may(client, order_id)
+    assert set(shown) == {"ship", "cancel", "delete", "refund", "amend", "hold"}
+    assert shown["ship"] == ["order.shipped"]
+    assert shown["cancel"] == ["order.cancelled", "refund.requested", *given_back, "stock.restocked"]
+    assert shown["refund"] == ["refund.requested", *given_back]
+    client.post(f"/orders/{order_id}/holds", json={"code": "stop"})
+    shown = may(client, order_id)
+    assert set(shown) == {"cancel", "delete", "refund", "amend", "hold", "release"}
+    assert shown["release"] == ["hold.released"]
+
+
+TO_CONFIRMED = ["payment.authorized", "stock.decremented", "payment.captured", "order.confirmed"]
+
+
+def test_what_may_be_done_is_what_a_dry_run_says_and_writes_nothing(
+    client: FlaskClient, post_order: Place, settle: Settle, api_database: Orders
+) -> None:
+    order_id = post_order(reference="R-1")["id"]
+    settle(order_id)
+    before = {name: list(api_database[name].find()) for name in api_database.list_collection_names()}
+    shown = may(client, order_id)
+    body = {"status": "shipped"}
+    run = client.put(f"/orders/{order_id}", json=body, query_string={"dryRun": "true"}).get_json()
+    assert shown["ship"] == [*(event["type"] for event in run["events"]), *run["sets"]]
+    assert before == {name: list(api_database[name].find()) for name in before}
+
+
+def test_a_delivered_order_may_only_be_refunded_amended_and_deleted(
+    client: FlaskClient, post_order: Place, settle: Settle
+) -> None:
+    order_id = post_order()["id"]
+    settle(order_id)
+    for status in ("shipped", "delivered"):
+        client.put(f"/orders/{order_id}", json={"status": status})
+        assert ("deliver" in may(client, order_id)) is (status == "shipped")
+    assert set(may(client, order_id)) == {"refund", "amend", "delete"}
+
+
+def test_a_damaged_order_may_have_no_command(
+    client: FlaskClient, post_order: Place, api_database: Orders
+) -> None:
+    order_id = post_order()["id"]
+    damage(api_database, order_id, DAMAGES["no payment"])
+    assert may(client, order_id) == {}

@@ -1,0 +1,79 @@
+"""The commands that would change an order now, each tried by a dry run."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, TypedDict
+
+from app.corrections.service import amend
+from app.dry_run.service import rehearse
+from app.errors import DatabaseUnavailable, OrderServiceError
+from app.holds.service import place_hold, release_hold
+from app.orders.commands import Request
+from app.orders.holds import BLOCKS, RELEASE, find
+from app.orders.model import Order
+from app.orders.service import change_status, delete_order
+from app.orders.states import COMMANDS as TO_STATUSES
+from app.refunds.service import request_refund
+
+if TYPE_CHECKING:
+    from app.services import Services
+
+# Gives the command, with as few arguments as it can have, to the services of a dry run.
+Call = Callable[["Services", Order, str], object]
+
+
+class Possible(TypedDict):
+    """A command that would change the order, and the types of all events that would follow."""
+
+    command: str
+    sets: list[str]
+
+
+def _change_to(status: str) -> Call:
+    return lambda services, order, actor: change_status(services.orders, order["id"], status, actor=actor)
+
+
+def _amend(services: "Services", order: Order, actor: str) -> None:
+    patch = {"reference": None if "reference" in order else "reference"}
+    amend(services.orders, order["id"], patch, Request(actor), by_shop=True)
+
+
+def _hold(services: "Services", order: Order, actor: str) -> None:
+    code = next(code for code in map("hold_{}".format, count(1)) if not find(order, code))
+    draft = {"code": code, "blocks": list(BLOCKS), "then": RELEASE}
+    place_hold(services.orders, order["id"], draft, Request(actor))
+
+
+def _release(services: "Services", order: Order, actor: str) -> None:
+    for hold in order.get("holds", ())[:1]:
+        release_hold(services.orders, order["id"], hold["code"], None, Request(actor))
+
+
+_CALLS: dict[str, Call] = {
+    **{command: _change_to(status) for status, command in TO_STATUSES.items()},
+    "delete": lambda services, order, actor: delete_order(services.orders, order["id"], actor=actor),
+    "refund": lambda services, order, actor: request_refund(
+        services.orders, order["id"], {}, actor=actor, key=None, digest=""
+    ),
+    "amend": _amend,
+    "hold": _hold,
+    "release": _release,
+}
+COMMANDS = tuple(_CALLS)
+
+
+def possible_commands(services: "Services", order: Order, actor: str) -> list[Possible]:
+    """The shop's commands that would succeed and change something. Raises DatabaseUnavailable."""
+    found: list[Possible] = []
+    for command, call in _CALLS.items():
+        try:
+            run = rehearse(services, lambda others, call=call: call(others, order, actor))  # type: ignore[misc]
+        except DatabaseUnavailable:
+            raise
+        except OrderServiceError:
+            continue
+        if run.events:
+            found.append(
+                {"command": command, "sets": [event["type"] for event in (*run.events, *run.follow)]}
+            )
+    return found
