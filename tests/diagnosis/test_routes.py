@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Orders = Database[dict[str, Any]]
 
 BOSS = bearer(token("boss", "orders:admin"))
+TO_CONFIRMED = ["payment.authorized", "stock.decremented", "payment.captured", "order.confirmed"]
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -269,9 +270,6 @@ def test_the_commands_that_may_be_given_say_all_events_that_follow(
     shown = may(client, order_id)
     assert set(shown) == {"cancel", "delete", "refund", "amend", "hold", "release"}
     assert shown["release"] == ["hold.released"]
-
-
-TO_CONFIRMED = ["payment.authorized", "stock.decremented", "payment.captured", "order.confirmed"]
 
 
 def test_what_may_be_done_is_what_a_dry_run_says_and_writes_nothing(
