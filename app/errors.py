@@ -122,6 +122,10 @@ class TooManyHolds(OrderServiceError):
     """The order has the maximum number of holds."""
 
 
+class TooManyNotes(OrderServiceError):
+    """The order has the maximum number of notes. Erased ones count."""
+
+
 class StaleVersion(OrderServiceError):
     """The order's version is not one that `If-Match` names."""
 

@@ -30,6 +30,7 @@ from app.notifications.store import Notifications
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracer
 from app.orders import OrderServices
+from app.orders.beside_store import CommandKeys
 from app.orders.changes_store import OrderChanges
 from app.orders.counts_store import OrderCounts
 from app.orders.due_store import DueWork
@@ -140,6 +141,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
     orders = OrderServices(
         store=part("orders", Orders(database, index)),
         due_work=part("due_work", DueWork(database)),
+        command_keys=CommandKeys(database),
         purged=PurgedOrders(database),
         search_keys=SearchKeys(database, index),
         accepts=provider.accepts,

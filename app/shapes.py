@@ -111,11 +111,11 @@ class Field:
     given: Literal["required", "optional"] | None = None
     always: bool = True
     changes: bool = False
-    amendable: bool = False
     personal: bool = False
     stored: bool = True
     shown: bool = True
     internal: bool = False
+    amendable: bool = False
 
 
 def names(fields: Sequence[Field], **facts: object) -> tuple[str, ...]:

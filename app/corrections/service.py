@@ -1,20 +1,28 @@
-"""The corrections of an order: amend its fields."""
+"""The corrections of an order: amend its fields, write and erase notes, set its tags."""
 
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from app.errors import AlreadyShipped, Fault, InvalidInput
+from app.errors import AlreadyShipped, Fault, InvalidInput, NotFound, TooManyNotes
 from app.orders import OrderServices
-from app.orders.commands import Carried, Decision, Request, carry_out
-from app.orders.corrections import merged
-from app.orders.fields import AMENDABLE, PERSONAL
-from app.orders.model import Change, Order, digest_of
+from app.orders.commands import Carried, Decision, Request, carry_out, found
+from app.orders.corrections import Note, merged
+from app.orders.fields import AMENDABLE, MOST_NOTES, PERSONAL
+from app.orders.model import Change, NoteText, Order, digest_of, digest_of_note
 from app.orders.reading import reads_order
 from app.shapes import MOST_PAIRS
 
 _SHIPPED = ("shipped", "delivered")
 # Customers can correct nothing after the first shipment, and the shop everything except these.
 _UNTIL_SHIPPED = frozenset({"shippingAddress"})
+
+
+class WrittenNote(NamedTuple):
+    """A note with its text."""
+
+    note: Note
+    text: str
 
 
 @reads_order
@@ -45,6 +53,71 @@ def amend(
         return Decision([Change("order.amended", data)], personal=personal)
 
     return carry_out(services, order_id, "amend", request, decide)
+
+
+@reads_order
+def tag(services: OrderServices, order_id: str, tags: Sequence[str], request: Request) -> Carried:
+    """Replaces the tags of the order. Raises as `carry_out` does."""
+
+    def decide(order: Order) -> Decision | None:
+        present, wanted = set(order.get("tags", ())), set(tags)
+        if present == wanted:
+            return None
+        data = {"added": sorted(wanted - present), "removed": sorted(present - wanted)}
+        return Decision([Change("order.tagged", data)])
+
+    return carry_out(services, order_id, "tag", request, decide)
+
+
+@reads_order
+def add_note(
+    services: OrderServices, order_id: str, text: str, visibility: str, request: Request
+) -> tuple[Carried, WrittenNote]:
+    """Adds a note. Raises TooManyNotes, and as `carry_out` does."""
+
+    def decide(order: Order) -> Decision:
+        notes = order.get("notes", ())
+        if len(notes) >= MOST_NOTES:
+            raise TooManyNotes(f"An order can have at most {MOST_NOTES} notes. Erased ones count.")
+        note = NoteText(id=f"{order['id']}-n{len(notes) + 1}", salt=secrets.token_hex(16), text=text)
+        data = {"noteId": note["id"], "visibility": visibility, "textDigest": digest_of_note(note)}
+        return Decision([Change("note.added", data)], made=note["id"], note=note)
+
+    carried = carry_out(services, order_id, "note", request, decide)
+    # The request of a replay has the same text, since it has the same digest.
+    return carried, WrittenNote(_note(carried.order, carried.made), text)
+
+
+@reads_order
+def notes_of(services: OrderServices, order_id: str, *, for_shop: bool) -> list[WrittenNote]:
+    """The notes that are not erased, oldest first; for customers only their own. Raises NotFound."""
+    order = found(services.store.with_notes(order_id))
+    texts = {text["id"]: text["text"] for text in order.get("noteTexts", ())}
+    return [
+        WrittenNote(note, texts[note["id"]])
+        for note in order.get("notes", ())
+        if note["id"] in texts and (for_shop or note["visibility"] == "customer")
+    ]
+
+
+@reads_order
+def erase_note(services: OrderServices, order_id: str, note_id: str, request: Request) -> None:
+    """Erases the text of a note for good. Raises NotFound, and as `carry_out` does."""
+
+    def decide(order: Order) -> Decision:
+        if "erased" in _note(order, note_id):
+            raise NotFound("The note does not exist.")
+        services.command_keys.forget(order["id"], note_id)
+        return Decision([Change("note.erased", {"noteId": note_id})], erased=note_id)
+
+    carry_out(services, order_id, "erase_note", request, decide)
+
+
+def _note(order: Order, note_id: str | None) -> Note:
+    for note in order.get("notes", ()):
+        if note["id"] == note_id:
+            return note
+    raise NotFound("The note does not exist.")
 
 
 def _require_bounds(fields: dict[str, Any]) -> None:

@@ -6,7 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from app.dry_run.provider import ObligingProvider
-from app.dry_run.store import NO_TRANSACTION, OrdersInMemory, OrdersUnwritten, StockInMemory, WouldWrite
+from app.dry_run.store import (
+    NO_TRANSACTION,
+    KeysUnwritten,
+    OrdersInMemory,
+    OrdersUnwritten,
+    StockInMemory,
+    WouldWrite,
+)
 from app.errors import OrderServiceError
 from app.notifications.announce import templates
 from app.orders.history import as_of
@@ -51,14 +58,14 @@ def rehearse(services: "Services", command: Callable[["Services"], object]) -> D
 
     Raises what the command raises.
     """
-    store = OrdersUnwritten(services.orders.store)
+    store, keys = OrdersUnwritten(services.orders.store), KeysUnwritten(services.orders.command_keys)
     try:
-        command(replace(services, orders=replace(services.orders, store=store)))
+        command(replace(services, orders=replace(services.orders, store=store, command_keys=keys)))
     except WouldWrite as write:
         with reading(write.after["id"], OrderServiceError):
             return foresee(services, write.before, write.after)
     order = cast("Order", store.last_read)
-    return DryRun(as_of(order, store.answered) if store.answered else order, [], [], 0, 0, [], [])
+    return DryRun(as_of(order, keys.answered) if keys.answered else order, [], [], 0, 0, [], [])
 
 
 def foresee(services: "Services", before: Order | None, order: Order) -> DryRun:

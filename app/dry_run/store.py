@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from app.errors import NotAllowed
 from app.mongo.database import Transaction
-from app.orders.beside_store import CommandKey, Idempotency, QuoteUse
+from app.orders.beside_store import CommandKey, CommandKeys, Idempotency, QuoteUse
 from app.orders.history import as_of
 from app.orders.model import Order
 from app.orders.store import KeyTaken, Orders, QuoteTaken
@@ -33,11 +33,10 @@ class OrdersUnwritten(Orders):
     """The same orders. Each write of a command raises WouldWrite instead.
 
     `last_read` is the order that the command read last. If the command succeeds without a write, it answers
-    about that order, at the version `answered` if an earlier command had its key.
+    about that order.
     """
 
     last_read: Order | None = None
-    answered: int | None = None
 
     def __init__(self, orders: Orders) -> None:
         vars(self).update(vars(orders))
@@ -73,16 +72,6 @@ class OrdersUnwritten(Orders):
         self.last_read = as_of(order, posted.answered or 1)
         return order, posted
 
-    def under_command_key(self, order_id: str, caller: str, key: str) -> CommandKey | None:
-        """As the real one."""
-        found = super().under_command_key(order_id, caller, key)
-        self.answered = found and found.version
-        return found
-
-    def keep_key(self, order: Order, key: CommandKey) -> bool:
-        """Keeps nothing."""
-        return True
-
     def fix_answer(self, order_id: str, version: int) -> int:
         """Fixes nothing."""
         return version
@@ -90,6 +79,28 @@ class OrdersUnwritten(Orders):
     def _find(self, *args: Any) -> Order | None:
         self.last_read = super()._find(*args)
         return self.last_read
+
+
+class KeysUnwritten(CommandKeys):
+    """The same keys. `answered` is the version of the first answer if an earlier command had the key."""
+
+    answered: int | None = None
+
+    def __init__(self, keys: CommandKeys) -> None:
+        vars(self).update(vars(keys))
+
+    def find(self, order_id: str, caller: str, key: str) -> CommandKey | None:
+        """As the real one."""
+        found = super().find(order_id, caller, key)
+        self.answered = found and found.version
+        return found
+
+    def keep(self, order: Order, key: CommandKey) -> bool:
+        """Keeps nothing."""
+        return True
+
+    def forget(self, order_id: str, made: str) -> None:
+        """Erases nothing."""
 
 
 class OrdersInMemory:

@@ -9,7 +9,7 @@ from app.console import OperatorCommand, echo_columns, plain, services
 from app.erasure import service as erasing
 from app.orders.fields import PERSONAL
 
-_DATA = f"the personal data ({', '.join(PERSONAL)})"
+_DATA = f"the personal data ({', '.join(PERSONAL)}) and the notes"
 
 
 @click.command(

@@ -13,10 +13,9 @@ from pymongo.database import Database
 
 from app.mongo.database import Document
 from app.mongo.outages import reports_outages
+from app.orders.beside_store import NO_BODY
 from app.orders.query_store import LIVE
 
-# A digest that no body has. So the key stays used, and every further body with it counts as a different one.
-NO_BODY = "0" * 64
 # Each condition uses its own index. An order can move from the first to the second, and never back.
 _PLACES: tuple[Document, ...] = (LIVE, {"deletedAt": {"$exists": True}})
 

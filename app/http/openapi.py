@@ -98,6 +98,7 @@ _LIMITS = {
 _PATH_PARAMETERS = {
     "order_id": ("id", "The id of the order."),
     "product_id": ("productId", "The id of the product."),
+    "note_id": ("noteId", "The id of the note."),
     "refund_id": ("refundId", "The id of the refund."),
     "hold_code": ("code", "The code of the hold."),
     "endpoint_id": ("id", "The id of the webhook endpoint."),

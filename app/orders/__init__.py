@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from app.clock import Clock
     from app.observability.metrics import Metrics
     from app.observability.tracing import Tracer
+    from app.orders.beside_store import CommandKeys
     from app.orders.due_store import DueWork
     from app.orders.purged_store import PurgedOrders
     from app.orders.saving import Effect
@@ -31,6 +32,7 @@ class OrderServices:
 
     store: Orders
     due_work: DueWork
+    command_keys: CommandKeys
     purged: PurgedOrders
     search_keys: SearchKeys
     clock: Clock

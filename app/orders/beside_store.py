@@ -1,11 +1,23 @@
 """What the document of an order has beside the order and its log: keys, quotes and texts of notes."""
 
-from datetime import datetime
-from typing import NamedTuple
+from __future__ import annotations
 
-from app.mongo.database import Document
-from app.orders.model import NoteText
+from typing import TYPE_CHECKING, NamedTuple
 
+from bson import ObjectId
+
+from app.mongo.outages import reports_outages
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pymongo.database import Database
+
+    from app.mongo.database import Document
+    from app.orders.model import NoteText, Order
+
+# A digest that no body has. So the key stays used, and every further body with it counts as a different one.
+NO_BODY = "0" * 64
 # The newest keys of commands that an order keeps. Each change adds an event, so only keys of commands that
 # change nothing can push out others.
 _MOST_KEYS = 1_000
@@ -70,20 +82,49 @@ def add(beside: Beside, condition: Document, update: Document) -> None:
     if beside.refund_key:
         update["$push"]["refundKeys"] = beside.refund_key._asdict()
     if beside.key:
-        condition |= is_free(beside.key)
-        update["$push"] |= pushed(beside.key)
+        condition |= _is_free(beside.key)
+        update["$push"] |= _pushed(beside.key)
     if beside.note:
         update["$push"]["noteTexts"] = beside.note
     if beside.erased:
         update["$pull"] = {"noteTexts": {"id": beside.erased}}
 
 
-def is_free(key: CommandKey) -> Document:
+@reports_outages
+class CommandKeys:
+    """The idempotency keys of commands. Callers read an order before its keys, so they see only their own."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._orders = database["orders"]
+
+    def find(self, order_id: str, caller: str, key: str) -> CommandKey | None:
+        """The command on the order with this key, if there was one.
+
+        Read the order first. If another call uses the key after that, the compare-and-set of the order fails.
+        """
+        document = self._orders.find_one(
+            {"_id": ObjectId(order_id)}, {"commandKeys": {"$elemMatch": {"caller": caller, "key": key}}}
+        )
+        found = document and document.get("commandKeys")
+        return CommandKey(**found[0]) if found else None
+
+    def keep(self, order: Order, key: CommandKey) -> bool:
+        """Stores the key of a command that changes nothing. False if the order has another version by now."""
+        condition = {"_id": ObjectId(order["id"]), "version": order["version"], **_is_free(key)}
+        return self._orders.update_one(condition, {"$push": _pushed(key)}).matched_count == 1
+
+    def forget(self, order_id: str, made: str) -> None:
+        """Erases the digest of the request that made this, since it could reveal the text of a note."""
+        condition = {"_id": ObjectId(order_id), "commandKeys.made": made}
+        self._orders.update_one(condition, {"$set": {"commandKeys.$.digest": NO_BODY}})
+
+
+def _is_free(key: CommandKey) -> Document:
     """The condition that the order has no such key."""
     return {"commandKeys": {"$not": {"$elemMatch": {"caller": key.caller, "key": key.key}}}}
 
 
-def pushed(key: CommandKey) -> Document:
+def _pushed(key: CommandKey) -> Document:
     """The key as a part of `$push`."""
     fields = {name: value for name, value in key._asdict().items() if value is not None}
     return {"commandKeys": {"$each": [fields], "$slice": -_MOST_KEYS}}

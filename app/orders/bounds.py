@@ -36,6 +36,8 @@ class Limit(NamedTuple):
 LIMITS = {
     "amend": Limit(900),
     "note": Limit(900),
+    # The right to be forgotten does not end with a long log.
+    "erase_note": Limit(980, leaves_an_end=True),
     "tag": Limit(900),
     "hold": Limit(900),
     "release": Limit(980),

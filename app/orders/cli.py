@@ -15,7 +15,7 @@ from app.orders import steps
 from app.orders.fields import ORDER, with_amounts
 from app.orders.holds import Hold
 from app.orders.log import Event, first_bad_sequence
-from app.orders.model import Adjustment, Order
+from app.orders.model import Adjustment, NoteText, Order
 from app.orders.numbers import parse
 from app.orders.reading import reading
 from app.orders.sweeping import index_emails as correct_keys
@@ -36,6 +36,7 @@ def show(ctx: click.Context, key: str) -> None:
         lines = [_line(order, number) for number in range(len(order["products"]))]
         adjustments = [_adjustment(order, one) for one in order.get("adjustments", ())]
         holds = [_hold(hold) for hold in order.get("holds", ())]
+        notes = [_note(order, text) for text in order.get("noteTexts", ())]
         entries = [_entry(event, order) for event in order["events"]]
     echo_columns(facts)
     click.echo("\nlines")
@@ -46,6 +47,9 @@ def show(ctx: click.Context, key: str) -> None:
     if adjustments:
         click.echo("\nadjustments")
         echo_columns(adjustments, indent="  ")
+    if notes:
+        click.echo("\nnotes")
+        echo_columns(notes, indent="  ")
     click.echo(f"\nhistory, {'its hashes intact' if bad is None else f'NOT INTACT from event {bad} on'}")
     echo_columns(entries, indent="  ")
     ctx.exit(0 if bad is None else 1)
@@ -126,8 +130,10 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
     "updatedAt": lambda order: {"updated": order["updatedAt"]},
     "deletedAt": lambda order: {"deleted": order.get("deletedAt")},
     "releasedAt": lambda order: {"released": order.get("releasedAt")},
-    # The lines, the amounts, the holds and the history show these.
-    **dict.fromkeys(("products", "adjustments", "currency", "publicVersion", "refunds", "holds"), _nothing),
+    # The lines, the amounts, the holds, the notes and the history show these.
+    **dict.fromkeys(
+        ("products", "adjustments", "currency", "publicVersion", "refunds", "holds", "notes"), _nothing
+    ),
 }
 # The first fields that are printed; all others follow in the order of their definition.
 _FIRST = (
@@ -162,6 +168,12 @@ def _adjustment(order: Order, one: Adjustment) -> tuple[str, ...]:
 def _hold(hold: Hold) -> tuple[str, ...]:
     end = f"until {to_text(hold['until'])}, then {hold['then']}" if "until" in hold else ""
     return hold["code"], f"blocks {', '.join(hold['blocks'])}", end, plain(hold.get("reason", ""))
+
+
+def _note(order: Order, text: NoteText) -> tuple[str, ...]:
+    note = next(note for note in order["notes"] if note["id"] == text["id"])
+    at = to_text(note["createdAt"])
+    return plain(note["id"]), at, note["visibility"], plain(note["actor"]), plain(text["text"])
 
 
 def _entry(event: Event, order: Order) -> tuple[str, ...]:

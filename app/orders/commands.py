@@ -93,13 +93,13 @@ def require_version(order: Order, if_match: Container[int] | None) -> None:
 def _earlier(services: OrderServices, order: Order, request: Request) -> CommandKey | None:
     if request.key is None:
         return None
-    return services.store.under_command_key(order["id"], request.actor, request.key)
+    return services.command_keys.find(order["id"], request.actor, request.key)
 
 
 def _kept(services: OrderServices, order: Order, request: Request) -> bool:
     """Stores the key of a request that changes nothing. False if another process changed the order first."""
     key = _key(request, order, None)
-    return key is None or services.store.keep_key(order, key)
+    return key is None or services.command_keys.keep(order, key)
 
 
 def _key(request: Request, order: Order, made: str | None) -> CommandKey | None:

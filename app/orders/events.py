@@ -57,7 +57,26 @@ EVENTS: dict[str, EventType] = {
         "`personalDigest`, if personal data changed",
         public=True,
     ),
+    "order.tagged": EventType(
+        "order",
+        None,
+        "The tags of the order changed.",
+        "`added`, `removed`",
+        internal=("added", "removed"),
+    ),
     "order.deleted": EventType("order", None, "The order left the API.", "`deletedAt`", public=True),
+    "note.added": EventType(
+        "order",
+        None,
+        "A note was added. Customers do not see the data if it is internal.",
+        "`noteId`, `visibility`, `textDigest`",
+    ),
+    "note.erased": EventType(
+        "order",
+        None,
+        "A note was erased. Customers do not see the data if it was internal.",
+        "`noteId`",
+    ),
     "payment.action_required": EventType(
         "payment",
         "pending",

@@ -16,6 +16,8 @@ from app.shapes import Amount, Choice, Field, Flag, Kind, Many, Moment, Pairs, R
 ID_LENGTH = 128
 MOST_LINES, MOST_OF_A_LINE = 200, 1_000_000
 MOST_ADJUSTMENTS = 100
+MOST_TAGS, MOST_NOTES, LONGEST_NOTE = 20, 200, 2_000
+VISIBILITIES = ("internal", "customer")
 
 # Spaces and control characters, in a notation that Python and ECMAScript read in the same way.
 _GAPS = r"\s\u0000-\u001f\u007f\u0085\ufeff"
@@ -25,6 +27,7 @@ WEB_ADDRESS = (
     rf"^https?://[^/?#@\[\]\\{_GAPS}]+([/?#][^{_GAPS}]*)?$",
     "must be a URL that begins with https:// or http://, without user or password",
 )
+TAG = (r"^[a-z0-9:_-]{1,40}$", "must have 1 to 40 characters of a-z, 0-9, :, _ and -")
 ORDER_ID = (r"^[0-9a-f]{24}$", "must be an order's id")
 HOLD_CODE = (r"^[a-z0-9_]{1,40}$", "must be 1 to 40 of a-z, 0-9 and _")
 NUMBER = (r"^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]$", "must be an order's number")
@@ -39,6 +42,9 @@ def _own(name: str, kind: Kind, doc: str, **facts: Any) -> Field:
     """A field that the service sets, and that is not always present."""
     return Field(name, kind, doc, always=False, **facts)
 
+
+# Fields that stand beside the log, and that a PATCH can change.
+_PERSONAL: dict[str, Any] = {"personal": True, "amendable": True}
 
 LINE = Record(
     "Line",
@@ -220,6 +226,17 @@ HOLDS = _may(
     "The holds of the order, oldest first. A request with holds needs the scope `orders:admin`.",
     changes=True,
 )
+NOTE = Record(
+    "StoredNote",
+    "A note about the order, without its text. The text is stored beside the log, so that it can be erased.",
+    (
+        Field("id", Text(), "The id of the note."),
+        Field("visibility", Choice(VISIBILITIES), "Who sees the note: only the shop, or the customer, too."),
+        Field("actor", Text(), "The caller that wrote the note."),
+        Field("createdAt", Moment(), "The time of the note."),
+        _own("erased", Flag(), "Present once the note is erased.", shown=False),
+    ),
+)
 
 ORDER: tuple[Field, ...] = (
     Field("id", Text(24, ORDER_ID), "The id of the order. Ids sort by the time of creation."),
@@ -249,23 +266,19 @@ ORDER: tuple[Field, ...] = (
     Field("status", Choice(tuple(STATUS)), "The status of the order.", changes=True),
     Field("payment", PAYMENT_STATE, "The state of the payment.", changes=True),
     Field("stock", STOCK_STATE, "The state of the order's stock.", changes=True),
-    _may(
-        "email",
-        Text(254, EMAIL),
-        "The address that gets the mails about the order.",
-        personal=True,
-        amendable=True,
-    ),
-    _may("shippingAddress", ADDRESS, "The delivery address.", personal=True, amendable=True),
-    _may(
-        "metadata",
-        Pairs(),
-        "The client's own names and texts. The service only stores them.",
-        personal=True,
-        amendable=True,
+    _may("email", Text(254, EMAIL), "The address that gets the mails about the order.", **_PERSONAL),
+    _may("shippingAddress", ADDRESS, "The delivery address.", **_PERSONAL),
+    _may("metadata", Pairs(), "The client's own names and texts. The service only stores them.", **_PERSONAL),
+    _own(
+        "tags",
+        Many(Text(40, TAG), 0, MOST_TAGS),
+        "The shop's tags, sorted. Customers do not see them.",
+        changes=True,
+        internal=True,
     ),
     HOLDS,
     _own("releasedAt", Moment(), "The time at which the last hold ended.", changes=True, shown=False),
+    _own("notes", Many(NOTE, 0, MOST_NOTES), "The notes, oldest first.", changes=True, shown=False),
     _own("tracking", TRACKING, "The data for tracking the parcel.", changes=True),
     _own("cancellation", CANCELLATION, "Why the order was cancelled; present if it was.", changes=True),
     Field("version", Whole(1), "The number of events of the order. Every change raises it.", changes=True),

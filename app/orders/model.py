@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from app.errors import IllegalTransition
 from app.orders import corrections, holds, refunds
 from app.orders.bounds import require_room
+from app.orders.corrections import Note
 from app.orders.events import EVENTS
 from app.orders.fields import ORDER
 from app.orders.log import Event, digest, event_hash
@@ -133,7 +134,10 @@ class Order(TypedDict):
     origin: NotRequired[Origin]
     reference: NotRequired[str]
     personal: NotRequired[Personal]
+    tags: NotRequired[list[str]]
+    notes: NotRequired[list[Note]]
     noteTexts: NotRequired[list[NoteText]]
+    erasedAt: NotRequired[datetime]
     refunds: NotRequired[list[refunds.Refund]]
     holds: NotRequired[list[holds.Hold]]
     releasedAt: NotRequired[datetime]
@@ -161,6 +165,11 @@ class Change(NamedTuple):
 def digest_of(personal: Personal) -> str:
     """The salted digest that the log holds instead of the personal data."""
     return digest(personal)
+
+
+def digest_of_note(text: NoteText) -> str:
+    """The salted digest that the log holds instead of the text."""
+    return digest({"salt": text["salt"], "text": text["text"]})
 
 
 def logged_digest(events: Iterable[Event]) -> str | None:

@@ -74,6 +74,8 @@ def event(entry: Event, owner: Order, *, for_shop: bool) -> dict[str, Any]:
     if entry["type"] == "order.created":
         personal = owner.get("personal", {})
         data |= {name: personal[name] for name in PERSONAL if name in personal}  # type: ignore[literal-required]
+    if not (for_shop or _is_customers(entry, owner)):
+        data = {}
     return {
         "sequence": entry["sequence"],
         "type": entry["type"],
@@ -94,6 +96,13 @@ def _plain(value: Any, hidden: Sequence[str]) -> Any:
         case list():
             return [_plain(item, hidden) for item in value]
     return value
+
+
+def _is_customers(entry: Event, owner: Order) -> bool:
+    """Whether customers see the data of the event, beyond its internal ones. They see no internal note."""
+    note_id = entry["data"].get("noteId")
+    seen = {note["id"] for note in owner.get("notes", ()) if note["visibility"] == "customer"}
+    return note_id is None or note_id in seen
 
 
 def _amount(minor: int, currency: str) -> orjson.Fragment:

@@ -27,13 +27,10 @@ from app.mongo.outages import reports_outages
 from app.orders.beside_store import (
     NOTHING,
     Beside,
-    CommandKey,
     Idempotency,
     QuoteUse,
     RefundKey,
     add,
-    is_free,
-    pushed,
 )
 from app.orders.documents_store import (
     OrderDocuments,
@@ -217,19 +214,6 @@ class Orders:
         document = self._collection.find_one({"_id": ObjectId(order_id)}, asked)
         found = document and document.get("refundKeys")
         return RefundKey(**found[0]) if found else None
-
-    def under_command_key(self, order_id: str, caller: str, key: str) -> CommandKey | None:
-        """The command on the order with this key, if there was one. Read the order first, as above."""
-        document = self._collection.find_one(
-            {"_id": ObjectId(order_id)}, {"commandKeys": {"$elemMatch": {"caller": caller, "key": key}}}
-        )
-        found = document and document.get("commandKeys")
-        return CommandKey(**found[0]) if found else None
-
-    def keep_key(self, order: Order, key: CommandKey) -> bool:
-        """Stores the key of a command that changes nothing, if the order still has this version."""
-        condition = {"_id": ObjectId(order["id"]), "version": order["version"], **is_free(key)}
-        return self._collection.update_one(condition, {"$push": pushed(key)}).matched_count == 1
 
     def with_notes(self, order_id: str) -> Order | None:
         """The order without its log, but with the texts of its notes."""

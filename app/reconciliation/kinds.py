@@ -190,6 +190,12 @@ KINDS: dict[str, Kind] = {
         order_checks.email_key_differs,
         repairs.correct_email_key,
     ),
+    "note_differs": Kind(
+        "orders",
+        "The text of a note does not match the digest in the log of its order, is missing or was erased.",
+        "Restore the text from a backup, or erase the note: something other than the service changed it.",
+        order_checks.note_differs,
+    ),
     "total_differs": Kind(
         "orders",
         "The total of an order is not the sum of its lines and adjustments.",

@@ -14,7 +14,7 @@ from app.orders.events import is_public
 from app.orders.fields import STATE, with_amounts
 from app.orders.holds import over
 from app.orders.log import Event
-from app.orders.model import Order, digest_of, logged_digest
+from app.orders.model import Order, digest_of, digest_of_note, logged_digest
 from app.orders.pieces import is_by_lines, shares
 from app.orders.refunds import Refund
 from app.orders.shares import total
@@ -67,6 +67,30 @@ def email_key_differs(case: Case) -> Iterator[Finding]:
     expected = case.context.personal_index.keys_of(email) if email is not None else []
     if expected and key not in expected:
         yield Finding(_ids(order), "the key of its email", "no key" if key is None else "another key")
+
+
+def note_differs(case: Case) -> Iterator[Finding]:
+    """Texts of notes that do not match the digests in a sound log, that are missing, or that were erased."""
+    order = case.order
+    if order is None or case.bad_sequence is not None or not isinstance(case.folded, dict):
+        return
+    notes = case.folded.get("notes", ())
+    if not notes and "noteTexts" not in order:
+        return
+    added = [event["data"] for event in order["events"] if event["type"] == "note.added"]
+    digests = {data["noteId"]: data["textDigest"] for data in added}
+    expected = {note["id"]: digests[note["id"]] for note in notes if "erased" not in note}
+    texts = {text["id"]: digest_of_note(text) for text in order.get("noteTexts", ())}
+    # The erasure of the customer's data takes the texts and leaves no event.
+    erased = {note["id"] for note in notes if "erasedAt" in order and note["createdAt"] <= order["erasedAt"]}
+    for note_id in sorted(expected.keys() | texts.keys()):
+        wanted, text = expected.get(note_id), texts.get(note_id)
+        if wanted != text and not (text is None and note_id in erased):
+            shown = (
+                ("no text" if wanted is None else "the text of the log's digest"),
+                ("no text" if text is None else "another text"),
+            )
+            yield Finding(_ids(order, noteId=note_id), *shown)
 
 
 def total_differs(case: Case) -> Iterator[Finding]:

@@ -286,6 +286,25 @@ def test_a_dry_run_of_a_correction_shows_the_corrected_order(
     assert (types(replayed), replayed.get_json()["order"]) == ([], corrected.get_json())
 
 
+def test_a_dry_run_of_an_erased_note_leaves_all_as_it_was(
+    client: FlaskClient,
+    post_order: Callable[..., dict[str, Any]],
+    dry: Callable[..., TestResponse],
+    api_database: Database[dict[str, Any]],
+) -> None:
+    """The digest of the request that made the note, too."""
+    order_id = post_order()["id"]
+    note: Any = {"json": {"text": "Called."}, "headers": {"Idempotency-Key": "n"}}
+    assert types(dry("POST", f"/orders/{order_id}/notes", **note)) == ["note.added"]
+    path = client.post(f"/orders/{order_id}/notes", **note).headers["Location"]
+    before = snapshot(api_database)
+    assert types(dry("DELETE", path)) == ["note.erased"]
+    assert types(dry("PUT", f"/orders/{order_id}/tags", json=["vip"])) == ["order.tagged"]
+    assert snapshot(api_database) == before
+    replayed = dry("POST", f"/orders/{order_id}/notes", **note)
+    assert (types(replayed), replayed.headers["Idempotent-Replayed"]) == ([], "true")
+
+
 def test_a_dry_run_does_not_wait(dry: Callable[..., TestResponse]) -> None:
     began = time.monotonic()
     answer = dry("POST", "/orders", json=SAMPLE, headers={"Prefer": "wait=30", "Idempotency-Key": "w"})
@@ -298,6 +317,9 @@ COMMANDS = [
     ("PUT", "{order}"),
     ("PATCH", "{order}"),
     ("DELETE", "{order}"),
+    ("PUT", "{order}/tags"),
+    ("POST", "{order}/notes"),
+    ("DELETE", "{order}/notes/1"),
     ("POST", "{order}/refunds"),
     ("POST", "{order}/refunds/1/retry"),
 ]

@@ -97,6 +97,9 @@ commands = st.one_of(
     refund_drafts.map(lambda body: Command("POST", "/refunds", body)),
     st.sampled_from((1, 2)).map(lambda number: Command("POST", f"/refunds/{{id}}-{number}/retry")),
     patches.map(lambda body: Command("PATCH", body=body, media=MERGE_PATCH)),
+    st.sampled_from((["vip"], ["vip", "gift"], [])).map(lambda body: Command("PUT", "/tags", body)),
+    st.just(Command("POST", "/notes", {"text": "Called."})),
+    st.just(Command("DELETE", "/notes/{id}-n1")),
 )
 SHIP, DELIVER = (Command("PUT", body={"status": status}) for status in ("shipped", "delivered"))
 REFUND, DELETE = Command("POST", "/refunds", {}), Command("DELETE")

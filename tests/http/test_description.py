@@ -65,7 +65,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
     app = make_app(API_PREFIX=prefix)
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
     names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<refund_id>": "{refundId}"}
-    names |= {"<hold_code>": "{code}"}
+    names |= {"<hold_code>": "{code}", "<note_id>": "{noteId}"}
     names |= {"<provider>": "{provider}", "<report_id>": "{id}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
@@ -219,6 +219,23 @@ def _correct(call: Callable[..., Any], path: str) -> None:
     call("patch", one, path, json={})
     call("patch", one, "/orders/none", json={}, **merge_patch)
     call("patch", one, path, json={}, headers={"If-Match": '"v1"'}, **merge_patch)
+    tags, notes, note = f"{one}/tags", f"{one}/notes", f"{one}/notes/{{noteId}}"
+    for body in (["vip"], [], ["VIP"], {}):
+        call("put", tags, f"{path}/tags", json=body, headers={"Idempotency-Key": "t"})
+    call("put", tags, "/orders/none/tags", json=[])
+    where = call("post", notes, f"{path}/notes", json={"text": "Called."}).headers["Location"]
+    for body in ({"text": "Called."}, {"text": "Called."}, {}, {"text": "Called twice."}):
+        call("post", notes, f"{path}/notes", json=body, headers={"Idempotency-Key": "n"})
+    call("get", notes, f"{path}/notes")
+    call("get", note, where)
+    call("delete", note, where, query_string=DRY)
+    call("post", notes, f"{path}/notes", json={"text": "Called."}, query_string=DRY)
+    call("delete", note, where, headers={"If-Match": '"v1"'})
+    call("delete", note, where)
+    call("get", note, where)
+    call("delete", note, where)
+    call("post", notes, "/orders/none/notes", json={"text": "Called."})
+    call("get", notes, "/orders/none/notes")
 
 
 def _diagnose(call: Callable[..., Any], path: str) -> None:

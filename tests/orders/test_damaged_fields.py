@@ -33,6 +33,7 @@ PLACED: dict[str, Any] = {
     "paymentMethod": "sandbox_refund_fails",
 }
 KEYED_REFUND = {"amount": 3}
+KEYED_NOTE = {"text": "Called."}
 # The body of each request about one order; `None` is no body.
 BODIES: dict[tuple[str, str], list[Any]] = {
     ("PUT", "/orders/<order_id>"): [
@@ -42,6 +43,11 @@ BODIES: dict[tuple[str, str], list[Any]] = {
         {"status": "confirmed"},
     ],
     ("PATCH", "/orders/<order_id>"): [{"email": "b@example.org", "reference": "r"}],
+    ("PUT", "/orders/<order_id>/tags"): [["gift"]],
+    ("POST", "/orders/<order_id>/notes"): [KEYED_NOTE],
+    ("GET", "/orders/<order_id>/notes"): [None],
+    ("GET", "/orders/<order_id>/notes/<note_id>"): [None],
+    ("DELETE", "/orders/<order_id>/notes/<note_id>"): [None],
     ("DELETE", "/orders/<order_id>"): [None],
     ("POST", "/orders/<order_id>/refunds"): [
         {},
@@ -70,12 +76,12 @@ def test_every_route_about_one_order_is_tried(app: Flask) -> None:
     assert routes == BODIES.keys()
 
 
-@pytest.mark.parametrize("confirmed", [False, True], ids=["pending", "confirmed, with refunds"])
+@pytest.mark.parametrize("state", ["pending", "confirmed, with refunds", "with a note and tags"])
 def test_no_damaged_field_leads_to_an_internal_error(
     client: FlaskClient,
     api_database: Database[dict[str, Any]],
     settle: Callable[[str], None],
-    confirmed: bool,
+    state: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer is a refusal that every order can get, or `order_unreadable`."""
@@ -84,24 +90,31 @@ def test_no_damaged_field_leads_to_an_internal_error(
     monkeypatch.setattr("app.orders.documents_store.log.exception", lambda *_, **__: None)
     orders = api_database["orders"].with_options(write_concern=WriteConcern(w=1, j=False))
     order_id = client.post("/orders", json=PLACED, headers=KEY).get_json()["order"]["id"]
+    confirmed, plain = state.startswith("confirmed"), orders.find_one({"_id": ObjectId(order_id)}) or {}
     if confirmed:
         settle(order_id)
         client.post(f"/orders/{order_id}/refunds", json={"products": [{"line": 1, "quantity": 1}]})
         settle(order_id)
         client.post(f"/orders/{order_id}/refunds", json=KEYED_REFUND, headers=KEY)
+    elif state != "pending":
+        client.post(f"/orders/{order_id}/notes", json=KEYED_NOTE, headers=KEY)
+        client.put(f"/orders/{order_id}/tags", json=["vip"])
     document = orders.find_one({"_id": ObjectId(order_id)})
     assert document
     assert [refund["status"] for refund in document.get("refunds", ())] == ["failed", "pending"] * confirmed
     codes = set()
-    for path, value in product([*_paths(document)], VALUES):
+    # The other states have the fields of a plain order already.
+    paths = [path for path in _paths(document) if confirmed or state == "pending" or path[0] not in plain]
+    for path, value in product(paths, VALUES):
         damaged, is_stored = _damaged(document, path, value), False
         for (method, route), bodies in [*BODIES.items(), (("POST", "/orders"), [PLACED])]:
             url = route.replace("<order_id>", order_id).replace("<refund_id>", f"{order_id}-1")
+            url = url.replace("<note_id>", f"{order_id}-n1")
             for body in bodies:
                 if not is_stored:
                     orders.delete_many({})
                     orders.replace_one({}, damaged, upsert=True, bypass_document_validation=True)
-                headers = KEY if body in (PLACED, KEYED_REFUND) else {}
+                headers = KEY if body in (PLACED, KEYED_REFUND, KEYED_NOTE) else {}
                 media_type = "application/merge-patch+json" if method == "PATCH" else None
                 answer = client.open(url, method=method, json=body, headers=headers, content_type=media_type)
                 code = (answer.get_json(silent=True) or {}).get("code", "")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from app.corrections.service import amend
+from app.corrections.service import add_note, amend, erase_note, tag
 from app.holds.service import expire_holds, place_hold, release_hold
 from app.orders import steps
 from app.orders.commands import Request
@@ -38,6 +38,9 @@ def test_events_carry_the_data_that_the_table_names(
     retry_refund(services.orders, order_id, refund["id"], actor="user")
     patch = {"reference": "R", "email": "eve@example.org"}
     amend(services.orders, order_id, patch, Request("user"), by_shop=True)
+    tag(services.orders, order_id, ["vip"], Request("user"))
+    _, note = add_note(services.orders, order_id, "Called.", "internal", Request("user"))
+    erase_note(services.orders, order_id, note.note["id"], Request("user"))
     order_id = healthy.ids["confirmed"][0]
     for code in ("a", "b"):
         hold = {"code": code, "reason": "r", "blocks": ["ship"], "until": clock() + HOUR, "then": "release"}

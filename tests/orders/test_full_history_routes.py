@@ -26,13 +26,19 @@ BOUND = LIMITS["cancel"].events
 EARLY = {
     "PATCH /orders/<order_id>": LIMITS["amend"].events,
     "POST /orders/<order_id>/holds": LIMITS["hold"].events,
+    "PUT /orders/<order_id>/tags": LIMITS["tag"].events,
+    "POST /orders/<order_id>/notes": LIMITS["note"].events,
 }
 HELD = {"code": "held", "blocks": ["capture"], "then": "release"}
+NOTE = {"visibility": "internal", "textDigest": "d" * 64}
 
 # A body for each way to change an order, by its route and what it needs the order to be.
 CHANGES: dict[tuple[str, str], list[Any]] = {
     ("PUT", "/orders/<order_id>"): [{"status": "shipped"}, {"status": "cancelled"}],
     ("PATCH", "/orders/<order_id>"): [{"reference": "R"}],
+    ("PUT", "/orders/<order_id>/tags"): [["vip"]],
+    ("POST", "/orders/<order_id>/notes"): [{"text": "Called."}],
+    ("DELETE", "/orders/<order_id>/notes/<note_id>"): [None],
     ("DELETE", "/orders/<order_id>"): [None],
     ("POST", "/orders/<order_id>/holds"): [{"code": "another"}],
     ("POST", "/orders/<order_id>/holds/<hold_code>/release"): [{}],
@@ -68,7 +74,11 @@ def lengthen(
         (order,) = app_services.orders.store.load([order_id])
         made = failures(order)
         first = length - order["version"]
-        changes = [Change("hold.placed", HELD), *(next(made) for _ in range(first - 1))]
+        changes = [
+            Change("note.added", {"noteId": f"{order_id}-n1", **NOTE}),
+            Change("hold.placed", HELD),
+            *(next(made) for _ in range(first - 2)),
+        ]
         while changes[-1].type != "refund.failed":
             changes.insert(0, Change("payment.partially_refunded", {"refundedAmount": 0}))
             changes.pop()
@@ -84,7 +94,7 @@ def lengthen(
 def call(client: FlaskClient, method: str, path: str, body: Any, order_id: str) -> TestResponse:
     refund = client.get(f"/orders/{order_id}/refunds").get_json()["refunds"][-1]["id"]
     url = path.replace("<order_id>", order_id).replace("<refund_id>", refund)
-    url = url.replace("<hold_code>", "held")
+    url = url.replace("<hold_code>", "held").replace("<note_id>", f"{order_id}-n1")
     media_type = "application/merge-patch+json" if method == "PATCH" else None
     return client.open(url, method=method, json=body, content_type=media_type)
 

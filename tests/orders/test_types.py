@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The fields that belong to the document or to the work on it, and not to the state of the order.
 BESIDE = {"events", "announced", "dueBy", "attempts", "lastError", "carried", "origin", "personal"}
-BESIDE |= {"noteTexts"}
+BESIDE |= {"noteTexts", "erasedAt"}
 # These are never stored.
 BESIDE |= {"storedVersion", "unmarked"}
 PLAIN = {Text: str, Choice: str, Whole: int, Amount: int, Moment: datetime, Flag: bool}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.orders.events import is_public
-from app.orders.model import Change, advance, create
+from app.orders.model import Change, advance, create, digest_of_note
 from app.orders.personal_index import PersonalIndex
 from app.payments.model import ProviderPayment
 from app.reconciliation.kinds import KINDS
@@ -132,6 +132,14 @@ def priced(order: Order, **line: Any) -> OrderRecords:
     return records_of({**again, **kept}, payment())
 
 
+def noted(text: str) -> OrderRecords:
+    """The records of a confirmed order with a note that has this text by now."""
+    written: Any = {"id": "n1", "salt": "salt", "text": "Called."}
+    data = {"noteId": "n1", "visibility": "internal", "textDigest": digest_of_note(written)}
+    order = order_after(*CONFIRMED, Change("note.added", data), noteTexts=[{**written, "text": text}])
+    return records_of(order, payment())
+
+
 def edited(records: OrderRecords) -> OrderRecords:
     """The records with an event whose actor was changed."""
     order: Any = records.order
@@ -179,6 +187,7 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "document_differs": lambda: confirmed_order(userId="other"),
     "personal_differs": lambda: confirmed_order(personal={"salt": "salt", "email": "b@example.com"}),
     "email_key_differs": lambda: confirmed_order(emailKey=b"other"),
+    "note_differs": lambda: noted("Another text."),
     "total_differs": lambda: priced(order_after(*CONFIRMED), unitPrice=501),
     "refund_beyond_shares": lambda: priced(
         order_after(*CONFIRMED, BY_LINES, dueBy=CONTEXT.now), unitPrice=500
@@ -253,7 +262,7 @@ def test_every_kind_has_a_fault_here_and_one_check_of_its_own() -> None:
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if "orphaned" not in fault])
 def test_an_order_that_has_just_changed_is_compared_with_its_own_log_alone(fault: str) -> None:
     """Its due work is checked, too."""
-    own = {"log_broken", "document_differs", "personal_differs", "email_key_differs"}
+    own = {"log_broken", "document_differs", "personal_differs", "email_key_differs", "note_differs"}
     due = {"overdue", "forgotten", "expiry_overdue", "hold_overdue", "announced_ahead"}
     records = FAULTS[fault]()
     records = replace(records, order={**records.order, "updatedAt": CONTEXT.now})  # type: ignore[typeddict-item]
