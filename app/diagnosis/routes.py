@@ -46,8 +46,8 @@ def get_order_diagnosis(order_id: str) -> Response:
 def list_diagnoses(query: dict[str, Any]) -> Response:
     """List the orders in a state, oldest first
 
-    Without `state`, these are the orders that are stuck. An order that changes meanwhile may be missing. Lists
-    have no `may`.
+    Without `state`, these are the orders that are stuck. An order that changes meanwhile may be missing. The
+    orders of a list have no `may`.
     """
     found = diagnosing.diagnose_all(
         services().diagnosis, query["state"], after(query.get("cursor"), LIKE_AN_ORDER), query["limit"]
