@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pymongo
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
@@ -30,7 +30,7 @@ class Updated:
 
 @reports_outages
 def update_each(
-    collection: Collection[Document], updates: Sequence[UpdateOne], seconds: float = _PROMPT
+    collection: Collection[Document], updates: Sequence[UpdateOne | UpdateMany], seconds: float = _PROMPT
 ) -> Updated:
     """Makes the updates in one round trip, if that takes at most `seconds`.
 
@@ -50,7 +50,7 @@ def update_each(
     return update_unlocked(collection, updates)
 
 
-def update_unlocked(collection: Collection[Document], updates: Sequence[UpdateOne]) -> Updated:
+def update_unlocked(collection: Collection[Document], updates: Sequence[UpdateOne | UpdateMany]) -> Updated:
     """Makes the updates without waiting for any lock, in transactions. Raises DatabaseUnavailable.
 
     A process that dies meanwhile leaves its locks behind. So use this only for documents known to be
@@ -84,7 +84,10 @@ def locked(collection: Collection[Document], keys: Iterable[Any], touch: Documen
 
 
 def _update(
-    collection: Collection[Document], updates: Sequence[UpdateOne], positions: Sequence[int], result: Updated
+    collection: Collection[Document],
+    updates: Sequence[UpdateOne | UpdateMany],
+    positions: Sequence[int],
+    result: Updated,
 ) -> None:
     """Makes the updates at these positions, halving them until the failing one is alone."""
     if not positions:
