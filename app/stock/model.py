@@ -67,7 +67,7 @@ def allocate(orders: Sequence[Order], on_hand: Mapping[str, int], *, strict: boo
 
 
 def totals(rows: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """The sum per product, sorted by product, so that all transactions write products in the same order."""
+    """The sum per product, sorted, so that all transactions lock products in nearly the same order."""
     summed: dict[str, int] = {}
     for row in rows:
         for product, quantity in row.items():
