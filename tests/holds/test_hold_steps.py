@@ -20,6 +20,7 @@ from app.orders.sweeping import expire_orders
 from tests.orders.test_running_on import BETWEEN, at_rest, crash, name, sweep
 from tests.orders.test_running_on import after as after_call
 from tests.support.doubles import Crash, at_once, followed
+from tests.support.reconciled import differences, reconciled, whose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,6 +198,17 @@ def test_or_by_the_event_of_the_provider_while_the_hold_stays(
     assert order["holds"]
 
 
+def test_or_by_a_reconciliation_with_repairs(
+    services: Services, books: Books, in_doubt: str, clock: StoppedClock
+) -> None:
+    clock.advance(HOUR)
+    report = reconciled(services, repair=True)
+    found = {one["kind"]: one for one in differences(services, report)}["payment_ahead"]
+    assert (whose(found), found["repaired"]) == (in_doubt, True)
+    (order,) = books.check()
+    assert (order["status"], "holds" in order) == ("confirmed", True)
+
+
 def test_or_the_money_is_given_back_when_the_order_is_cancelled(
     services: Services, books: Books, in_doubt: str, finish: Finish
 ) -> None:
@@ -206,21 +218,25 @@ def test_or_the_money_is_given_back_when_the_order_is_cancelled(
     assert books.levels() == ON_HAND
 
 
-@pytest.mark.parametrize("how", ["release", "event"])
+@pytest.mark.parametrize("how", ["release", "event", "reconciliation"])
 def test_an_order_held_until_its_authorization_has_ended_ends_well(
     how: str,
     services: Services,
+    clock: StoppedClock,
     books: Books,
     held_id: str,
     outside: Outside,
     provider_events: ProviderEvents,
     finish: Finish,
 ) -> None:
-    """At the release, or as soon as the provider says so."""
+    """At the release, or as soon as the provider says so or is asked."""
     run(services, held_id)
     outside.make(books.order(held_id), "voided")
     if how == "release":
         release(services, held_id)
+    elif how == "reconciliation":
+        clock.advance(HOUR)
+        reconciled(services, repair=True)
     else:
         provider_events.post(held_id, "payment.voided")
         provider_events.work()
@@ -344,6 +360,20 @@ def test_delivery_ends_what_holds_are_left(
     assert "holds" not in books.document(order_id)
     clock.advance(HOUR)
     assert expire_holds(services.orders) == 0
+
+
+def test_a_reconciliation_ends_a_hold_that_nobody_ended(
+    services: Services, clock: StoppedClock, books: Books, order_id: str, finish: Finish
+) -> None:
+    """As beat would have done."""
+    hold(services, order_id, until=clock() + HOUR, then="cancel")
+    run(services, order_id)
+    clock.advance(2 * HOUR)
+    report = reconciled(services, repair=True)
+    assert {one["kind"]: one["repaired"] for one in differences(services, report)} == {"hold_overdue": True}
+    finish(services, order_id)
+    assert books.check()[0]["cancellation"] == {"reason": "expired"}
+    assert books.levels() == ON_HAND
 
 
 @pytest.mark.parametrize("then", ["release", "cancel"])
