@@ -76,7 +76,7 @@ def _are_valid(adjustments: list[dict[str, Any]], sent: Any) -> bool:
         isinstance(sent, list)
         and len(adjustments) == len(sent)
         and all(
-            one.keys() == each.keys() >= {"kind", "amount"}
+            isinstance(each, dict) and one.keys() == each.keys() >= {"kind", "amount"}
             for one, each in zip(adjustments, sent, strict=True)
         )
     )

@@ -128,6 +128,7 @@ def test_without_all_prices_the_total_is_not_checked(ask: Callable[..., TestResp
         (None, ["/adjustments"]),
         ({}, ["/adjustments"]),
         ([None], ["/adjustments/0"]),
+        ([0], ["/adjustments/0"]),
         ([{}], ["/adjustments/0/kind", "/adjustments/0/amount"]),
         ([{"kind": "toll", "amount": 1}], ["/adjustments/0/kind"]),
         ([{"kind": "fee", "amount": "1"}], ["/adjustments/0/amount"]),
