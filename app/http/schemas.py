@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields
+from marshmallow import EXCLUDE, RAISE, Schema, fields
 
 from app.clock import to_text
-from app.http.fields import Whole
+from app.http.fields import Whole, valid
 from app.http.pointers import UNKNOWN
 from app.http.problems import MOST_FAULTS, PROBLEMS, TYPE
 
@@ -19,6 +19,11 @@ class Input(Schema):
     """An object that may have only the fields of its schema."""
 
     error_messages = {"type": "must be an object", "unknown": UNKNOWN}  # noqa: RUF012 - marshmallow's own
+
+    def _deserialize(self, data: Any, *, many: bool = False, partial: Any = None, **options: Any) -> Any:
+        simple = not many and not partial and options.get("unknown", RAISE) == RAISE
+        found = valid(self, data) if simple else None
+        return super()._deserialize(data, many=many, partial=partial, **options) if found is None else found
 
 
 class PageQuery(Input):
