@@ -49,6 +49,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("dueBy", "_id"), only=_where("dueBy")),
         # So a search for orders that expire passes the held ones.
         Index(("holds.code", "releasedAt", "_id"), only={**_LISTED, "status": "pending"}),
+        Index(("tags", "_id"), only={**_LISTED, **_where("tags")}),
         # Held orders. The last field tells it from the index of all orders.
         Index(("visible", "_id", "userId"), only={**_LISTED, **_where("holds.code")}),
         Index(("holds.until",), only=_where("holds.until")),

@@ -51,8 +51,8 @@ class OrderQuery(NamedTuple):
 
     `by_update` sorts by the last change instead of the creation. `after` is the last id of the previous
     page, and `after_update` the time of that order's last change. `anything` is any one key of an order.
-    `held` asks for orders with a hold or without. `overdue` asks for orders with a step past its deadline
-    at `overdue_at`, or without.
+    An order needs all `tags`. `held` asks for orders with a hold or without. `overdue` asks for orders
+    with a step past its deadline at `overdue_at`, or without.
     """
 
     limit: int = 25
@@ -73,6 +73,7 @@ class OrderQuery(NamedTuple):
     created_to: datetime | None = None
     updated_from: datetime | None = None
     updated_to: datetime | None = None
+    tags: tuple[str, ...] = ()
     held: bool | None = None
     overdue: bool | None = None
     overdue_at: datetime | None = None
@@ -95,6 +96,8 @@ def conditions(query: OrderQuery, index: PersonalIndex, numbered: str | None = N
     common = {**LIVE, **_exact(query), **_changed(query)}
     if query.email is not None:
         common["emailKey"] = _one_of(index.keys_of(query.email))
+    if query.tags:
+        common["tags"] = {"$all": list(query.tags)}
     if query.held is not None:
         common["holds.code"] = {"$exists": query.held}
     if query.overdue is not None:

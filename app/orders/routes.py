@@ -98,9 +98,9 @@ def list_orders(query: dict[str, Any]) -> Response:
     """List orders, newest first
 
     A page has at most 1 MiB, so it may have fewer orders than `limit`. `unreadable` lists the orders of the
-    page that are damaged. `held` and `overdue` need the scope `orders:admin`.
+    page that are damaged. `tag`, `held` and `overdue` need the scope `orders:admin`.
     """
-    if "held" in query or "overdue" in query:
+    if not query.keys().isdisjoint(("tag", "held", "overdue")):
         require("orders:admin")
     by_update = query["sort"].endswith("updatedAt")
     last = after(query.get("cursor"), LIKE_A_CHANGED_ORDER if by_update else LIKE_AN_ORDER)
@@ -126,6 +126,7 @@ def list_orders(query: dict[str, Any]) -> Response:
             created_to=query.get("createdTo"),
             updated_from=query.get("updatedFrom"),
             updated_to=query.get("updatedTo"),
+            tags=tuple(sorted(set(query.get("tag", ())))),
             held=_is_true(query.get("held")),
             overdue=_is_true(query.get("overdue")),
             overdue_at=services().clock(),

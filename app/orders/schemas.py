@@ -31,7 +31,7 @@ from app.http.shaping import answer_schema, input_fields, input_schema
 from app.money import to_minor
 from app.orders import amounts
 from app.orders.events import EVENTS
-from app.orders.fields import EMAIL, HOLD, HOLDS, ID_LENGTH, ORDER, TRACKING
+from app.orders.fields import EMAIL, HOLD, HOLDS, ID_LENGTH, ORDER, TAG, TRACKING
 from app.orders.holds import BLOCKS, CANCEL, MOST_HOLDS, RELEASE
 from app.orders.numbers import parse
 from app.orders.states import PAYMENT, STATUS
@@ -265,6 +265,9 @@ class OrdersQuery(PageQuery):
     createdTo = Moment(doc="Only orders created before this time.")
     updatedFrom = Moment(doc="Only orders last changed at this time or later.")
     updatedTo = Moment(doc="Only orders last changed before this time.")
+    tag = ListOf(
+        Text(40, form=TAG), doc="Only orders with this tag, or with all of several. Needs `orders:admin`."
+    )
     held = _yes_or_no("Only orders with a hold, or without. Needs `orders:admin`.")
     overdue = _yes_or_no("Only orders with a step past its deadline, or without. Needs `orders:admin`.")
     sort = Choice(

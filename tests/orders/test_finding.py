@@ -149,6 +149,8 @@ def test_q_finds_every_order_that_has_the_text_as_one_of_its_keys(
         ("updatedTo=2024-10-04", "/updatedTo"),
         ("overdue=yes", "/overdue"),
         ("held=1", "/held"),
+        ("tag=VIP", "/tag/0"),
+        ("tag=a&tag=", "/tag/1"),
         ("held=", "/held"),
         ("overdue=true&overdue=true", "/overdue"),
         ("sort=updated", "/sort"),
@@ -265,6 +267,20 @@ def test_customers_find_their_own_orders_alone(of_ann: tuple[FlaskClient, dict[s
         assert ids(client, BOB, **query) == []
 
 
+def test_orders_are_found_by_all_of_several_tags(client: FlaskClient, post_order: Place) -> None:
+    """Right after each change, and by both sorts."""
+    first, second = post_order()["id"], post_order()["id"]
+    assert client.put(f"/orders/{first}/tags", json=["vip", "gift"]).status_code == 200
+    assert client.put(f"/orders/{second}/tags", json=["vip"]).status_code == 200
+    for sort in ("createdAt", "updatedAt"):
+        assert ids(client, tag="vip", sort=sort) == [first, second]
+        assert ids(client, tag=["vip", "gift"], sort=sort) == [first]
+        assert ids(client, tag=["gift", "other"], sort=sort) == []
+    assert [one for page in pages(client, "tag=vip&limit=1") for one in page] == [second, first]
+    assert client.put(f"/orders/{first}/tags", json=[]).status_code == 200
+    assert ids(client, tag="gift") == []
+
+
 def test_held_orders_are_found_until_their_last_hold_ends(client: FlaskClient, post_order: Place) -> None:
     """From the first write on, and by both sorts."""
     held, free = post_order(holds=[{"code": "fraud"}, {"code": "other"}]), post_order()
@@ -281,7 +297,7 @@ def test_held_orders_are_found_until_their_last_hold_ends(client: FlaskClient, p
 
 
 @pytest.mark.parametrize(
-    "query", [{"overdue": "true"}, {"overdue": "false"}, {"held": "true"}, {"held": "false"}]
+    "query", [{"tag": "vip"}, {"overdue": "true"}, {"overdue": "false"}, {"held": "true"}, {"held": "false"}]
 )
 def test_filters_of_the_shop_need_the_scope_of_an_admin(
     of_ann: tuple[FlaskClient, dict[str, Any]], query: dict[str, str]

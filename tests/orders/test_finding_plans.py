@@ -25,6 +25,8 @@ KEYS: dict[str, dict[str, Any]] = {
     "a number": {"number": number_of(ONE)},
     "a number and a user": {"number": number_of(ONE), "user_id": "user-7"},
     "an email": {"email": "customer-10@example.org"},
+    "a tag": {"tags": ("vip",)},
+    "two tags": {"tags": ("gift", "vip")},
     "a tracking number": {"tracking_number": "parcel-24"},
     "any id": {"anything": ONE},
     "any number": {"anything": number_of(ONE)},

@@ -171,6 +171,8 @@ def _kept(order: Order, number: int, at: datetime) -> dict[str, Any]:
         document["visible"] = True
     if order["status"] in ("pending", "cancelled") and "deletedAt" not in order:
         document["dueBy"] = at + timedelta(seconds=number % 15)
+    if number % 150 == 0:
+        document["tags"] = ["gift", "vip"]
     if number % 12 == 0:
         document["tracking"] = {"number": f"parcel-{number % 120}"}
     # One user has no personal data, so that erasing them only looks for them.
