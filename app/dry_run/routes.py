@@ -14,6 +14,7 @@ from app.http import dry_runs
 from app.http.answers import answer
 from app.http.openapi import Api
 from app.http.request_context import may, services
+from app.http.route_metadata import OPEN
 from app.orders import public
 from app.orders.reading import reading
 
@@ -21,11 +22,18 @@ _COMMANDS = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def add_to_commands(app: Flask, api: Api, prefix: str) -> None:
-    """Adds it to all routes below `/orders` that change something."""
+    """Adds it to all routes below `/orders` that change something.
+
+    All other commands refuse every query, so that no dry run is taken for the command itself. A payment
+    provider chooses the address for its events, so those may have one.
+    """
     for rule in app.url_map.iter_rules():
-        if rule.rule.startswith(f"{prefix}/orders") and _COMMANDS & (rule.methods or set()):
-            view = app.view_functions[rule.endpoint]
-            app.view_functions[rule.endpoint] = dry_runs.offered(_rehearsable(view))
+        view: Any = app.view_functions[rule.endpoint]
+        if not _COMMANDS & (rule.methods or set()) or view.declared.scope is OPEN:
+            continue
+        is_of_orders = rule.rule.startswith(f"{prefix}/orders")
+        command = dry_runs.offered(_rehearsable(view)) if is_of_orders else dry_runs.without_query(view)
+        app.view_functions[rule.endpoint] = command
     api.describe_dry_runs(DryRun, EXAMPLE)
 
 

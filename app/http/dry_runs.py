@@ -1,6 +1,7 @@
-"""The query of a command: `dryRun`, and no other parameter."""
+"""The query of a command: `dryRun` for those of orders, and no other parameter."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -44,6 +45,22 @@ def init_app(app: Flask) -> None:
 def offered(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command, marked as one that can be run dry."""
     command.dry_run = True  # type: ignore[attr-defined]
+    return command
+
+
+def without_query(view: Any) -> Callable[..., Any]:
+    """The view of a command that has no parameters. It refuses all."""
+
+    @wraps(view)
+    def command(**path: Any) -> Any:
+        if request.environ.get("QUERY_STRING"):
+            _PARSER.parse(Input(), request, location="query")
+        return view(**path)
+
+    declared = view.declared
+    command.declared = declared._replace(  # type: ignore[attr-defined]
+        problems=(*declared.problems, "invalid_input")
+    )
     return command
 
 

@@ -357,6 +357,34 @@ def test_another_query_is_refused_and_nothing_is_done(
     assert snapshot(api_database) == before
 
 
+@pytest.mark.parametrize("query", ["dryRun=true", "dryRun=false", "a=b"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/stock/fig", {"onHand": 1}),
+        ("POST", "/stock/kiwi/adjustments", {"quantity": 1, "reason": "found"}),
+        ("POST", "/webhook-endpoints", {"url": "https://example.com"}),
+        ("DELETE", "/webhook-endpoints/1", None),
+    ],
+)
+def test_commands_that_are_not_about_orders_take_no_query(
+    client: FlaskClient,
+    api_database: Database[dict[str, Any]],
+    method: str,
+    path: str,
+    body: Any,
+    query: str,
+) -> None:
+    client.put("/stock/kiwi", json={"onHand": 5})
+    before = snapshot(api_database)
+    answer = client.open(f"{path}?{query}", method=method, json=body)
+    assert answer.status_code == 422
+    pointer = "/" + query.partition("=")[0]
+    assert answer.get_json()["errors"] == [{"pointer": pointer, "detail": "is unknown"}]
+    assert "Dry-Run" not in answer.headers
+    assert snapshot(api_database) == before
+
+
 def test_false_is_the_command_itself(client: FlaskClient) -> None:
     answer = client.post("/orders", json=SAMPLE, query_string={"dryRun": "false"})
     assert (answer.status_code, "Dry-Run" in answer.headers) == (201, False)
