@@ -128,6 +128,7 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
         }
     },
     "OrderIn": {"anyOf": [{"required": ["products", "totalAmount"]}, {"required": ["quote"]}]},
+    "RefundLineIn": {"oneOf": [{"required": ["line"]}, {"required": ["productId"]}]},
     "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},
 }
 _NOT_MODIFIED = {"description": "The client already has this version."}
