@@ -110,6 +110,10 @@ commands |= st.sampled_from(
         Command("POST", "/holds", {"code": "address", "blocks": ["ship"]}),
         Command("POST", "/holds/fraud_review/release", {"reason": "Fine."}),
         Command("DELETE", "/holds/address"),
+        Command("POST", "/notes", {"text": "Called.", "visibility": "customer"}),
+        Command("DELETE", "/notes/{id}-n1"),
+        Command("PUT", "/tags", ["vip", "gift"]),
+        Command("PUT", "/tags", ["gift"]),
     )
 )
 SHIP, DELIVER = (Command("PUT", body={"status": status}) for status in ("shipped", "delivered"))
