@@ -192,11 +192,14 @@ class Basket(OrderIn):
         return True
 
 
+_BASKET = Basket()
+
+
 def basket_in(claims: Mapping[str, Any]) -> dict[str, Any]:
     """The basket in the claims of a quote, in major units, and its `jti`. Raises QuoteInvalid."""
-    schema = Basket()
+    said = {name: claims[name] for name in _BASKET.fields if name in claims}
     try:
-        basket: dict[str, Any] = schema.load({name: claims[name] for name in schema.fields if name in claims})
+        basket: dict[str, Any] = _BASKET.load(said)
     except ValidationError as error:
         faults = pointers.faults(error.messages)
         details = (f"must have a valid basket: {fault.pointer} {fault.detail}" for fault in faults)
