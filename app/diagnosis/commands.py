@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, TypedDict
 
-from app.corrections.service import amend
+from app.corrections.service import add_note, amend, tag
 from app.dry_run.service import rehearse
 from app.errors import DatabaseUnavailable, OrderServiceError
 from app.holds.service import place_hold, release_hold
@@ -38,6 +38,14 @@ def _amend(services: "Services", order: Order, actor: str) -> None:
     amend(services.orders, order["id"], patch, Request(actor), by_shop=True)
 
 
+def _note(services: "Services", order: Order, actor: str) -> None:
+    add_note(services.orders, order["id"], "note", "internal", Request(actor))
+
+
+def _tag(services: "Services", order: Order, actor: str) -> None:
+    tag(services.orders, order["id"], [] if "tags" in order else ["tag"], Request(actor))
+
+
 def _hold(services: "Services", order: Order, actor: str) -> None:
     code = next(code for code in map("hold_{}".format, count(1)) if not find(order, code))
     draft = {"code": code, "blocks": list(BLOCKS), "then": RELEASE}
@@ -56,6 +64,8 @@ _CALLS: dict[str, Call] = {
         services.orders, order["id"], {}, actor=actor, key=None, digest=""
     ),
     "amend": _amend,
+    "note": _note,
+    "tag": _tag,
     "hold": _hold,
     "release": _release,
 }

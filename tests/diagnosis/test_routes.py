@@ -244,6 +244,9 @@ def test_customers_see_three_fields_and_no_list(make_app: Callable[..., Flask]) 
     assert client.get("/diagnoses?state=working", headers=BOSS).status_code == 200
 
 
+CORRECTIONS = ("amend", "note", "tag")
+
+
 def may(client: FlaskClient, order_id: str) -> dict[str, list[str]]:
     return {one["command"]: one["sets"] for one in seen(client, order_id)["may"]}
 
@@ -257,18 +260,20 @@ def test_the_commands_that_may_be_given_say_all_events_that_follow(
         "cancel": ["order.cancelled", "stock.released", "payment.voided"],
         "delete": ["order.cancelled", "stock.released", "order.deleted", "payment.voided"],
         "amend": ["order.amended", *TO_CONFIRMED],
+        "note": ["note.added", *TO_CONFIRMED],
+        "tag": ["order.tagged", *TO_CONFIRMED],
         "hold": ["hold.placed", *TO_CONFIRMED[:2]],
     }
     settle(order_id)
     given_back = ["refund.succeeded", "payment.refunded"]
     shown = may(client, order_id)
-    assert set(shown) == {"ship", "cancel", "delete", "refund", "amend", "hold"}
+    assert set(shown) == {"ship", "cancel", "delete", "refund", *CORRECTIONS, "hold"}
     assert shown["ship"] == ["order.shipped"]
     assert shown["cancel"] == ["order.cancelled", "refund.requested", *given_back, "stock.restocked"]
     assert shown["refund"] == ["refund.requested", *given_back]
     client.post(f"/orders/{order_id}/holds", json={"code": "stop"})
     shown = may(client, order_id)
-    assert set(shown) == {"cancel", "delete", "refund", "amend", "hold", "release"}
+    assert set(shown) == {"cancel", "delete", "refund", *CORRECTIONS, "hold", "release"}
     assert shown["release"] == ["hold.released"]
 
 
@@ -285,7 +290,7 @@ def test_what_may_be_done_is_what_a_dry_run_says_and_writes_nothing(
     assert before == {name: list(api_database[name].find()) for name in before}
 
 
-def test_a_delivered_order_may_only_be_refunded_amended_and_deleted(
+def test_a_delivered_order_may_only_be_refunded_corrected_and_deleted(
     client: FlaskClient, post_order: Place, settle: Settle
 ) -> None:
     order_id = post_order()["id"]
@@ -293,7 +298,7 @@ def test_a_delivered_order_may_only_be_refunded_amended_and_deleted(
     for status in ("shipped", "delivered"):
         client.put(f"/orders/{order_id}", json={"status": status})
         assert ("deliver" in may(client, order_id)) is (status == "shipped")
-    assert set(may(client, order_id)) == {"refund", "amend", "delete"}
+    assert set(may(client, order_id)) == {"refund", *CORRECTIONS, "delete"}
 
 
 def test_a_damaged_order_may_have_no_command(
