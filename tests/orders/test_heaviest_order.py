@@ -7,13 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import bson
-from flask import Flask
+from flask import Flask, g
 
 from app.clock import id_at, now
 from app.config import Settings
 from app.orders.beside_store import RefundKey
 from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE, MOST_EVENTS, MOST_REFUND_LINES, MOST_REFUNDS
 from app.orders.documents_store import document_of
+from app.orders.fields import LONGEST_NOTE, MOST_NOTES, MOST_TAGS
 from app.orders.model import Change, Order, Origin, Personal, advance, create
 from app.orders.schemas import OrderIn, StatusChange
 from app.payments.model import Outcome, Repayment
@@ -59,6 +60,7 @@ def placed() -> Order:
     app = Flask("app")
     app.extensions["services"] = SimpleNamespace(settings=Settings.from_env({"AUTH": "off"}))
     with app.app_context():
+        g.services = app.extensions["services"]
         draft: Any = OrderIn().load(body)
     known = ("email", "shippingAddress", "metadata")
     personal: Any = {"salt": "f" * 32, **{name: draft.pop(name) for name in known}}
@@ -104,6 +106,15 @@ def heaviest() -> dict[str, Any]:
         Change("order.delivered"),
         Change("order.deleted", {"deletedAt": AT}),
     ]
+    texts = []
+    for number in range(MOST_NOTES):
+        note = f"{order['id']}-n{number + 1}"
+        data = {"noteId": note, "visibility": "internal", "textDigest": "d" * 64}
+        changes.append(Change("note.added", data))
+        texts.append({"id": note, "salt": "f" * 32, "text": BIG * LONGEST_NOTE})
+    changes.append(
+        Change("order.tagged", {"added": [f"{n:02}" * 20 for n in range(MOST_TAGS)], "removed": []})
+    )
     refunds = []
     for number, draft in enumerate(refund_drafts()):
         refunds.append(f"{order['id']}-{number + 1}")
@@ -117,6 +128,7 @@ def heaviest() -> dict[str, Any]:
     caller = {"caller": ACTOR, "key": "k" * 255, "digest": "d" * 64}
     keys = [RefundKey(**caller, refund_id=refund_id)._asdict() for refund_id in refunds]
     kept = {"idempotency": {**caller, "answered": 1}, "refundKeys": keys, "announced": 1, "attempts": 9}
+    kept |= {"noteTexts": texts, "commandKeys": [{**caller, "version": 1, "made": refunds[0]}] * 1_000}
     return {**document_of(order), **kept, "dueBy": AT, "erasedAt": AT, "cancellation": {"detail": BIG * 500}}
 
 
@@ -124,6 +136,7 @@ def test_the_heaviest_order_takes_less_than_half_of_a_document() -> None:
     document = heaviest()
     assert len(document["events"]) >= MOST_EVENTS - 2
     assert len(document["refunds"]) == MOST_REFUNDS
+    assert len(document["notes"]) == len(document["noteTexts"]) == MOST_NOTES
     weight = len(bson.encode(document))
     assert 5_000_000 < weight < MOST_OF_MONGODB / 2, weight
 
