@@ -44,7 +44,8 @@ class Number(Checked, fields.String):
     """The number of an order as a person writes it."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        number = parse(text_of(value, 0, 1000))
+        # Text of any kind is no number, rather than text that is not allowed.
+        number = parse(value if isinstance(value, str) else text_of(value, 0, 1000))
         if number is None:
             raise ValidationError(MISTYPED)
         return number

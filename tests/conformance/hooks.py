@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FACTS = {
     "bad_cursor": "a cursor is opaque, and good where it came from alone",
     "bad_signature": "what is signed cannot be made up",
+    "mistyped_number": "the last sign of a number is a check",
     "idempotency_key_reused": "what the key was used for before",
     "quote_invalid": "what is signed cannot be made up",
     "stale_version": "the version that the order has by now",
