@@ -128,6 +128,7 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
         }
     },
     "OrderIn": {"anyOf": [{"required": ["products", "totalAmount"]}, {"required": ["quote"]}]},
+    "HoldIn": {"anyOf": [{"required": ["until"]}, {"properties": {"then": {"const": "release"}}}]},
     "RefundLineIn": {"oneOf": [{"required": ["line"]}, {"required": ["productId"]}]},
     "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},
 }
