@@ -96,7 +96,7 @@ def test_an_order_is_found_by_its_id(client: FlaskClient, post_order: Place) -> 
 
 
 @pytest.mark.parametrize(
-    "number", ["", "x", "7KQ4-2M9X", "R675-51RT-Q", "R675-51RT-*", "R675-51RT-PP", "0" * 900]
+    "number", ["", "x", "7KQ4-2M9X", "R675-51RT-Q", "R675-51RT-*", "R675-51RT-PP", "0" * 900, "\f", "Å"]
 )
 def test_a_mistyped_number_is_422_with_a_code_of_its_own(client: FlaskClient, number: str) -> None:
     answer = client.get("/orders", query_string={"number": number})
