@@ -39,6 +39,7 @@ FACTS_OF_FIELDS = {
     r"must not bring the share of line \d+ below 0": "a sum",
     "must be a URL that webhooks can be sent to": "a port or an address of IPv6 that cannot be",
     "must be a product of the order": "what the order holds",
+    "must not be the code of another hold": "what the other holds are",
     r"must be at most \d+, which is left of the line": "what the order holds",
     r"is required because .*": "what the order's products cost",
 }
