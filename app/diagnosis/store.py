@@ -13,6 +13,8 @@ from app.mongo.outages import reports_outages
 from app.orders.query_store import LIVE
 
 _OWING: Document = {"dueBy": {"$gt": datetime.min.replace(tzinfo=UTC)}}
+# Without this hint, the server may walk all orders to avoid a sort.
+_BY_DEADLINE = [("dueBy", 1), ("_id", 1)]
 _FAILED_REFUND: Document = {"refunds.status": "failed"}
 
 
@@ -42,7 +44,11 @@ class Candidates:
         """Up to `limit` ids after the id `after`, the oldest order first."""
         bounds: Document = {"_id": {"$gt": ObjectId(after)}} if after else {}
         found = (
-            self._collection.find({**source, **bounds}, {"_id": 1}).sort("_id").limit(limit)
+            self._collection.find(
+                {**source, **bounds}, {"_id": 1}, hint=_BY_DEADLINE if source is _OWING else None
+            )
+            .sort("_id")
+            .limit(limit)
             for source in _SOURCES[state]
         )
         ids = merge(*([str(document["_id"]) for document in documents] for documents in found))
