@@ -119,6 +119,17 @@ _BEARER = {
         ]
     ),
 }
+
+
+def _unless(field: str, refused: dict[str, Any]) -> dict[str, Any]:
+    """The condition that an object without the field is not as `refused` says.
+
+    It has no `anyOf` at its top, of which generators of clients would make a union of nameless types.
+    """
+    return {"not": {"allOf": [{"not": {"required": [field]}}, refused]}}
+
+
+_EITHER = {"anyOf": [{"required": ["line"]}, {"required": ["productId"]}]}
 # Rules between fields. apispec cannot derive them from a schema's validators.
 _CONDITIONS: dict[str, dict[str, Any]] = {
     "StatusChange": {
@@ -127,9 +138,9 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
             "reason": {"properties": {"status": {"const": "cancelled"}}},
         }
     },
-    "OrderIn": {"anyOf": [{"required": ["products", "totalAmount"]}, {"required": ["quote"]}]},
-    "HoldIn": {"anyOf": [{"required": ["until"]}, {"properties": {"then": {"const": "release"}}}]},
-    "RefundLineIn": {"oneOf": [{"required": ["line"]}, {"required": ["productId"]}]},
+    "OrderIn": _unless("quote", {"not": {"required": ["products", "totalAmount"]}}),
+    "HoldIn": _unless("until", {"properties": {"then": {"const": "cancel"}}, "required": ["then"]}),
+    "RefundLineIn": {"not": {"anyOf": [{"required": ["line", "productId"]}, {"not": _EITHER}]}},
     "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},
 }
 _NOT_MODIFIED = {"description": "The client already has this version."}

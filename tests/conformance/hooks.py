@@ -40,6 +40,7 @@ FACTS_OF_FIELDS = {
     "must be a URL that webhooks can be sent to": "a port or an address of IPv6 that cannot be",
     "must be a product of the order": "what the order holds",
     "must not be the code of another hold": "what the other holds are",
+    "must be in the future": "what time it is",
     r"must be at most \d+, which is left of the line": "what the order holds",
     r"is required because .*": "what the order's products cost",
 }

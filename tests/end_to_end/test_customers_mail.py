@@ -29,12 +29,12 @@ def test_the_customer_gets_each_mail_once(service: Service, post_office: Mailbox
     assert service.put(ended["id"], {"status": "cancelled", "reason": "too dark"}).status_code == 200
 
     expected = [
-        ("ada@example.org", f"Order {sent['id']} has been delivered"),
-        ("ada@example.org", f"Order {sent['id']} is confirmed"),
-        ("ada@example.org", f"Order {sent['id']} is on its way"),
-        ("bob@example.org", f"Order {ended['id']} has been cancelled"),
-        ("bob@example.org", f"Order {ended['id']} is confirmed"),
-        ("cat@example.org", f"Order {short} has been cancelled"),
+        ("ada@example.org", f"Order {sent['number']} has been delivered"),
+        ("ada@example.org", f"Order {sent['number']} is confirmed"),
+        ("ada@example.org", f"Order {sent['number']} is on its way"),
+        ("bob@example.org", f"Order {ended['number']} has been cancelled"),
+        ("bob@example.org", f"Order {ended['number']} is confirmed"),
+        ("cat@example.org", f"Order {service.get(short)['number']} has been cancelled"),
     ]
     ids = [sent["id"], ended["id"], short]
     service.come_to_rest(ids)

@@ -158,7 +158,7 @@ def _feed_length(service: Service) -> int:
 
 def _books(service: Service) -> list[Any]:
     """Money, stock, ledgers, logs with their hashes, and whatever does not agree about them."""
-    fields = {"personal": 0, "erasedAt": 0, "idempotency": 0, "dueBy": 0, "attempts": 0}
+    fields = {"personal": 0, "emailKey": 0, "erasedAt": 0, "idempotency": 0, "dueBy": 0, "attempts": 0}
     orders = list(service.database.orders.find({}, fields).sort("_id"))
     names = ("stock", "stock_movements", "sandbox_payments", "feed")
     rows = [list(service.database[name].find().sort("_id")) for name in names]

@@ -70,11 +70,12 @@ def test_a_payment_whose_answer_was_lost_is_asked_for_again_and_taken_once(servi
 
 
 def _being_authorized(service: Service, worker: Process) -> list[str]:
-    """Orders whose payment the worker has asked for and not got, while it stands still from now on.
+    """An order whose payment the worker has asked for and not got, while it stands still from now on.
 
-    None if the provider was faster: it takes two seconds.
+    None if the provider was faster: it takes two seconds. More orders could come in more messages, which keep
+    all of the worker's processes busy for as long.
     """
-    *ids, _ = service.in_hand(5)
+    *ids, _ = service.in_hand()
     os.killpg(worker.pid, signal.SIGSTOP)
     if not service.database.sandbox_payments.count_documents({"_id": {"$in": ids}}):
         return ids

@@ -60,8 +60,8 @@ def test_the_original_services_requests_get_the_documented_answers(
     assert TIME.fullmatch(order["createdAt"])
     assert order["updatedAt"] == order["createdAt"]
     assert order.keys() == {
-        "id", "userId", "products", "status", "totalAmount", "currency", "payment", "stock", "version",
-        "createdAt", "updatedAt",
+        "id", "number", "userId", "products", "status", "totalAmount", "currency", "payment", "stock",
+        "version", "createdAt", "updatedAt",
     }  # fmt: skip
 
     path = f"/orders/{order['id']}"

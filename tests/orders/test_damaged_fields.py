@@ -48,6 +48,10 @@ BODIES: dict[tuple[str, str], list[Any]] = {
     ("GET", "/orders/<order_id>/notes"): [None],
     ("GET", "/orders/<order_id>/notes/<note_id>"): [None],
     ("DELETE", "/orders/<order_id>/notes/<note_id>"): [None],
+    ("POST", "/orders/<order_id>/holds"): [{"code": "fraud_review"}],
+    ("POST", "/orders/<order_id>/holds/<hold_code>/release"): [None],
+    ("DELETE", "/orders/<order_id>/holds/<hold_code>"): [None],
+    ("GET", "/orders/<order_id>/diagnosis"): [None],
     ("DELETE", "/orders/<order_id>"): [None],
     ("POST", "/orders/<order_id>/refunds"): [
         {},
