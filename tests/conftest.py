@@ -13,7 +13,12 @@ from tasks.composition import settings as settings_of_tasks
 if TYPE_CHECKING:
     from celery import Celery
 
-pytest_plugins = ["tests.support.servers", "tests.support.service_fixtures", "tests.support.web_fixtures"]
+pytest_plugins = [
+    "tests.support.plans",
+    "tests.support.servers",
+    "tests.support.service_fixtures",
+    "tests.support.web_fixtures",
+]
 
 # A deadline per example measures the machine's other load, not this code.
 settings.register_profile("steady", deadline=None)

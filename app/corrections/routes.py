@@ -20,13 +20,14 @@ from app.corrections.schemas import (
 )
 from app.errors import InvalidInput, NotFound
 from app.http import examples, headers, pointers
-from app.http.answers import REPLAYED, answer, empty, entity_tag, located, location
+from app.http.answers import REPLAYED, answer, empty, located, location
 from app.http.authentication import require_json_accepted
-from app.http.json_body import digest, read_json
+from app.http.json_body import read_json
 from app.http.parsing import Blueprint
 from app.http.request_context import caller, may, require_own_email, services
 from app.http.route_metadata import declares
 from app.orders import public, schemas
+from app.orders.command_requests import as_request, headers_of
 from app.orders.commands import Carried, Request
 from app.orders.reading import reading
 from app.orders.routes import ETAG
@@ -96,7 +97,8 @@ def create_note(wanted: dict[str, str], order_id: str) -> Response:
     carried, note = correcting.add_note(
         services().orders, order_id, wanted["text"], wanted["visibility"], _request("note")
     )
-    return answer(_note(note), 201, {**_headers(carried), **located(note.note["id"])})
+    shown = headers_of(carried.order, replayed=carried.replayed)
+    return answer(_note(note), 201, {**shown, **located(note.note["id"])})
 
 
 @blueprint.get("/orders/<order_id>/notes")
@@ -142,10 +144,7 @@ def delete_note(order_id: str, note_id: str) -> Response:
 
 def _request(command: str) -> Request:
     """The caller's request. A POST never needs `If-Match`, since it replaces nothing."""
-    key = headers.idempotency_key(required=False)
-    known = digest([command, g.body]) if key else ""
-    required = services().settings.require_if_match and request.method != "POST"
-    return Request(caller(), key, known, headers.if_match(required=required))
+    return as_request([command, g.body], needs_if_match=request.method != "POST")
 
 
 def _notes(order_id: str) -> list[correcting.WrittenNote]:
@@ -159,9 +158,4 @@ def _note(written: correcting.WrittenNote) -> dict[str, Any]:
 
 def _order(carried: Carried) -> Response:
     shown = public.order(carried.order, for_shop=may("orders:admin"))
-    return answer(shown, headers=_headers(carried))
-
-
-def _headers(carried: Carried) -> dict[str, str]:
-    tag = {"ETag": entity_tag(carried.order["version"])}
-    return tag | ({"Idempotent-Replayed": "true"} if carried.replayed else {})
+    return answer(shown, headers=headers_of(carried.order, replayed=carried.replayed))

@@ -5,14 +5,14 @@ from typing import Any
 from flask import Response, g, request
 
 from app.holds import service as holding
-from app.http import examples, headers
-from app.http.answers import REPLAYED, answer, entity_tag
+from app.http import examples
+from app.http.answers import REPLAYED, answer
 from app.http.authentication import require_json_accepted
-from app.http.json_body import digest
 from app.http.parsing import Blueprint
-from app.http.request_context import caller, services
+from app.http.request_context import services
 from app.http.route_metadata import declares
 from app.orders import public
+from app.orders.command_requests import as_request, headers_of
 from app.orders.commands import Request
 from app.orders.reading import reading
 from app.orders.routes import ETAG
@@ -47,7 +47,7 @@ def create_hold(draft: dict[str, Any], order_id: str) -> Response:
     placed = holding.place_hold(services().orders, order_id, draft, _request(g.body))
     with reading(order_id):
         shown = public.hold(placed.hold)
-    return answer(shown, 201 if placed.is_new else 200, _headers(placed.order, replayed=placed.replayed))
+    return answer(shown, 201 if placed.is_new else 200, headers_of(placed.order, replayed=placed.replayed))
 
 
 @blueprint.post("/orders/<order_id>/holds/<hold_code>/release")
@@ -69,19 +69,8 @@ def delete_hold(order_id: str, hold_code: str) -> Response:
 
 def _released(order_id: str, code: str, reason: str | None, body: Any) -> Response:
     order, replayed = holding.release_hold(services().orders, order_id, code, reason, _request(body))
-    return answer(public.order(order, for_shop=True), headers=_headers(order, replayed=replayed))
+    return answer(public.order(order, for_shop=True), headers=headers_of(order, replayed=replayed))
 
 
 def _request(body: Any) -> Request:
-    key = headers.idempotency_key(required=False)
-    return Request(
-        caller(),
-        key,
-        digest([request.method, request.path, body]) if key else "",
-        headers.if_match(required=services().settings.require_if_match),
-    )
-
-
-def _headers(order: Any, *, replayed: bool) -> dict[str, str]:
-    tag = {"ETag": entity_tag(order["version"])}
-    return {**tag, "Idempotent-Replayed": "true"} if replayed else tag
+    return as_request([request.method, request.path, body])

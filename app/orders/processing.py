@@ -126,7 +126,7 @@ class _Run:
                 self._do(begun if step.joins else step, step, due)
 
     def _next(self, later: Sequence[Step], before: Order, now: Order) -> Step | None:
-        """The next step that is this worker's to do; None if there is none."""
+        """The next step that is this worker's to do; None if it has nothing left to do."""
         new = set_in_motion(event["type"] for event in now["events"] if event["sequence"] > before["version"])
         if new and "storedVersion" not in now and now.get("carried") != now["version"]:
             return None
@@ -137,7 +137,7 @@ class _Run:
     def _announced(self, orders: Sequence[Order]) -> list[Order]:
         """The orders, after the announcements that are this worker's to make.
 
-        The next write of each order records them, or `_mark` if there is none.
+        The next write of each order records them. If no write follows, `_mark` does.
         """
         give_up, done = partial(self._set_aside, ANNOUNCE), dict[str, Order]()
 

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from bson import ObjectId
 
 from app.clock import id_at
 from app.diagnosis.model import STATES
 from app.diagnosis.store import Candidates
-from tests.support.plans import MIDDLE, Explained, fill
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from deploy.local.servers import MongoServer
-
-
-@pytest.fixture(scope="module")
-def explained(mongo_server: MongoServer) -> Iterator[Explained]:
-    filled = Explained(mongo_server.uri(f"plans_{ObjectId()}"))
-    fill(filled.database)
-    yield filled
-    filled.database.client.drop_database(filled.database.name)
-    filled.database.client.close()
+from tests.support.plans import MIDDLE, Explained
 
 
 @pytest.mark.parametrize("after", [None, id_at(MIDDLE)], ids=["first page", "later page"])

@@ -41,6 +41,17 @@ def dry(client: FlaskClient, api_database: Database[dict[str, Any]]) -> Callable
     return send
 
 
+@pytest.fixture
+def confirmed_id(
+    client: FlaskClient, post_order: Callable[..., dict[str, Any]], settle: Callable[[str], None]
+) -> str:
+    """The id of a confirmed order, for which 2 of 10 pieces have left the stock."""
+    client.put("/stock/product-id", json={"onHand": 10})
+    order_id: str = post_order()["id"]
+    settle(order_id)
+    return order_id
+
+
 def merge_patch(patch: Any, key: str | None = None) -> dict[str, Any]:
     headers = {"Idempotency-Key": key} if key else {}
     return {"json": patch, "content_type": "application/merge-patch+json", "headers": headers}
@@ -108,15 +119,10 @@ def test_the_mails_are_those_that_the_service_sends(
 
 
 def test_a_dry_run_of_a_cancellation_gives_back_money_and_stock(
-    client: FlaskClient,
-    post_order: Callable[..., dict[str, Any]],
-    settle: Callable[[str], None],
+    confirmed_id: str,
     dry: Callable[..., TestResponse],
 ) -> None:
-    client.put("/stock/product-id", json={"onHand": 10})
-    order_id = post_order()["id"]
-    settle(order_id)
-    answer = dry("PUT", f"/orders/{order_id}", json={"status": "cancelled", "reason": "no more"})
+    answer = dry("PUT", f"/orders/{confirmed_id}", json={"status": "cancelled", "reason": "no more"})
     said = answer.get_json()
     assert types(answer) == ["order.cancelled", "refund.requested"]
     assert [event["sequence"] for event in said["events"]] == [6, 7]
@@ -137,32 +143,24 @@ def test_a_dry_run_of_a_deletion_shows_the_deleted_order(
 
 
 def test_a_dry_run_of_shipping_moves_nothing(
-    post_order: Callable[..., dict[str, Any]],
-    settle: Callable[[str], None],
+    confirmed_id: str,
     dry: Callable[..., TestResponse],
 ) -> None:
-    order_id = post_order()["id"]
-    settle(order_id)
-    answer = dry("PUT", f"/orders/{order_id}", json={"status": "shipped", "tracking": {"number": "1"}})
+    answer = dry("PUT", f"/orders/{confirmed_id}", json={"status": "shipped", "tracking": {"number": "1"}})
     said = answer.get_json()
     assert types(answer) == ["order.shipped"]
     assert (said["sets"], said["money"], said["stock"]) == ([], NO_MONEY, [])
 
 
 def test_a_dry_run_of_a_refund_gives_back_money_and_goods(
-    client: FlaskClient,
-    post_order: Callable[..., dict[str, Any]],
-    settle: Callable[[str], None],
+    confirmed_id: str,
     dry: Callable[..., TestResponse],
 ) -> None:
-    client.put("/stock/product-id", json={"onHand": 10})
-    order_id = post_order()["id"]
-    settle(order_id)
     body = {"amount": 50, "products": [{"line": 1, "quantity": 1, "restock": True}]}
-    answer = dry("POST", f"/orders/{order_id}/refunds", json=body, headers={"Idempotency-Key": "r"})
+    answer = dry("POST", f"/orders/{confirmed_id}/refunds", json=body, headers={"Idempotency-Key": "r"})
     said = answer.get_json()
     assert types(answer) == ["refund.requested"]
-    assert said["events"][0]["data"]["refundId"] == f"{order_id}-1"
+    assert said["events"][0]["data"]["refundId"] == f"{confirmed_id}-1"
     assert said["sets"] == ["refund.succeeded", "payment.partially_refunded", "refund.restocked"]
     assert said["money"] == {"capture": 0, "refund": 50}
     assert said["stock"] == [{"productId": "product-id", "before": 8, "after": 9}]
@@ -255,15 +253,12 @@ def test_a_dry_run_with_a_used_key_shows_the_first_answer(
 
 def test_a_dry_run_of_a_replayed_refund_adds_nothing(
     client: FlaskClient,
-    post_order: Callable[..., dict[str, Any]],
-    settle: Callable[[str], None],
+    confirmed_id: str,
     dry: Callable[..., TestResponse],
 ) -> None:
-    order_id = post_order()["id"]
-    settle(order_id)
     refund: Any = {"json": {"amount": 1}, "headers": {"Idempotency-Key": "r"}}
-    client.post(f"/orders/{order_id}/refunds", **refund)
-    answer = dry("POST", f"/orders/{order_id}/refunds", **refund)
+    client.post(f"/orders/{confirmed_id}/refunds", **refund)
+    answer = dry("POST", f"/orders/{confirmed_id}/refunds", **refund)
     assert answer.headers["Idempotent-Replayed"] == "true"
     assert (types(answer), answer.get_json()["order"]["version"]) == ([], 6)
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import ObjectId
 
 from app.errors import InvalidInput, NothingToHold, TooManyHolds
 from app.holds import service as holding
@@ -19,6 +18,7 @@ from app.orders.steps import to_send
 from app.orders.sweeping import expire_orders
 from tests.orders.test_running_on import BETWEEN, at_rest, crash, name, sweep
 from tests.orders.test_running_on import after as after_call
+from tests.support.damage import damage
 from tests.support.doubles import Crash, at_once, followed
 from tests.support.reconciled import differences, reconciled, whose
 
@@ -433,8 +433,7 @@ def test_more_holds_than_a_batch_has_all_end_past_an_order_that_cannot(
     ids = [place()["id"] for _ in range(11)]
     for order_id in ids:
         hold(services, order_id, until=clock() + HOUR)
-    spoilt = [{"q": {"_id": ObjectId(ids[0])}, "u": {"$set": {"events": []}}}]
-    database.command("update", "orders", updates=spoilt, bypassDocumentValidation=True)
+    damage(database, ids[0])
     clock.advance(HOUR)
     assert expire_holds(services.orders) == 10
     assert all("holds" not in books.order(order_id) for order_id in ids[1:])
@@ -454,8 +453,7 @@ def test_released_orders_expire_past_one_that_cannot(
     for order_id in ids[:6]:
         hold(services, order_id)
         release(services, order_id)
-    spoilt = [{"q": {"_id": ObjectId(ids[0])}, "u": {"$set": {"events": []}}}]
-    database.command("update", "orders", updates=spoilt, bypassDocumentValidation=True)
+    damage(database, ids[0])
     clock.advance(services.settings.order_expiry + TICK)
     assert expire_orders(services.orders) == 8
     assert {books.order(order_id)["status"] for order_id in ids[1:]} == {"cancelled"}

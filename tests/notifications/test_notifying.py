@@ -15,6 +15,7 @@ from app.orders.events import is_public
 from app.orders.service import change_status, delete_order
 from app.orders.sweeping import purge_deleted_orders
 from tests.support import announcing
+from tests.support.damage import damage
 from tests.support.doubles import Crash, at_once, followed, with_parts
 
 if TYPE_CHECKING:
@@ -301,8 +302,7 @@ def test_an_order_with_a_changed_log_delays_no_other_notification(
 ) -> None:
     ids = [place()["id"] for _ in range(3)]
     wanted = announce(services, ids)
-    update = [{"q": {"_id": ObjectId(ids[1])}, "u": {"$set": {"events": []}}}]
-    database.command("update", "orders", updates=update, bypassDocumentValidation=True)
+    damage(database, ids[1])
     deliver(services.notifications, wanted)
     assert set(telegraph.ids()) == {f"{ids[0]}:1:telegraph", f"{ids[2]}:1:telegraph"}
     assert {record["orderId"]: record["status"] for record in books.notifications()} == {

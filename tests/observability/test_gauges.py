@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import ObjectId
 
 from app import gauges
 from app.mongo.database import connect
@@ -18,15 +17,14 @@ from app.reconciliation.kinds import KINDS
 from app.reconciliation.run import advance, begin
 from app.services import services_over
 from tests.support.doubles import with_parts
-from tests.support.plans import START, Explained, fill
+from tests.support.plans import START, Explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from app.config import Settings
     from app.mongo.database import OrderDatabase
     from app.services import Services
-    from deploy.local.servers import MongoServer
     from tests.support.doubles import StoppedClock
     from tests.support.service_fixtures import Finish, Place
 
@@ -39,16 +37,6 @@ QUESTIONS: dict[str, Callable[[Asked], object]] = {
     "payment events waiting": Asked.payment_events,
     "last reconciliation": Asked.last_reconciliation,
 }
-
-
-@pytest.fixture(scope="module")
-def explained(mongo_server: MongoServer) -> Iterator[Explained]:
-    """A few thousand orders in all states; some owe a step and some are deleted."""
-    filled = Explained(mongo_server.uri(f"gauges_{ObjectId()}"))
-    fill(filled.database)
-    yield filled
-    filled.database.client.drop_database(filled.database.name)
-    filled.database.client.close()
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

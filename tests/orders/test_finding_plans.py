@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from bson import ObjectId
 
 from app.clock import id_at
 from app.orders.numbers import number_of
 from app.orders.query_store import OrderQuery
 from app.orders.search_keys_store import SearchKeys
 from app.orders.store import Orders
-from tests.support.plans import END, INDEX, MIDDLE, START, Explained, fill
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from deploy.local.servers import MongoServer
+from tests.support.plans import END, INDEX, MIDDLE, START, Explained
 
 ONE = id_at(START + timedelta(seconds=1))
 KEYS: dict[str, dict[str, Any]] = {
@@ -40,16 +34,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a time": {"updated_from": MIDDLE, "updated_to": MIDDLE + timedelta(minutes=10)},
     "a frequent status": {"statuses": ("delivered",)},
 }
-
-
-@pytest.fixture(scope="module")
-def explained(mongo_server: MongoServer) -> Iterator[Explained]:
-    """A few thousand orders, some of them with keys, some deleted."""
-    filled = Explained(mongo_server.uri(f"plans_{ObjectId()}"))
-    fill(filled.database)
-    yield filled
-    filled.database.client.drop_database(filled.database.name)
-    filled.database.client.close()
 
 
 @pytest.mark.parametrize("after", [None, id_at(MIDDLE)], ids=["first page", "page in the middle"])

@@ -18,6 +18,7 @@ from app.stock import load as loading
 from app.webhooks.sender import WebhookSender
 from app.webhooks.service import add_endpoint
 from tests.support.announcing import announce
+from tests.support.damage import damage, damage_document
 from tests.support.doubles import swept, with_parts
 from tests.support.hooks import records
 from tests.support.reconciled import differences, reconciled, whose
@@ -45,17 +46,6 @@ NO_PAYMENT = DAMAGES[0]
 def services(services: Services) -> Services:
     """Services that allow a receiver on this machine."""
     return with_parts(services, webhooks=WebhookSender(allow_private=True, seconds=5))
-
-
-def damage(database: OrderDatabase, collection: str, key: Any, change: dict[str, Any]) -> None:
-    """Writes into a document what no part of the service would."""
-    update = [{"q": {"_id": key}, "u": change}]
-    database.command("update", collection, updates=update, bypassDocumentValidation=True)
-
-
-def damage_order(database: OrderDatabase, order_id: str, change: dict[str, Any] = NO_PAYMENT) -> None:
-    """The same of an order."""
-    damage(database, "orders", ObjectId(order_id), change)
 
 
 def faults(logged: list[Any]) -> list[str]:
@@ -143,7 +133,7 @@ def test_an_overdue_order_that_cannot_be_judged_is_postponed_and_the_others_are_
     logged: list[Any],
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
-    damage_order(database, ids[0], change)
+    damage(database, ids[0], change)
     clock.advance(services.settings.step_deadline)
     assert sorted(swept(services)[steps.AUTHORIZE.name]) == sorted(ids[1:])
     assert faults(logged) == [ids[0]]
@@ -165,7 +155,7 @@ def test_owed_steps_are_published_past_an_order_that_cannot_be_judged(
     services: Services, place: Place, database: OrderDatabase
 ) -> None:
     ids = [place()["id"] for _ in range(3)]
-    damage_order(database, ids[1])
+    damage(database, ids[1], NO_PAYMENT)
     assert set(all_owed_steps(services.orders, None)[0][steps.AUTHORIZE.name]) == {ids[0], ids[2]}
 
 
@@ -179,7 +169,7 @@ def test_a_step_is_done_for_the_others_of_a_batch_with_an_order_that_cannot_be_j
     logged: list[Any],
 ) -> None:
     ids = [place()["id"] for _ in range(5)]
-    damage_order(database, ids[2], change)
+    damage(database, ids[2], change)
     perform(services.orders, steps.AUTHORIZE, ids)
     good = [order_id for order_id in ids if order_id != ids[2]]
     assert {books.order(order_id)["payment"]["status"] for order_id in good} == {"authorized"}
@@ -202,7 +192,7 @@ def test_events_are_announced_past_an_order_whose_events_cannot_be_read(
 ) -> None:
     """Each on its channel and to the endpoint, once, and the one is tried again later."""
     ids = [place()["id"] for _ in range(5)]
-    damage_order(database, ids[2], change)
+    damage(database, ids[2], change)
     announce(services.notifications, ids)
     good = {order_id for order_id in ids if order_id != ids[2]}
     assert {record["orderId"] for record in books.notifications()} >= good
@@ -223,7 +213,7 @@ def test_an_endpoint_that_cannot_be_read_keeps_no_webhook_from_the_others(
 ) -> None:
     well = add_endpoint(services.webhooks, receiver.url(), ["*"])
     key = ObjectId(endpoint["id"])
-    damage(database, "webhook_endpoints", key, {"$unset": {"createdAt": "", "events": ""}})
+    damage_document(database, "webhook_endpoints", key, {"$unset": {"createdAt": "", "events": ""}})
     announce(services.notifications, [place()["id"]])
     assert [delivery["endpointId"] for delivery in database["webhook_deliveries"].find()] == [well["id"]]
     assert [line["endpoint"] for line in logged if line["log_level"] == "error"] == [endpoint["id"]]
@@ -240,7 +230,7 @@ def test_late_orders_expire_past_more_than_a_batch_of_those_that_cannot(
     monkeypatch.setattr(sweeping, "BATCH", 3)
     ids = [place()["id"] for _ in range(11)]
     for order_id in ids[:7]:
-        damage_order(database, order_id)
+        damage(database, order_id, NO_PAYMENT)
     clock.advance(services.settings.order_expiry + timedelta(milliseconds=1))
     assert expire_orders(services.orders) == 4
     assert {books.order(order_id)["status"] for order_id in ids[7:]} == {"cancelled"}
@@ -281,7 +271,7 @@ def test_payment_events_are_taken_in_past_one_that_cannot_be(
     logged: list[Any],
 ) -> None:
     ids = [provider_events.post(place()["id"], "payment.authorized") for _ in range(3)]
-    damage(database, "payment_events", ids[1], {"$unset": {"receivedAt": "", "attempts": ""}})
+    damage_document(database, "payment_events", ids[1], {"$unset": {"receivedAt": "", "attempts": ""}})
     provider_events.work()
     assert [provider_events.row(one)["status"] for one in ids] == ["done", "pending", "done"]
     assert {line["event_id"] for line in logged if line["log_level"] == "error"} == {ids[1]}
@@ -292,7 +282,7 @@ def test_loads_of_stock_are_finished_past_one_that_cannot_be(
 ) -> None:
     broken = services.stock.loads.begin([{"apple": 1}], services.clock())
     services.stock.loads.begin([{"bread": 2}], services.clock())
-    damage(database, "stock_loads", ObjectId(broken), {"$set": {"parts": [b"no load"]}})
+    damage_document(database, "stock_loads", ObjectId(broken), {"$set": {"parts": [b"no load"]}})
     loading.finish_loads(services.stock)
     assert books.levels() == {"bread": 2}
     assert services.stock.loads.unfinished() == [broken]

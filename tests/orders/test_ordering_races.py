@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import ObjectId
 
 from app.clock import now
 from app.errors import IdempotencyKeyReused, IllegalTransition, OrderInTransit, StaleVersion
@@ -18,6 +17,7 @@ from app.orders.service import (
     place_order,
     verify,
 )
+from tests.support.damage import damage
 from tests.support.doubles import at_once, with_parts
 
 if TYPE_CHECKING:
@@ -125,6 +125,5 @@ def test_an_edit_of_the_stored_log_is_found(
     order_id = place(total=7)["id"]
     finish(services, order_id)
     assert verify(services.orders, order_id) is None
-    update = [{"q": {"_id": ObjectId(order_id)}, "u": edit}]
-    database.command("update", "orders", updates=update, bypassDocumentValidation=True)
+    damage(database, order_id, edit)
     assert verify(services.orders, order_id) == bad

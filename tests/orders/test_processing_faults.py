@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import ObjectId
 
 from app.clock import now
 from app.errors import DatabaseUnavailable
@@ -16,6 +15,7 @@ from app.orders.service import change_status
 from app.orders.sweeping import expire_orders
 from app.payments.model import TRY_AGAIN, Charge
 from app.payments.steps import charge
+from tests.support.damage import NO_EVENTS, damage
 from tests.support.doubles import at_once, followed, swept, with_parts
 
 if TYPE_CHECKING:
@@ -61,28 +61,18 @@ class DownProvider:
         yield {charge.order_id: TRY_AGAIN for charge in charges}
 
 
-def spoil(database: OrderDatabase, order_id: str, change: dict[str, Any]) -> None:
-    """Writes into the order what no part of the service would."""
-    database.command(
-        "update",
-        "orders",
-        updates=[{"q": {"_id": ObjectId(order_id)}, "u": change}],
-        bypassDocumentValidation=True,
-    )
-
-
 @pytest.mark.parametrize("step", ROAD, ids=lambda step: step.name)
 @pytest.mark.parametrize(
-    "damage",
+    "change",
     [
-        {"$set": {"events": []}},
+        NO_EVENTS,
         {"$unset": {"totalAmount": "", "products": ""}},
         {"$set": {"userId": 7}},
     ],
     ids=["no log", "no lines", "refused by the validator"],
 )
 def test_one_bad_order_never_spoils_its_batch(
-    damage: dict[str, Any],
+    change: dict[str, Any],
     step: steps.Step,
     services: Services,
     place: Place,
@@ -95,7 +85,7 @@ def test_one_bad_order_never_spoils_its_batch(
     ids = [place(apple=1)["id"] for _ in range(5)]
     for earlier in ROAD[: ROAD.index(step)]:
         perform(services.orders, earlier, ids)
-    spoil(database, ids[2], damage)
+    damage(database, ids[2], change)
     perform(services.orders, step, ids)
     good = [order_id for order_id in ids if order_id != ids[2]]
     assert not any(step.name in books.owed(order_id) for order_id in good)

@@ -28,12 +28,11 @@ from app.orders.store import Orders
 from app.orders.sweeping import all_owed_steps
 from app.payments.sandbox.store import SandboxBooks
 from app.stock.store import Stock
-from tests.support.plans import END, MIDDLE, START, Explained, fill
+from tests.support.plans import END, MIDDLE, START, Explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from deploy.local.servers import MongoServer
 
 FILTERS: dict[str, dict[str, Any]] = {
     "user": {"user_id": "user-7"},
@@ -51,16 +50,6 @@ PAIRS = [
     for pair in itertools.combinations(FILTERS, 2)
     if len(FILTERS[pair[0]].keys() & FILTERS[pair[1]]) == 0
 ]
-
-
-@pytest.fixture(scope="module")
-def explained(mongo_server: MongoServer) -> Iterator[Explained]:
-    """A few thousand orders in all states, of which some owe something and some are deleted."""
-    filled = Explained(mongo_server.uri(f"plans_{ObjectId()}"))
-    fill(filled.database)
-    yield filled
-    filled.database.client.drop_database(filled.database.name)
-    filled.database.client.close()
 
 
 @pytest.mark.parametrize("descending", [True, False], ids=["newest first", "oldest first"])

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from bson import ObjectId
 
 from app.orders import steps, sweeping
 from app.orders.processing import perform
@@ -15,6 +14,7 @@ from app.orders.sweeping import all_owed_steps
 from tasks import maintenance
 from tasks.steps import WAITING_WITH_BEATS, send
 from tests.support.announcing import announce
+from tests.support.damage import damage
 from tests.support.doubles import followed, swept
 
 if TYPE_CHECKING:
@@ -37,12 +37,6 @@ def sent_again(services: Services, step: str) -> float:
     name = f'steps_sent_again_total{{step="{step}"}} '
     lines = services.metrics.text({}).decode().splitlines()
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
-
-
-def spoil(database: OrderDatabase, order_id: str) -> None:
-    """Makes the order one that the validator refuses and no change can be added to."""
-    update = [{"q": {"_id": ObjectId(order_id)}, "u": {"$set": {"events": []}}}]
-    database.command("update", "orders", updates=update, bypassDocumentValidation=True)
 
 
 def test_a_step_is_sent_again_once_per_deadline_and_not_before_it(
@@ -213,7 +207,7 @@ def test_one_order_that_its_validator_refuses_does_not_stop_the_sweep(
     services: Services, clock: StoppedClock, place: Place, database: OrderDatabase
 ) -> None:
     ids = [place()["id"] for _ in range(3)]
-    spoil(database, ids[1])
+    damage(database, ids[1])
     clock.advance(services.settings.step_deadline)
     assert sorted(swept(services)[steps.AUTHORIZE.name]) == sorted(ids)
     assert swept(services) == {}

@@ -6,13 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from bson import ObjectId
-
 from app.orders import steps, sweeping
 from app.orders.processing import perform
 from app.orders.service import delete_order
 from app.orders.sweeping import expire_orders, purge_deleted_orders, redrive
 from tests.support.announcing import announce
+from tests.support.damage import damage
 from tests.support.doubles import at_once, swept, with_parts
 
 if TYPE_CHECKING:
@@ -31,12 +30,6 @@ DAY = timedelta(days=1)
 def onwards(order_id: str) -> dict[str, list[str]]:
     """The step that a new order owes."""
     return {steps.AUTHORIZE.name: [order_id], steps.ANNOUNCE.name: [order_id]}
-
-
-def spoil(database: OrderDatabase, order_id: str) -> None:
-    """Makes the order one that the validator refuses and no change can be added to."""
-    update = [{"q": {"_id": ObjectId(order_id)}, "u": {"$set": {"events": []}}}]
-    database.command("update", "orders", updates=update, bypassDocumentValidation=True)
 
 
 def test_an_order_expires_when_its_time_is_over_and_not_a_millisecond_before(
@@ -83,7 +76,7 @@ def test_more_late_orders_than_a_batch_holds_all_expire_past_one_that_cannot(
 ) -> None:
     monkeypatch.setattr(sweeping, "BATCH", 4)
     ids = [place()["id"] for _ in range(11)]
-    spoil(database, ids[0])
+    damage(database, ids[0])
     clock.advance(services.settings.order_expiry + TICK)
     assert expire_orders(services.orders) == 10
     assert {books.order(order_id)["status"] for order_id in ids[1:]} == {"cancelled"}

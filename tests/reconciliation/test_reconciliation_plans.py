@@ -5,32 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bson import ObjectId
 
 from app.clock import id_at, new_id
 from app.orders.purged_store import PurgedOrders
 from app.reconciliation.records_store import Audit
 from app.reconciliation.report import SCOPES
 from app.reconciliation.store import Reconciliations
-from tests.support.plans import END, MIDDLE, START, Explained, fill
+from tests.support.plans import END, MIDDLE, START, Explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from deploy.local.servers import MongoServer
 
 REPORT = new_id(START)
 ONE = id_at(MIDDLE)
-
-
-@pytest.fixture(scope="module")
-def explained(mongo_server: MongoServer) -> Iterator[Explained]:
-    """A few thousand orders with all their records."""
-    filled = Explained(mongo_server.uri(f"plans_{ObjectId()}"))
-    fill(filled.database)
-    yield filled
-    filled.database.client.drop_database(filled.database.name)
-    filled.database.client.close()
 
 
 READS: dict[str, Callable[[Audit, Reconciliations, PurgedOrders], object]] = {

@@ -27,6 +27,8 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "a reference in the place of an amount": {"$set": {"totalAmount": DBRef("a", "b")}},
 }
 DAMAGES = {**UNDECODABLE, **MALFORMED}
+# After this change, the validator refuses the order, and no change can be added to it.
+NO_EVENTS: dict[str, Any] = {"$set": {"events": []}}
 # Changes of the log, which lists do not read.
 OF_THE_LOG: dict[str, dict[str, Any]] = {
     "a time that Python does not have, in an event": {"$set": {"events.0.at": NO_TIME}},
@@ -37,7 +39,12 @@ OF_THE_LOG: dict[str, dict[str, Any]] = {
 }
 
 
-def damage(database: Database[Any], order_id: str, change: dict[str, Any]) -> None:
-    """Changes the document, whatever the validator says."""
-    done = database["orders"].update_one({"_id": ObjectId(order_id)}, change, bypass_document_validation=True)
+def damage(database: Database[Any], order_id: str, change: dict[str, Any] = NO_EVENTS) -> None:
+    """Changes the document of an order, whatever the validator says."""
+    damage_document(database, "orders", ObjectId(order_id), change)
+
+
+def damage_document(database: Database[Any], collection: str, key: Any, change: dict[str, Any]) -> None:
+    """Changes the document with this key, whatever the validator says."""
+    done = database[collection].update_one({"_id": key}, change, bypass_document_validation=True)
     assert done.modified_count == 1

@@ -6,6 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from bson import CodecOptions, DatetimeConversion, ObjectId
 from pymongo import MongoClient, monitoring
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from app.mongo import database as storage
     from app.orders.model import Order
+    from deploy.local.servers import MongoServer
 
 INDEX = PersonalIndex("a secret of the tests")
 EXPLAINED = ("find", "findAndModify", "update", "delete", "aggregate", "distinct", "count")
@@ -104,6 +106,16 @@ class Explained:
         sent = [single for command in self.recorder.commands for single in _singles(command)]
         assert sent, "the call sent no query"
         return [Plan(self.database, command) for command in sent]
+
+
+@pytest.fixture(scope="module")
+def explained(mongo_server: MongoServer) -> Iterator[Explained]:
+    """A few thousand orders in all states with their records; some owe a step and some are deleted."""
+    filled = Explained(mongo_server.uri(f"plans_{ObjectId()}"))
+    fill(filled.database)
+    yield filled
+    filled.database.client.drop_database(filled.database.name)
+    filled.database.client.close()
 
 
 def fill(database: storage.Database[Any]) -> None:
