@@ -10,7 +10,8 @@ from app.http.fields import Choice, ListOf, Text
 from app.http.schemas import Answer, Input, listed, moment
 from app.http.schemas import text as string
 from app.http.shaping import patch_fields
-from app.orders.fields import LONGEST_NOTE, MOST_TAGS, ORDER, TAG, VISIBILITIES
+from app.orders.fields import LONGEST_NOTE, MOST_TAGS, ORDER, VISIBILITIES
+from app.orders.values import TAG
 
 MERGE_PATCH = "application/merge-patch+json"
 PATCH: dict[str, Any] = {"email": "eve@example.org", "shippingAddress": {"line2": None, "city": "Berlin"}}

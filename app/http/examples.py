@@ -24,6 +24,7 @@ ORDER: dict[str, Any] = {
     "status": "pending",
     "payment": {"status": "pending", "capturedAmount": 0.00, "refundedAmount": 0.00},
     "stock": {"status": "pending"},
+    "fulfillment": {"status": "none", "open": [{"line": 1, "quantity": 2}]},
     "version": 1,
     "createdAt": "2024-10-04T10:00:00.000Z",
     "updatedAt": "2024-10-04T10:00:00.000Z",

@@ -18,6 +18,7 @@ MOST_REFUNDS = 100
 # The total over all refunds of an order. One line takes up to half a kilobyte, and is stored twice.
 MOST_REFUND_LINES = 2_000
 MOST_RETRIES = 20
+MOST_SHIPMENTS = MOST_CANCELLATIONS = MOST_RETURNS = 100
 # Characters kept of the payment provider's error code and message.
 LONGEST_CODE, LONGEST_MESSAGE = 100, 500
 

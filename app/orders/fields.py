@@ -8,29 +8,27 @@ from collections.abc import Callable
 from typing import Any
 
 from app.money import DECIMALS
+from app.orders.bounds import MOST_CANCELLATIONS, MOST_RETURNS, MOST_SHIPMENTS
+from app.orders.goods_fields import FULFILLMENT, PART_CANCELLATION, RETURN, SHIPMENT, TRACKING
 from app.orders.holds import BLOCKS, MOST_HOLDS, THEN
 from app.orders.shares import KINDS
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, REFUND, STATUS, STOCK
+from app.orders.values import (
+    COUNTRY,
+    EMAIL,
+    HOLD_CODE,
+    ID_LENGTH,
+    MOST_LINES,
+    MOST_OF_A_LINE,
+    NUMBER,
+    ORDER_ID,
+    TAG,
+)
 from app.shapes import Amount, Choice, Field, Flag, Kind, Many, Moment, Pairs, Record, Text, Whole, names
 
-ID_LENGTH = 128
-MOST_LINES, MOST_OF_A_LINE = 200, 1_000_000
 MOST_ADJUSTMENTS = 100
 MOST_TAGS, MOST_NOTES, LONGEST_NOTE = 20, 200, 2_000
 VISIBILITIES = ("internal", "customer")
-
-# Spaces and control characters, in a notation that Python and ECMAScript read in the same way.
-_GAPS = r"\s\u0000-\u001f\u007f\u0085\ufeff"
-EMAIL = (rf"^[^@{_GAPS}]{{1,64}}@[^@.{_GAPS}]+(\.[^@.{_GAPS}]+)+$", "must be an email address")
-COUNTRY = (r"^[A-Z]{2}$", "must be an ISO 3166-1 country code such as DE")
-WEB_ADDRESS = (
-    rf"^https?://[^/?#@\[\]\\{_GAPS}]+([/?#][^{_GAPS}]*)?$",
-    "must be a URL that begins with https:// or http://, without user or password",
-)
-TAG = (r"^[a-z0-9:_-]{1,40}$", "must have 1 to 40 characters of a-z, 0-9, :, _ and -")
-ORDER_ID = (r"^[0-9a-f]{24}$", "must be an order's id")
-HOLD_CODE = (r"^[a-z0-9_]{1,40}$", "must be 1 to 40 of a-z, 0-9 and _")
-NUMBER = (r"^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]$", "must be an order's number")
 
 
 def _may(name: str, kind: Kind, doc: str, **facts: Any) -> Field:
@@ -130,15 +128,6 @@ ADDRESS = Record(
         _may("region", Text(100), "The state, province or region."),
         _may("postalCode", Text(20), "The postal code."),
         _may("country", Text(2, COUNTRY), "The country as an ISO 3166-1 code, such as `DE`."),
-    ),
-)
-TRACKING = Record(
-    "Tracking",
-    "The data for tracking the parcel.",
-    (
-        _may("carrier", Text(100), "The name of the carrier."),
-        _may("number", Text(100), "The carrier's number of the parcel."),
-        _may("url", Text(2000, WEB_ADDRESS), "The page on which the customer can follow the parcel."),
     ),
 )
 CANCELLATION = Record(
@@ -279,13 +268,29 @@ ORDER: tuple[Field, ...] = (
     HOLDS,
     _own("releasedAt", Moment(), "The time at which the last hold ended.", changes=True, shown=False),
     _own("notes", Many(NOTE, 0, MOST_NOTES), "The notes, oldest first.", changes=True, shown=False),
-    _own("tracking", TRACKING, "The data for tracking the parcel.", changes=True),
+    Field("fulfillment", FULFILLMENT, "How far the goods are on their way.", stored=False),
+    _own("tracking", TRACKING, "The data for tracking the newest shipment.", changes=True),
     _own("cancellation", CANCELLATION, "Why the order was cancelled; present if it was.", changes=True),
     Field("version", Whole(1), "The number of events of the order. Every change raises it.", changes=True),
     Field("createdAt", Moment(), "The time of creation."),
     Field("updatedAt", Moment(), "The time of the last change.", changes=True),
     Field("publicVersion", Whole(1), "The sequence of the last public event.", changes=True, shown=False),
     _own("refunds", Many(REFUND_STATE), "The refunds, oldest first.", changes=True, shown=False),
+    _own(
+        "shipments",
+        Many(SHIPMENT, 0, MOST_SHIPMENTS),
+        "The shipments, oldest first.",
+        changes=True,
+        shown=False,
+    ),
+    _own(
+        "cancellations",
+        Many(PART_CANCELLATION, 0, MOST_CANCELLATIONS),
+        "The part cancellations, oldest first.",
+        changes=True,
+        shown=False,
+    ),
+    _own("returns", Many(RETURN, 0, MOST_RETURNS), "The returns, oldest first.", changes=True, shown=False),
     _own("deletedAt", Moment(), "The time of the deletion.", changes=True, shown=False),
 )
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.errors import IllegalTransition
-from app.orders import corrections, holds, refunds
+from app.orders import corrections, goods, holds, refunds
 from app.orders.bounds import require_room
 from app.orders.corrections import Note
 from app.orders.events import EVENTS
@@ -141,6 +141,9 @@ class Order(TypedDict):
     refunds: NotRequired[list[refunds.Refund]]
     holds: NotRequired[list[holds.Hold]]
     releasedAt: NotRequired[datetime]
+    shipments: NotRequired[list[goods.Shipment]]
+    cancellations: NotRequired[list[goods.PartCancellation]]
+    returns: NotRequired[list[goods.Return]]
     tracking: NotRequired[dict[str, str]]
     cancellation: NotRequired[dict[str, str]]
     deletedAt: NotRequired[datetime]

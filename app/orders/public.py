@@ -13,6 +13,7 @@ from app import money
 from app.clock import to_text
 from app.orders.events import EVENTS
 from app.orders.fields import HOLD, ORDER, PERSONAL, REFUND_STATE, with_amounts
+from app.orders.goods import fulfillment
 from app.orders.holds import Hold
 from app.orders.log import Event
 from app.orders.model import Order
@@ -37,7 +38,8 @@ def order_text(found: Order, *, for_shop: bool) -> bytes:
     """The public form of an order as JSON text. Raises OrderUnreadable, as `order` does."""
     form = _ORDER if for_shop else _CUSTOMERS_ORDER
     with reading(found["id"]):
-        return orjson.dumps(form({**found.get("personal", {}), **found}, found["currency"]))
+        derived = {"fulfillment": fulfillment(found)}
+        return orjson.dumps(form({**found.get("personal", {}), **found, **derived}, found["currency"]))
 
 
 def hold(found: Hold) -> dict[str, Any]:

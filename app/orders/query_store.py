@@ -9,8 +9,8 @@ from bson import ObjectId
 
 from app.clock import id_at
 from app.mongo.database import Document
-from app.orders.fields import ORDER_ID
 from app.orders.personal_index import PersonalIndex
+from app.orders.values import ORDER_ID
 
 # Every list index is partial on this.
 LIVE: Document = {"visible": True}

@@ -31,10 +31,12 @@ from app.http.shaping import answer_schema, input_fields, input_schema
 from app.money import to_minor
 from app.orders import amounts
 from app.orders.events import EVENTS
-from app.orders.fields import EMAIL, HOLD, HOLDS, ID_LENGTH, ORDER, TAG, TRACKING
+from app.orders.fields import HOLD, HOLDS, ORDER
+from app.orders.goods_fields import TRACKING
 from app.orders.holds import BLOCKS, CANCEL, MOST_HOLDS, RELEASE
 from app.orders.numbers import parse
 from app.orders.states import PAYMENT, STATUS
+from app.orders.values import EMAIL, ID_LENGTH, TAG
 from app.shapes import Record
 
 MISTYPED = "must be an order's number such as 7KQ4-2M9X-D; its last sign is a check"

@@ -27,6 +27,18 @@ STOCK = {
 # A failed refund reserves no money. A retry has to fit into the refundable amount again.
 REFUND = {"pending": ("succeeded", "failed"), "failed": ("pending",), "succeeded": ()}
 
+SHIPMENT_STATUS = {"shipped": ("delivered", "cancelled"), "delivered": (), "cancelled": ()}
+RETURN_STATUS = {
+    "requested": ("approved", "rejected", "cancelled"),
+    # Once something was received or refunded, it can only be closed.
+    "approved": ("closed", "cancelled"),
+    "rejected": (),
+    "cancelled": (),
+    "closed": (),
+}
+# How far the goods of an order are on their way.
+FULFILLMENTS = ("none", "partial", "shipped", "delivered")
+
 TRANSITIONS = {"order": STATUS, "payment": PAYMENT, "stock": STOCK, "refund": REFUND}
 
 CANCELLATION_REASONS = ("requested", "payment_declined", "out_of_stock", "expired")

@@ -9,7 +9,8 @@ from marshmallow import ValidationError, fields, validates_schema
 from app.http.fields import Amount, Flag, ListOf, ObjectOf, Text, Whole
 from app.http.schemas import Answer, Input, listed
 from app.http.shaping import answer_schema
-from app.orders.fields import ID_LENGTH, MOST_LINES, MOST_OF_A_LINE, REFUND_STATE
+from app.orders.fields import REFUND_STATE
+from app.orders.values import ID_LENGTH, MOST_LINES, MOST_OF_A_LINE
 from app.shapes import Field, Record
 from app.shapes import Text as TextKind
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.orders.fields import ID_LENGTH
+from app.orders.values import ID_LENGTH
 from app.stock.model import MOST_ON_HAND
 
 COLUMNS = ["productId", "onHand"]

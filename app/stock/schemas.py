@@ -9,7 +9,7 @@ from app.errors import NotFound
 from app.http.fields import Text, Whole
 from app.http.fields import text as text_of
 from app.http.schemas import ORDER_ID, Answer, Input, listed, moment, nested, next_cursor, text, whole
-from app.orders.fields import ID_LENGTH
+from app.orders.values import ID_LENGTH
 from app.stock.model import KINDS, MOST_ON_HAND
 
 

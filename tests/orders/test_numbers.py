@@ -9,8 +9,8 @@ import pytest
 from bson import ObjectId
 
 from app.orders import numbers, service
-from app.orders.fields import NUMBER
 from app.orders.sweeping import number_orders
+from app.orders.values import NUMBER
 from tests.support.doubles import at_once
 
 if TYPE_CHECKING:

@@ -37,6 +37,7 @@ def test_the_original_sample_is_answered_field_by_field(client: FlaskClient) -> 
         "status": "pending",
         "payment": {"status": "pending", "capturedAmount": 0.0, "refundedAmount": 0.0},
         "stock": {"status": "pending"},
+        "fulfillment": {"status": "none", "open": [{"line": 1, "quantity": 2}]},
         "version": 1,
         "createdAt": order["createdAt"],
         "updatedAt": order["createdAt"],
