@@ -60,7 +60,11 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "stock": (),
     "stock_movements": (
         Index(("productId", "_id")),
-        Index(("orderId", "productId", "kind", "refundId"), only=_where("orderId"), unique=True),
+        Index(
+            ("orderId", "productId", "kind", "refundId", "line", "cancellationId", "returnId", "receipt"),
+            only=_where("orderId"),
+            unique=True,
+        ),
     ),
     "stock_loads": (),
     "notifications": (Index(("dueBy",), only=_where("dueBy")),),

@@ -102,6 +102,10 @@ _MOVEMENT = exactly(
     },
     orderId=TEXT,
     refundId=TEXT,
+    line=ORDINAL,
+    cancellationId=TEXT,
+    returnId=TEXT,
+    receipt=ORDINAL,
     reason=TEXT,
 )
 _LOAD = exactly({"_id": KEY, "at": TIME, "parts": list_of(BYTES)})

@@ -21,7 +21,7 @@ from app.orders.events import EVENTS
 from app.orders.refunds import is_pending, to_restock
 from app.orders.schemas import OrderIn, OrdersQuery
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, STATUS, STOCK, TRANSITIONS
-from app.orders.steps import ANNOUNCE, CAPTURE, STEPS
+from app.orders.steps import ANNOUNCE, CAPTURE, RESTOCK, RESTOCK_CANCELLED, STEPS
 from app.payments.sandbox.provider import METHODS
 from deploy.local.stack import OF_PROCESSES, ROOT, procfile
 from tasks.schedule import EVERY
@@ -42,8 +42,12 @@ EVERYTHING = "\n".join(TEXTS.values())
 
 # How the documents say which refunds make a step due.
 REFUNDS_SHOWN = {is_pending: "; pending", to_restock: "; goods to restock"}
-# And how the one step for which more than that counts.
-MORE_SHOWN = {CAPTURE: "; no hold blocks it"}
+# And how the steps for which more than that counts.
+MORE_SHOWN = {
+    CAPTURE: "; no hold blocks it",
+    RESTOCK_CANCELLED: "; cancelled pieces to restock",
+    RESTOCK: "; no cancelled pieces to restock",
+}
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 

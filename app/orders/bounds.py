@@ -46,6 +46,7 @@ LIMITS = {
     "deliver": Limit(980),
     "cancel": Limit(980),
     "delete": Limit(980),
+    "create_cancellation": Limit(980, leaves_an_end=True),
     "refund": Limit(980, leaves_an_end=True),
     "retry": Limit(980, leaves_an_end=True),
     "outside_refund": Limit(980, leaves_an_end=True),
@@ -78,6 +79,10 @@ def owed(order: "Order") -> int:
     events = _STATUS.get(status, 0) + _PAYMENT.get(payment["status"], 0) - ("action" in payment)
     if status in _COMES_BACK:
         events += _STOCK.get(stock, 0)
+    for cancellation in order.get("cancellations", ()):
+        # If the capture is on its way, what the cancellation takes off is refunded.
+        events += 3 if "lowers" in cancellation and status == "pending" else 0
+        events += cancellation.get("restocked") is False
     for refund in order.get("refunds", ()):
         if is_pending(refund):
             events += 2 + any(line["restock"] for line in refund.get("products", ()))

@@ -123,11 +123,22 @@ EVENTS: dict[str, EventType] = {
         "hold", None, "A hold was released.", "`code`, `reason`", public=True, internal=("reason",)
     ),
     "hold.expired": EventType("hold", None, "The time of a hold is over.", "`code`", public=True),
+    "cancellation.created": EventType(
+        "cancellation",
+        None,
+        "Pieces of the order were cancelled.",
+        "`cancellationId`, `products` (`line`, `quantity`), `amount`, `reason`",
+        public=True,
+    ),
+    "cancellation.restocked": EventType(
+        "cancellation", None, "The cancelled pieces are back in the stock.", "`cancellationId`"
+    ),
     "refund.requested": EventType(
         "refund",
         "pending",
         "A refund was requested.",
-        "`refundId`, `amount`, `reason`, `products`, `shipping`; `computed`, where no amount was requested",
+        "`refundId`, `amount`, `reason`, `products`, `shipping`, `cancellationId`, `returnId`; `computed`, "
+        "where no amount was requested",
     ),
     "refund.retried": EventType(
         "refund",

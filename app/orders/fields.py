@@ -179,6 +179,8 @@ REFUND_STATE = Record(
         _own("shipping", Flag(), "Present if the refund returns the shipping of the whole order."),
         # A retry computes such an amount anew.
         _own("computed", Flag(), "Present if the service computed the amount.", shown=False),
+        _own("cancellationId", Text(), "The id of the part cancellation whose money it returns."),
+        _own("returnId", Text(), "The id of the return whose money it returns."),
         _own("breakdown", BREAKDOWN, "The amount by kind, if the refund is by lines.", stored=False),
         _own("failure", FAILURE, "The reason why the refund failed."),
         _own("restocked", Flag(), "Present once the products are back in the stock."),

@@ -37,7 +37,8 @@ class PartCancellation(TypedDict):
     """One cancellation of pieces. `amount` is in minor units of the order's currency.
 
     `refundId` is the refund that returns the amount, if it was captured. `lowers` is present if the
-    cancellation lowers the amount to capture.
+    cancellation lowers the amount to capture. `restocked` says whether the pieces are back in the stock; it
+    is absent if they never left it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class PartCancellation(TypedDict):
     reason: NotRequired[str]
     refundId: NotRequired[str]
     lowers: NotRequired[bool]
+    restocked: NotRequired[bool]
 
 
 class ReturnedPieces(TypedDict):

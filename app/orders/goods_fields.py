@@ -64,6 +64,12 @@ PART_CANCELLATION = Record(
         Field("amount", Amount(), "The price of the pieces, exact, in major units."),
         _own("refundId", Text(), "The id of the refund that returns the amount, if it was captured."),
         _own("lowers", Flag(), "Present if it lowers the amount to capture.", shown=False),
+        _own(
+            "restocked",
+            Flag(),
+            "Whether the pieces are back in the stock; absent if they never left it.",
+            shown=False,
+        ),
         Field("createdAt", Moment(), "The time of the cancellation."),
     ),
 )

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.errors import IllegalTransition
-from app.orders import corrections, goods, holds, refunds
+from app.orders import cancellations, corrections, goods, holds, refunds
 from app.orders.bounds import require_room
 from app.orders.corrections import Note
 from app.orders.events import EVENTS
@@ -155,7 +155,7 @@ _STANDING = names(ORDER, stored=True, personal=False, given="required") + names(
 )
 
 # What an event changes in an order, for the events that do more than to set an axis.
-_FOLDS = {**corrections.FOLDS, **holds.FOLDS}
+_FOLDS = {**cancellations.FOLDS, **corrections.FOLDS, **holds.FOLDS}
 
 
 class Change(NamedTuple):
@@ -246,11 +246,15 @@ def allowed_to_clients(status: str) -> tuple[str, ...]:
 
 
 def quantities(order: Order) -> dict[str, int]:
-    """The quantity of each product in the order, summed over its lines."""
+    """The quantity of each product that the order takes out of the stock.
+
+    Pieces that were cancelled before are left out, and products of which nothing is left.
+    """
+    never = [one for one in order.get("cancellations", ()) if not cancellations.took_stock(one)]
     needed: dict[str, int] = {}
-    for line in order["products"]:
-        needed[line["productId"]] = needed.get(line["productId"], 0) + line["quantity"]
-    return needed
+    for line, off in zip(order["products"], goods.cancelled({**order, "cancellations": never}), strict=True):
+        needed[line["productId"]] = needed.get(line["productId"], 0) + line["quantity"] - off
+    return {product: quantity for product, quantity in needed.items() if quantity}
 
 
 def refundable(order: Order) -> int:
@@ -291,6 +295,7 @@ def _moved(order: Order, event: Event) -> Order:
         _FOLDS[event["type"]](after, event)
     elif axis == "refund":
         after["refunds"] = refunds.moved(order.get("refunds", ()), event, value)
+        cancellations.refunded_by(after, event)
     else:
         part = after if axis == "order" else {**after[axis]}
         if value is not None:

@@ -1,13 +1,24 @@
-"""The pieces that the refunds of an order are for, and what they cost.
+"""The pieces that the customer does not pay for, and what they cost.
 
-Every piece of a line goes back once. A refund keeps its pieces even if it fails, until it is retried.
+A line pays for each of its pieces once. The first claims on its pieces are those of the cancellations that
+lower the capture, in their order. The refunds by lines follow in theirs. A refund keeps its pieces even if it
+fails, until it is retried.
 """
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
 
-from app.orders.model import Order
-from app.orders.refunds import Refund, RefundLine
+from app.errors import Fault, RefundTooLarge
+from app.money import to_minor
+from app.orders.goods import PartCancellation, cancelled, numbered
+from app.orders.model import Change, Order, refundable
+from app.orders.refunds import Refund, RefundLine, next_id
 from app.orders.shares import Costs, Pieces
+from app.orders.states import OPEN_PAYMENT
+
+# The reason of a refund of pieces that were cancelled after the capture was asked for.
+PIECES_CANCELLED = "Pieces of the order were cancelled."
 
 
 def costs(order: Order) -> Costs:
@@ -15,9 +26,25 @@ def costs(order: Order) -> Costs:
     return Costs(order["products"], order.get("adjustments", ()))
 
 
+def lowering(order: Order) -> list[PartCancellation]:
+    """The cancellations that lower the amount to capture, oldest first."""
+    return [one for one in order.get("cancellations", ()) if "lowers" in one]
+
+
+def lowered(order: Order) -> int:
+    """What cancellations take off the amount to capture, in minor units."""
+    return sum(one["amount"] for one in lowering(order))
+
+
+def left(order: Order) -> int:
+    """The amount that can still be taken off or given back, in minor units."""
+    is_open = order["payment"]["status"] in OPEN_PAYMENT
+    return order["totalAmount"] - lowered(order) if is_open else refundable(order)
+
+
 def refunded(order: Order) -> list[list[Pieces]]:
     """The pieces of each refund of the order."""
-    taken = [0] * len(order["products"])
+    taken = never_charged(order)
     found: list[list[Pieces]] = []
     for refund in order.get("refunds", ()):
         own = []
@@ -29,9 +56,15 @@ def refunded(order: Order) -> list[list[Pieces]]:
     return found
 
 
+def never_charged(order: Order) -> list[int]:
+    """The pieces of each line that were cancelled before the capture was asked for."""
+    return cancelled({**order, "cancellations": lowering(order)})
+
+
 def unclaimed(order: Order, refunds: Sequence[Sequence[Pieces]]) -> list[int]:
-    """The number of pieces of each line that none of these refunds is for."""
-    pieces = [line["quantity"] for line in order["products"]]
+    """The number of pieces of each line that the customer pays for, and that none of these refunds is for."""
+    charged = zip(order["products"], never_charged(order), strict=True)
+    pieces = [line["quantity"] - free for line, free in charged]
     for some in (some for own in refunds for some in own):
         pieces[some.line - 1] = max(0, pieces[some.line - 1] - some.quantity)
     return pieces
@@ -80,3 +113,86 @@ def shares(order: Order) -> list[int]:
         sum(whole.breakdown(own, shipping="shipping" in refund).values())
         for refund, own in zip(order.get("refunds", ()), refunded(order), strict=True)
     ]
+
+
+def to_pay_back(order: Order, wanted: Sequence[int]) -> list[Pieces]:
+    """Those of these pieces, given by line, for which the customer pays and which no refund is for."""
+    refunds = refunded(order)
+    free = unclaimed(order, refunds)
+    before = [line["quantity"] - some for line, some in zip(order["products"], free, strict=True)]
+    return [
+        Pieces(number, min(some, here), claimed)
+        for number, (some, here, claimed) in enumerate(zip(wanted, free, before, strict=True), 1)
+        if min(some, here) > 0
+    ]
+
+
+def cost(order: Order, pieces: Sequence[Pieces]) -> int:
+    """What these pieces cost, in minor units."""
+    return sum(costs(order).breakdown(pieces, shipping=False).values())
+
+
+def requested(order: Order, amount: int, ahead: int = 0, **data: Any) -> Change:
+    """The request of a refund of the amount. `ahead` is as in `next_id`."""
+    refund_id = next_id(order["id"], order.get("refunds", ()), ahead)
+    return Change("refund.requested", {"refundId": refund_id, "amount": amount, **data})
+
+
+def refund_of(
+    order: Order, wanted: Sequence[int], amount: int | None = None, ahead: int = 0, **data: Any
+) -> Change | None:
+    """The request of a refund of these pieces, given by line; None if nothing has to be given back.
+
+    It is for those of them that are not paid back, and for what they cost, at most what is left of the
+    capture. `amount` is for pieces without a price. `data` are further fields, such as `returnId`.
+    """
+    pieces = to_pay_back(order, wanted)
+    share = cost(order, pieces) if amount is None else amount
+    back = min(share, refundable(order))
+    if not pieces or back <= 0:
+        return None
+    lines: list[RefundLine] = [
+        {
+            "line": some.line,
+            "productId": order["products"][some.line - 1]["productId"],
+            "quantity": some.quantity,
+            "restock": False,
+        }
+        for some in pieces
+    ]
+    # A retry computes the amount anew, unless less was left than the pieces cost.
+    computed = {"computed": True} if amount is None and back == share else {}
+    return requested(order, back, ahead, products=lines, **computed, **data)
+
+
+def amount_fault(order: Order, wanted: Sequence[int], amount: Decimal | None) -> list[Fault]:
+    """The fault of the `amount` of a request for these pieces, given by line.
+
+    It is required if one of the lines has no price, and not allowed otherwise.
+    """
+    unpriced = [
+        some["line"] for some in numbered(wanted) if "unitPrice" not in order["products"][some["line"] - 1]
+    ]
+    if unpriced and amount is None:
+        return [Fault("/amount", f"is required because line {unpriced[0]} has no unitPrice")]
+    if amount is not None and not unpriced:
+        return [Fault("/amount", "must not be given, because all of these lines have a unitPrice")]
+    try:
+        _minor(order, amount)
+    except ValueError as error:
+        return [Fault("/amount", str(error))]
+    return []
+
+
+def required_amount(order: Order, wanted: Sequence[int], amount: Decimal | None) -> int | None:
+    """The valid `amount` of a request for these pieces in minor units. Raises RefundTooLarge if it is more
+    than what is left."""
+    minor = _minor(order, amount)
+    most = left(order) if to_pay_back(order, wanted) else 0
+    if minor is not None and minor > most:
+        raise RefundTooLarge(most, order["currency"])
+    return minor
+
+
+def _minor(order: Order, amount: Decimal | None) -> int | None:
+    return None if amount is None else to_minor(amount, order["currency"])

@@ -30,7 +30,8 @@ class Refund(TypedDict):
 
     `attempt` starts at 1 and grows with each retry of a failed refund. `restocked` is present once the
     refund's products are back in the stock. `shipping` is present if the refund returns the shipping of the
-    whole order, and `computed` if the service computed the amount.
+    whole order, and `computed` if the service computed the amount. `cancellationId` is the part cancellation
+    whose money it returns, and `returnId` the return.
     """
 
     id: str
@@ -43,6 +44,8 @@ class Refund(TypedDict):
     products: NotRequired[list[RefundLine]]
     shipping: NotRequired[bool]
     computed: NotRequired[bool]
+    cancellationId: NotRequired[str]
+    returnId: NotRequired[str]
     failure: NotRequired[dict[str, str]]
     restocked: NotRequired[bool]
 
@@ -66,12 +69,12 @@ def is_pending(refund: Refund) -> bool:
     return refund["status"] == "pending"
 
 
-def next_id(order_id: str, refunds: Sequence[Refund]) -> str:
-    """The id of the next refund of an order.
+def next_id(order_id: str, refunds: Sequence[Refund], ahead: int = 0) -> str:
+    """The id of the next refund of an order. `ahead` counts the refunds that the same write requests before.
 
     If two requests take the same id at once, the compare-and-set rejects one of them.
     """
-    return f"{order_id}-{len(refunds) + 1}"
+    return f"{order_id}-{len(refunds) + ahead + 1}"
 
 
 def reserved(refunds: Sequence[Refund]) -> int:

@@ -39,9 +39,9 @@ from app.orders.model import (
     refundable,
 )
 from app.orders.numbers import new_numbered_id
+from app.orders.pieces import requested
 from app.orders.query_store import OrderQuery
 from app.orders.reading import reading, reads_order
-from app.orders.refunds import next_id
 from app.orders.states import CAPTURED, COMMANDS, STATUS
 from app.orders.store import KeyTaken, NumberTaken, QuoteTaken
 
@@ -238,23 +238,22 @@ def verify(services: OrderServices, order_id: str) -> int | None:
     return first_bad_sequence(order_id, order["events"], order["version"])
 
 
-def cancellation(order: Order, reason: str, detail: str | None = None) -> list[Change]:
+def cancellation(order: Order, reason: str, detail: str | None = None, **of_refund: Any) -> list[Change]:
     """The changes that cancel an order before it is shipped. They release stock that is not decremented yet,
-    and request a refund of the captured money that is left."""
+    and request a refund of the captured money that is left. `of_refund` are further fields of that refund."""
     data = {"reason": reason, "detail": detail} if detail else {"reason": reason}
     changes = [Change("order.cancelled", {"cancellation": data})]
     if order["stock"]["status"] == "pending":
         changes.append(Change("stock.released"))
-    return [*changes, *_rest_given_back(order)]
+    return [*changes, *_rest_given_back(order, of_refund)]
 
 
-def _rest_given_back(order: Order) -> list[Change]:
+def _rest_given_back(order: Order, of_refund: dict[str, Any]) -> list[Change]:
     amount, payment = refundable(order), order["payment"]
     # An order over nothing gets a refund over nothing, so that its payment ends as refunded too.
     if payment["status"] not in CAPTURED or (payment["capturedAmount"] and not amount):
         return []
-    data = {"refundId": next_id(order["id"], order.get("refunds", ())), "amount": amount}
-    return [Change("refund.requested", {**data, "reason": "The order was cancelled."})]
+    return [requested(order, amount, reason="The order was cancelled.", **of_refund)]
 
 
 def page_of(found: list[Any], limit: int, id_field: str) -> Page:

@@ -48,5 +48,7 @@ COMMANDS = {"shipped": "ship", "delivered": "deliver", "cancelled": "cancel"}
 # These statuses need the scope `orders:admin`.
 OF_THE_SHOP = ("shipped", "delivered")
 
+# The payment statuses in which no money is taken, but can be.
+OPEN_PAYMENT = ("pending", "authorized")
 # The payment statuses in which money can be refunded.
 CAPTURED = ("captured", "partially_refunded")

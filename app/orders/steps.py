@@ -8,6 +8,7 @@ nothing.
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from app.orders.cancellations import holds_stock
 from app.orders.events import EVENTS, PUBLIC
 from app.orders.holds import blocking
 from app.orders.model import Order
@@ -53,6 +54,11 @@ def _is_free(order: Order) -> bool:
     return not _is_held(order)
 
 
+def _owes_pieces(order: Order) -> bool:
+    """Whether pieces of part cancellations have to go back into the stock."""
+    return any(map(holds_stock, order.get("cancellations", ())))
+
+
 AUTHORIZE = Step("payments.authorize", after=("order.created",), status=("pending",), payment=("pending",))
 DECREMENT = Step(
     "stock.decrement",
@@ -76,14 +82,22 @@ VOID = Step(
     "payments.void", after=("order.cancelled",), status=("cancelled",), payment=("pending", "authorized")
 )
 REFUND = Step("payments.refund", after=("refund.requested", "refund.retried"), refund=is_pending)
-RESTOCK = Step("stock.restock", after=("order.cancelled",), status=("cancelled",), stock=("decremented",))
+RESTOCK_CANCELLED = Step("stock.restock_cancelled", after=("cancellation.created",), order=_owes_pieces)
+# The cancelled pieces go back first, by line. This puts back the rest.
+RESTOCK = Step(
+    "stock.restock",
+    after=("order.cancelled", "cancellation.restocked"),
+    status=("cancelled",),
+    stock=("decremented",),
+    order=lambda order: not _owes_pieces(order),
+)
 RESTOCK_REFUNDED = Step("stock.restock_refunded", after=("refund.succeeded",), refund=to_restock)
 ANNOUNCE = Step(
     "notifications.announce", after=tuple(kind for kind in EVENTS if kind in PUBLIC), order=_has_news
 )
 
 # In the order in which a worker takes an order through them.
-STEPS = (AUTHORIZE, DECREMENT, CAPTURE, VOID, REFUND, RESTOCK, RESTOCK_REFUNDED, ANNOUNCE)
+STEPS = (AUTHORIZE, DECREMENT, CAPTURE, VOID, REFUND, RESTOCK_CANCELLED, RESTOCK, RESTOCK_REFUNDED, ANNOUNCE)
 
 _AFTER: dict[str, tuple[str, ...]] = {
     kind: tuple(step.name for step in STEPS if kind in step.after) for step in STEPS for kind in step.after

@@ -17,11 +17,11 @@ from app.orders.processing import perform
 from app.orders.refunds import next_id, reserved
 from app.orders.saving import save
 from app.orders.service import cancellation
-from app.orders.states import CAPTURED, STATUS
+from app.orders.states import CAPTURED, OPEN_PAYMENT, STATUS
 from app.orders.steps import AUTHORIZE, CAPTURE, HELD_CAPTURE, REFUND, VOID
 from app.payments import PaymentServices
 from app.payments.model import Outcome, Outcomes, ProviderPayment, Repayment
-from app.payments.steps import authorization_lost, captured, charge
+from app.payments.steps import authorization_lost, captured, charge, is_free
 
 log = structlog.get_logger()
 
@@ -35,7 +35,6 @@ ACTOR = "provider"
 
 _STEPS = (AUTHORIZE, CAPTURE, VOID, REFUND)
 _PAID_FOR = tuple(status for status in STATUS if status != "pending")
-_OPEN = ("pending", "authorized")
 _CLOSED = ("declined", "voided")
 # One round for the due steps, one to change the order, one to see that nothing is left, and one in reserve.
 _ROUNDS = 4
@@ -144,7 +143,10 @@ def _due_change(order: Order, found: ProviderPayment) -> tuple[_Remedy | None, l
 
 def _waits(order: Order, found: ProviderPayment) -> bool:
     """Whether a step that is under way still has to change the order."""
-    behind = order["payment"]["status"] in _OPEN and found.status not in ("authorized", "requires_action")
+    behind = order["payment"]["status"] in OPEN_PAYMENT and found.status not in (
+        "authorized",
+        "requires_action",
+    )
     return behind or REFUND.is_due(order)
 
 
@@ -193,18 +195,20 @@ def _given_back(order: Order, amount: int, captured: int) -> list[Change]:
 
 
 def _captured_although_held(order: Order, found: ProviderPayment) -> list[Change]:
-    return captured(order) if HELD_CAPTURE.is_due(order) else []
+    return captured(order, found.captured) if HELD_CAPTURE.is_due(order) else []
 
 
 def _lost_while_held(order: Order, found: ProviderPayment) -> list[Change]:
-    return authorization_lost(order) if HELD_CAPTURE.is_due(order) else []
+    return authorization_lost(order) if HELD_CAPTURE.is_due(order) and not is_free(order) else []
 
 
 _REMEDIES = (
     _Remedy("authorized", ("pending",), ("pending",), ("authorized", "captured"), _authorized),
     _Remedy("captured", ("pending",), ("authorized",), ("captured",), _captured_although_held),
     _Remedy("authorization lost", ("pending",), ("authorized",), _CLOSED, _lost_while_held),
-    _Remedy("taken and given back", ("pending", "cancelled"), _OPEN, ("refunded",), _taken_and_given_back),
+    _Remedy(
+        "taken and given back", ("pending", "cancelled"), OPEN_PAYMENT, ("refunded",), _taken_and_given_back
+    ),
     _Remedy("refunded outside", _PAID_FOR, CAPTURED, ("refunded",), _rest_refunded_outside),
     _Remedy(
         "refunded outside",

@@ -6,11 +6,11 @@ from typing import NamedTuple, Protocol
 
 
 class Charge(NamedTuple):
-    """The payment of one order; `amount` is in minor units.
+    """The payment of one order. Amounts are in minor units.
 
-    Each call's idempotency key is made of `order_id` and the step. So a repeated call has the effect and the
-    outcome of the first call. `reference` is the provider's id of the payment, if it is known. `at` is the
-    time of the order.
+    `amount` is reserved. A capture takes that less `lowered`, and releases the rest. Each call's idempotency
+    key is made of `order_id` and the step. So a repeated call has the effect and the outcome of the first
+    call. `reference` is the provider's id of the payment, if it is known. `at` is the time of the order.
     """
 
     order_id: str
@@ -19,6 +19,12 @@ class Charge(NamedTuple):
     method: str | None
     at: datetime
     reference: str | None = None
+    lowered: int = 0
+
+    @property
+    def due(self) -> int:
+        """The amount to capture."""
+        return self.amount - self.lowered
 
 
 class Repayment(NamedTuple):
@@ -38,9 +44,10 @@ class Outcome(NamedTuple):
     """The state of a payment after a call.
 
     `status` is `authorized`, `captured`, `declined`, `voided` or `requires_action`; for a repayment it is
-    `refunded` or `failed`. It is `try_again` if the outcome is not known yet. `code` and `message` give the
-    reason of a failure. For `requires_action`, `code` is the type of the action, and the customer's browser
-    needs `client_secret` for it.
+    `refunded` or `failed`. It is `try_again` if the outcome is not known yet. `captured` is the amount that
+    the payment has taken, in minor units. `code` and `message` give the reason of a failure. For
+    `requires_action`, `code` is the type of the action, and the customer's browser needs `client_secret` for
+    it.
     """
 
     status: str
@@ -48,6 +55,7 @@ class Outcome(NamedTuple):
     code: str = ""
     message: str = ""
     client_secret: str = ""
+    captured: int = 0
 
 
 TRY_AGAIN = Outcome("try_again")
@@ -107,7 +115,11 @@ class PaymentProvider(Protocol):
         payment."""
 
     def capture(self, charges: Sequence[Charge]) -> Outcomes:
-        """Takes the authorized money: `captured`, or `voided` if the authorization no longer exists."""
+        """Takes what is due of the authorized money, and releases the rest: `captured`, or `voided` if the
+        authorization no longer exists.
+
+        The first capture decides the amount. A later one has its outcome, even if less is due by then.
+        """
 
     def void(self, charges: Sequence[Charge]) -> Outcomes:
         """Closes the payment: `voided`, or `captured` if the money was taken before.

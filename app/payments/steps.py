@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE
 from app.orders.model import Change, Order
-from app.orders.refunds import is_pending, next_id
+from app.orders.pieces import PIECES_CANCELLED, lowered, lowering, requested
+from app.orders.refunds import is_pending
 from app.orders.saving import Saved, save, try_later
 from app.orders.service import cancellation
 from app.orders.steps import AUTHORIZE, CAPTURE, HELD_CAPTURE, REFUND, VOID, Step
@@ -20,13 +21,19 @@ Changes = Callable[[Order, Outcome], list[Change]]
 
 
 def authorize(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
-    """Reserves the money."""
-    outcomes = services.provider.authorize(_charges(due))
-    return _record_outcomes(services, AUTHORIZE, due, onward, outcomes, _AUTHORIZATION)
+    """Reserves the money. If nothing is due, closes the payment instead, so that nobody waits for the
+    customer."""
+    paid, free = _by_due(due)
+    if paid:
+        outcomes = services.provider.authorize(_charges(paid))
+        yield from _record_outcomes(services, AUTHORIZE, paid, onward, outcomes, _AUTHORIZATION)
+    if free:
+        outcomes = services.provider.void(_charges(free))
+        yield from _record_outcomes(services, AUTHORIZE, free, onward, outcomes, _CLOSING)
 
 
 def capture(services: PaymentServices, due: list[Order], onward: Sequence[Step]) -> Iterator[Saved]:
-    """Takes the money.
+    """Takes the money that is due. If nothing is, releases the whole authorization.
 
     A hold that was placed since the orders were loaded still counts. One that comes later is too late: then
     the outcome is recorded although the order is held.
@@ -34,15 +41,33 @@ def capture(services: PaymentServices, due: list[Order], onward: Sequence[Step])
     held = services.orders.store.held_from_capture([order["id"] for order in due])
     if held:
         yield Saved(lost=sorted(held))
-    going = [order for order in due if order["id"] not in held]
-    for outcomes in services.provider.capture(_charges(going)) if going else ():
-        for saved in _record_outcomes(services, CAPTURE, going, onward, [outcomes], _CAPTURE):
-            yield saved
-            yield from _recorded_despite_holds(services, saved.lost, outcomes, onward)
+    paid, free = _by_due([order for order in due if order["id"] not in held])
+    for going, ask, table in (
+        (paid, services.provider.capture, _CAPTURE),
+        (free, services.provider.void, _RELEASE),
+    ):
+        for outcomes in ask(_charges(going)) if going else ():
+            for saved in _record_outcomes(services, CAPTURE, going, onward, [outcomes], table):
+                yield saved
+                yield from _recorded_despite_holds(services, saved.lost, outcomes, onward, table)
+
+
+def _by_due(orders: Iterable[Order]) -> tuple[list[Order], list[Order]]:
+    """The orders that are to be paid for, and those of which nothing is due, since their cancellations have
+    taken everything off."""
+    paid: list[Order] = []
+    free: list[Order] = []
+    for order in orders:
+        (free if is_free(order) else paid).append(order)
+    return paid, free
 
 
 def _recorded_despite_holds(
-    services: PaymentServices, lost: Sequence[str], outcomes: Mapping[str, Outcome], onward: Sequence[Step]
+    services: PaymentServices,
+    lost: Sequence[str],
+    outcomes: Mapping[str, Outcome],
+    onward: Sequence[Step],
+    table: Mapping[str, Changes],
 ) -> Iterator[Saved]:
     """Records the outcomes of captures for orders that were put on hold meanwhile.
 
@@ -52,7 +77,7 @@ def _recorded_despite_holds(
         orders = {
             order["id"]: order for order in services.orders.store.load(lost) if HELD_CAPTURE.is_due(order)
         }
-        changes = {key: _CAPTURE[outcomes[key].status](order, outcomes[key]) for key, order in orders.items()}
+        changes = {key: table[outcomes[key].status](order, outcomes[key]) for key, order in orders.items()}
         saved = save(services.orders, changes, orders, onward)
         yield saved._replace(lost=())
         lost = saved.lost
@@ -117,7 +142,13 @@ def charge(order: Order) -> Charge:
         payment.get("method"),
         order["createdAt"],
         payment.get("reference"),
+        lowered(order),
     )
+
+
+def is_free(order: Order) -> bool:
+    """Whether cancellations have taken off all that the order costs."""
+    return 0 < order["totalAmount"] <= lowered(order)
 
 
 def _charges(orders: Sequence[Order]) -> list[Charge]:
@@ -130,7 +161,7 @@ def _record_outcomes(
     due: list[Order],
     onward: Sequence[Step],
     groups: Iterable[Mapping[str, Outcome]],
-    table: dict[str, Changes],
+    table: Mapping[str, Changes],
 ) -> Iterator[Saved]:
     """Saves the changes that the table has for each outcome. The step is retried for any other outcome."""
     orders = {order["id"]: order for order in due}
@@ -173,12 +204,33 @@ def _declined(order: Order, outcome: Outcome) -> list[Change]:
     return [Change("payment.declined", data), *cancellation(order, "payment_declined")]
 
 
-def captured(order: Order, outcome: Outcome | None = None) -> list[Change]:
-    """The changes for money that is taken."""
+def captured(order: Order, amount: int) -> list[Change]:
+    """The changes for an amount that is taken.
+
+    It is more than what is due if pieces were cancelled while the capture was on its way. These cancellations
+    are the last ones. What they took off is given back.
+    """
     return [
-        Change("payment.captured", {"capturedAmount": order["totalAmount"]}),
+        Change("payment.captured", {"capturedAmount": amount}),
         Change("order.confirmed"),
+        *_excess_given_back(order, amount - charge(order).due),
     ]
+
+
+def _excess_given_back(order: Order, excess: int) -> list[Change]:
+    asked: list[tuple[str, int]] = []
+    for one in reversed(lowering(order)):
+        if amount := min(excess, one["amount"]):
+            asked.insert(0, (one["id"], amount))
+            excess -= amount
+    return [
+        requested(order, amount, ahead, reason=PIECES_CANCELLED, cancellationId=cancellation_id)
+        for ahead, (cancellation_id, amount) in enumerate(asked)
+    ]
+
+
+def _taken(order: Order, outcome: Outcome) -> list[Change]:
+    return captured(order, outcome.captured)
 
 
 def authorization_lost(order: Order, outcome: Outcome | None = None) -> list[Change]:
@@ -194,12 +246,11 @@ def _voided(order: Order, outcome: Outcome) -> list[Change]:
 def _captured_before(order: Order, outcome: Outcome) -> list[Change]:
     """The provider captured the money before the order ended, and the order has no record of it: refund
     it."""
-    total, refund_id = order["totalAmount"], next_id(order["id"], order.get("refunds", ()))
     authorized = Change("payment.authorized", {"reference": outcome.reference})
     return [
         *([authorized] if order["payment"]["status"] == "pending" else []),
-        Change("payment.captured", {"capturedAmount": total}),
-        Change("refund.requested", {"refundId": refund_id, "amount": total}),
+        Change("payment.captured", {"capturedAmount": outcome.captured}),
+        requested(order, outcome.captured),
     ]
 
 
@@ -209,11 +260,14 @@ _AUTHORIZATION: dict[str, Changes] = {
     "declined": _declined,
     "voided": authorization_lost,
 }
+# For an order of which nothing is due, whatever becomes of its authorization.
+_CLOSING: dict[str, Changes] = dict.fromkeys(("voided", "declined", "captured"), _authorized)
 _CAPTURE: dict[str, Changes] = {
-    "captured": captured,
+    "captured": _taken,
     "voided": authorization_lost,
     "declined": authorization_lost,
 }
+_RELEASE: dict[str, Changes] = dict.fromkeys(("voided", "declined", "captured"), _taken)
 _VOID: dict[str, Changes] = {"voided": _voided, "declined": _voided, "captured": _captured_before}
 
 # The function that does each step.

@@ -21,7 +21,10 @@ class Level(TypedDict):
 
 
 class Movement(TypedDict):
-    """One row of the ledger. `kind` is one of KINDS; `quantity` is signed."""
+    """One row of the ledger. `kind` is one of KINDS; `quantity` is signed.
+
+    Pieces of a part cancellation or of a return come back by line.
+    """
 
     id: str
     productId: str
@@ -30,6 +33,10 @@ class Movement(TypedDict):
     at: datetime
     orderId: NotRequired[str]
     refundId: NotRequired[str]
+    line: NotRequired[int]
+    cancellationId: NotRequired[str]
+    returnId: NotRequired[str]
+    receipt: NotRequired[int]
     reason: NotRequired[str]
 
 

@@ -60,6 +60,10 @@ class Movement(Answer):
         enum=list(KINDS),
     )
     orderId = text("The id of the order; absent for an adjustment.", required=False, pattern=ORDER_ID)
+    line = whole("The line of a part cancellation or of a return.", required=False, minimum=1)
+    cancellationId = text("The id of the part cancellation that brought the pieces back.", required=False)
+    returnId = text("The id of the return that brought the pieces back.", required=False)
+    receipt = whole("The number of the receipt within the return.", required=False, minimum=1)
     reason = text("The reason of an adjustment.", required=False)
     at = moment("The time of the movement.")
 

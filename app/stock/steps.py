@@ -1,7 +1,8 @@
 """The steps that change stock. The stock and its orders change in the same transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import sleep
+from typing import Any
 
 import structlog
 
@@ -9,10 +10,11 @@ from app.clock import new_id
 from app.errors import StockBusy
 from app.mongo.database import Transaction
 from app.observability.tracing import about
+from app.orders.cancellations import holds_stock
 from app.orders.model import Change, Order, quantities
 from app.orders.refunds import to_restock
 from app.orders.saving import Saved, save, wait_for_stock
-from app.orders.steps import DECREMENT, RESTOCK, RESTOCK_REFUNDED, Step
+from app.orders.steps import DECREMENT, RESTOCK, RESTOCK_CANCELLED, RESTOCK_REFUNDED, Step
 from app.stock import StockServices
 from app.stock.model import Movement, allocate, totals
 from app.stock.store import AlreadyMoved
@@ -26,8 +28,6 @@ _PATIENCE_OF_A_PART = 0.05
 # Seconds between two checks of a lock. A lock that is there both times probably belongs to a dead worker.
 _PAUSE = 0.15
 
-# The change of each product's stock, by order id. It is negative for stock that leaves.
-Quantities = Mapping[str, Mapping[str, int]]
 # Changes the stock for these orders in the transaction, and returns the changes of the orders.
 Work = Callable[[Sequence[Order], Transaction], Mapping[str, list[Change]]]
 
@@ -51,11 +51,12 @@ def decrement(services: StockServices, due: list[Order], onward: Sequence[Step])
         wanted = {product for order in orders for product in quantities(order)}
         on_hand = services.store.on_hand(wanted, transaction)
         taken, short = allocate(orders, on_hand, strict=services.strict)
-        leaving = {
-            order_id: {product: -quantity for product, quantity in lines.items()}
+        rows = [
+            _row(services, "decrement", order_id, product, -quantity)
             for order_id, lines in taken.items()
-        }
-        _move(services, "decrement", leaving, transaction)
+            for product, quantity in lines.items()
+        ]
+        _move(services, rows, transaction)
         changes = {order_id: [Change("stock.decremented")] for order_id in taken}
         for order_id, shortages in short.items():
             changes[order_id] = [
@@ -79,7 +80,12 @@ def restock(services: StockServices, due: list[Order], onward: Sequence[Step]) -
 
     def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
         held = services.store.held_by([order["id"] for order in orders], transaction)
-        _move(services, "restock", held, transaction)
+        rows = [
+            _row(services, "restock", order_id, product, quantity)
+            for order_id, lines in held.items()
+            for product, quantity in lines.items()
+        ]
+        _move(services, rows, transaction)
         return {order["id"]: [Change("stock.restocked")] for order in orders}
 
     return _in_transactions(services, RESTOCK, due, onward, put_back)
@@ -91,18 +97,43 @@ def restock_refunded(services: StockServices, due: list[Order], onward: Sequence
     def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
         held = services.store.held_by([order["id"] for order in orders], transaction)
         changes: dict[str, list[Change]] = {order["id"]: [] for order in orders}
+        rows: list[Movement] = []
         for order in orders:
-            left = dict(held.get(order["id"], {}))
+            left = held.get(order["id"], {})
             for refund in order.get("refunds", ()):
                 if wanted := to_restock(refund):
-                    coming = {product: min(left.get(product, 0), wanted[product]) for product in wanted}
-                    left |= {product: left.get(product, 0) - coming[product] for product in coming}
-                    _move(services, "restock", {order["id"]: coming}, transaction, refund["id"])
-                    data = {"refundId": refund["id"], "restocked": True}
-                    changes[order["id"]].append(Change("refund.restocked", data))
+                    of = {"refundId": refund["id"]}
+                    for product, quantity in wanted.items():
+                        coming = _taken_from(left, product, quantity)
+                        rows.append(_row(services, "restock", order["id"], product, coming, **of))
+                    changes[order["id"]].append(Change("refund.restocked", {**of, "restocked": True}))
+        _move(services, rows, transaction)
         return changes
 
     return _in_transactions(services, RESTOCK_REFUNDED, due, onward, put_back)
+
+
+def restock_cancelled(services: StockServices, due: list[Order], onward: Sequence[Step]) -> list[Saved]:
+    """Puts back the pieces of part cancellations, line by line, as far as the order still holds them."""
+
+    def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
+        held = services.store.held_by([order["id"] for order in orders], transaction)
+        changes: dict[str, list[Change]] = {order["id"]: [] for order in orders}
+        rows: list[Movement] = []
+        for order in orders:
+            left = held.get(order["id"], {})
+            for cancellation in filter(holds_stock, order.get("cancellations", ())):
+                of = {"cancellationId": cancellation["id"]}
+                for some in cancellation["products"]:
+                    product = order["products"][some["line"] - 1]["productId"]
+                    coming = _taken_from(left, product, some["quantity"])
+                    about = {**of, "line": some["line"]}
+                    rows.append(_row(services, "restock", order["id"], product, coming, **about))
+                changes[order["id"]].append(Change("cancellation.restocked", of))
+        _move(services, rows, transaction)
+        return changes
+
+    return _in_transactions(services, RESTOCK_CANCELLED, due, onward, put_back)
 
 
 def _taken(services: StockServices, order: Order, transaction: Transaction) -> dict[str, list[Change]]:
@@ -116,31 +147,34 @@ def _taken(services: StockServices, order: Order, transaction: Transaction) -> d
     return {order["id"]: [Change("stock.decremented")]}
 
 
-def _move(
-    services: StockServices,
-    kind: str,
-    quantities_of: Quantities,
-    transaction: Transaction,
-    refund_id: str | None = None,
-) -> None:
+def _taken_from(held: dict[str, int], product: str, wanted: int) -> int:
+    """How much of the wanted quantity is held. Takes it from what is held."""
+    coming = min(held.get(product, 0), wanted)
+    held[product] = held.get(product, 0) - coming
+    return coming
+
+
+def _row(
+    services: StockServices, kind: str, order_id: str, product: str, quantity: int, **about: Any
+) -> Movement:
+    """A movement of an order. `about` says what it belongs to, such as a refund."""
     at = services.clock()
-    of_refund = {"refundId": refund_id} if refund_id else {}
-    rows: list[Movement] = [
-        {
-            "id": new_id(at),
-            "productId": product,
-            "quantity": quantity,
-            "kind": kind,
-            "at": at,
-            "orderId": order_id,
-            **of_refund,  # type: ignore[typeddict-item]
-        }
-        for order_id, lines in quantities_of.items()
-        for product, quantity in lines.items()
-        if quantity
-    ]
-    deltas = totals({row["productId"]: row["quantity"]} for row in rows)
-    services.store.move(deltas, rows, at, transaction)
+    return {
+        "id": new_id(at),
+        "productId": product,
+        "quantity": quantity,
+        "kind": kind,
+        "at": at,
+        "orderId": order_id,
+        **about,  # type: ignore[typeddict-item]
+    }
+
+
+def _move(services: StockServices, rows: Iterable[Movement], transaction: Transaction) -> None:
+    """Writes the movements, without those of nothing, and changes the levels."""
+    moved = [row for row in rows if row["quantity"]]
+    deltas = totals({row["productId"]: row["quantity"]} for row in moved)
+    services.store.move(deltas, moved, services.clock(), transaction)
 
 
 def _in_transactions(
@@ -224,4 +258,9 @@ def _in_one(
 
 
 # The function that does each step.
-EFFECTS = {DECREMENT: decrement, RESTOCK: restock, RESTOCK_REFUNDED: restock_refunded}
+EFFECTS = {
+    DECREMENT: decrement,
+    RESTOCK_CANCELLED: restock_cancelled,
+    RESTOCK: restock,
+    RESTOCK_REFUNDED: restock_refunded,
+}

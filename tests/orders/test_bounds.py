@@ -22,6 +22,7 @@ COMMANDS = {
     "order.delivered": "deliver",
     "refund.requested": "refund",
     "refund.retried": "retry",
+    "cancellation.created": "create_cancellation",
     "hold.placed": "hold",
     "hold.released": "release",
 }
@@ -36,7 +37,7 @@ def grown(order: Order, version: int) -> Order:
 
 
 def in_state(status: str, payment: str, stock: str, *refunds: tuple[str, bool]) -> Order:
-    state: State = (status, payment, stock, refunds, False)
+    state: State = (status, payment, stock, refunds, False, ())
     return reachable()[state][0]
 
 

@@ -12,6 +12,7 @@ from app.errors import IllegalTransition
 from app.orders.events import EVENTS, PUBLIC
 from app.orders.holds import HOLDABLE
 from app.orders.model import Change, Order, advance, create, refundable
+from app.orders.pieces import lowered
 from app.orders.refunds import Refund, is_pending, next_id, to_restock
 from app.orders.states import CAPTURED, TRANSITIONS
 from app.orders.steps import (
@@ -21,6 +22,7 @@ from app.orders.steps import (
     DECREMENT,
     REFUND,
     RESTOCK,
+    RESTOCK_CANCELLED,
     RESTOCK_REFUNDED,
     STEPS,
     VOID,
@@ -42,7 +44,11 @@ ENDS: dict[Step, tuple[tuple[str, ...], ...]] = {
         ("payment.voided", "order.cancelled", "stock.released"),
     ),
     DECREMENT: (("stock.decremented",), ("stock.insufficient", "order.cancelled")),
-    CAPTURE: (("payment.captured", "order.confirmed"), ("payment.voided", "order.cancelled")),
+    CAPTURE: (
+        ("payment.captured", "order.confirmed"),
+        ("payment.captured", "order.confirmed", "refund.requested"),
+        ("payment.voided", "order.cancelled"),
+    ),
     VOID: (
         ("payment.voided",),
         ("payment.captured", "refund.requested"),
@@ -53,6 +59,7 @@ ENDS: dict[Step, tuple[tuple[str, ...], ...]] = {
         ("refund.succeeded", "payment.partially_refunded"),
         ("refund.failed",),
     ),
+    RESTOCK_CANCELLED: (("cancellation.restocked",),),
     RESTOCK: (("stock.restocked",),),
     RESTOCK_REFUNDED: (("refund.restocked",),),
 }
@@ -64,6 +71,11 @@ CLIENTS = (
     ("order.delivered",),
     ("refund.requested",),
     ("refund.retried",),
+    ("cancellation.created",),
+    ("cancellation.created", "refund.requested"),
+    ("cancellation.created", "order.cancelled"),
+    ("cancellation.created", "order.cancelled", "stock.released"),
+    ("cancellation.created", "order.cancelled", "refund.requested"),
     ("hold.placed",),
     ("hold.released",),
 )
@@ -76,14 +88,17 @@ HOLDS_END = (
 )
 HOLD = {"code": "review", "blocks": ["capture", "ship"], "until": AT, "then": "cancel"}
 
-# The three axes, of each refund its status and whether its goods are back, and whether the order is held.
-State = tuple[str, str, str, tuple[tuple[str, bool], ...], bool]
+# The three axes, of each refund its status and whether its goods are back, whether the order is held, and of
+# each part cancellation whether it lowers the capture and whether its goods are back.
+State = tuple[str, str, str, tuple[tuple[str, bool], ...], bool, tuple[tuple[bool, bool | None], ...]]
 
 
 def state(order: Order) -> State:
     """Where the order stands on its axes, and its refunds."""
     refunds = tuple((refund["status"], "restocked" in refund) for refund in order.get("refunds", ()))
-    return order["status"], order["payment"]["status"], order["stock"]["status"], refunds, "holds" in order
+    cancelled = tuple(("lowers" in one, one.get("restocked")) for one in order.get("cancellations", ()))
+    axes = order["status"], order["payment"]["status"], order["stock"]["status"]
+    return *axes, refunds, "holds" in order, cancelled
 
 
 def owed(order: Order) -> set[str]:
@@ -96,7 +111,7 @@ def written(order: Order, write: tuple[str, ...]) -> Order | None:
     for a cancelled order, none of its money unasked for, and no more is asked back than was taken."""
     after = order
     for kind in write:
-        data = data_of(after, kind, alone=len(write) == 1)
+        data = data_of(after, kind, write)
         if data is None:
             return None
         try:
@@ -108,20 +123,38 @@ def written(order: Order, write: tuple[str, ...]) -> Order | None:
         (after["status"] == "cancelled" and after["stock"]["status"] == "pending")
         or ("order.cancelled" in write and payment["status"] in CAPTURED and refundable(after) > 0)
         or ("payment.refunded" in write)
-        != (payment["refundedAmount"] == TOTAL != order["payment"]["refundedAmount"])
+        != (payment["refundedAmount"] == payment["capturedAmount"] > order["payment"]["refundedAmount"])
     )
     return None if forbidden else after
 
 
-def data_of(order: Order, kind: str, *, alone: bool) -> dict[str, Any] | None:
+# A capture that lands after a part cancellation, and was asked for before it.
+LATE = ("payment.captured", "order.confirmed", "refund.requested")
+
+
+def of_pieces(order: Order, kind: str, write: tuple[str, ...]) -> dict[str, Any] | None:
+    """The data of a capture, or of an event of the order's only part cancellation."""
+    if kind == "payment.captured":
+        if write == LATE and not lowered(order):
+            return None
+        return {"capturedAmount": TOTAL - (0 if write == LATE else lowered(order))}
+    if kind == "cancellation.restocked":
+        return {"cancellationId": "c"}
+    if "cancellations" in order or order["status"] not in HOLDABLE:
+        return None
+    return {"cancellationId": "c", "products": [{"line": 1, "quantity": 1}], "amount": 1}
+
+
+def data_of(order: Order, kind: str, write: tuple[str, ...]) -> dict[str, Any] | None:
     """The data of an event; None where it makes no sense. A refund asked for alone is of half the money."""
     refunds = order.get("refunds", [])
-    if kind == "payment.captured":
-        return {"capturedAmount": TOTAL}
+    if kind in ("payment.captured", "cancellation.created", "cancellation.restocked"):
+        return of_pieces(order, kind, write)
     if kind in ("payment.refunded", "payment.partially_refunded"):
         return {"refundedAmount": sum(r["amount"] for r in refunds if r["status"] == "succeeded")}
     if kind == "refund.requested":
-        amount = min(1, refundable(order)) if alone else refundable(order)
+        is_part = write in (("refund.requested",), ("cancellation.created", "refund.requested"), LATE)
+        amount = min(1, refundable(order)) if is_part else refundable(order)
         if not amount or len(refunds) == MOST_REFUNDS or order["payment"]["status"] not in CAPTURED:
             return None
         lines = [{"productId": "apple", "quantity": 1, "restock": True}]
@@ -156,7 +189,7 @@ def reachable() -> dict[State, tuple[Order, tuple[tuple[tuple[str, ...], bool, O
         "u",
         {
             "userId": "u",
-            "products": [{"productId": "apple", "quantity": 1}],
+            "products": [{"productId": "apple", "quantity": 2}],
             "totalAmount": TOTAL,
             "currency": "USD",
         },
@@ -185,7 +218,9 @@ def possible(order: Order) -> Iterator[tuple[tuple[str, ...], bool, Order]]:
 def at_rest(now: State) -> bool:
     """Whether nothing is open: all taken for an order that goes on, all given back for one that ended. A
     refund that has failed waits for a person, and so does a capture that is held."""
-    status, payment, stock, refunds, held = now
+    status, payment, stock, refunds, held, cancelled = now
+    if any(back is False for _, back in cancelled):
+        return False
     if held and (status, payment, stock) == ("pending", "authorized", "decremented"):
         return True
     if any(refund == "pending" or (refund == "succeeded" and not back) for refund, back in refunds):
@@ -228,7 +263,7 @@ def test_a_step_that_becomes_due_is_set_in_motion_by_the_write_that_made_it_due(
 
 
 def test_a_new_order_owes_its_authorization_and_its_announcement() -> None:
-    order, _ = reachable()["pending", "pending", "pending", (), False]
+    order, _ = reachable()["pending", "pending", "pending", (), False, ()]
     assert set(due(order)) == set_in_motion(["order.created"]) == {AUTHORIZE.name, ANNOUNCE.name}
 
 
@@ -260,7 +295,7 @@ def test_every_public_event_is_announced_and_no_other() -> None:
 
 
 def test_announcing_is_due_until_the_last_public_event_is_announced() -> None:
-    order, _ = reachable()["pending", "pending", "pending", (), False]
+    order, _ = reachable()["pending", "pending", "pending", (), False, ()]
     assert ANNOUNCE.name in due(order)
     assert ANNOUNCE.name not in due({**order, "announced": 1})
     authorized = advance(order, AT, "u", [Change("payment.authorized")])

@@ -41,6 +41,32 @@ def test_a_payment_goes_its_way_and_each_call_repeated_has_the_outcome_of_the_fi
     assert outside.books(charge) == ("refunded", 1000, 1000)
 
 
+def test_a_lowered_capture_takes_what_is_due_and_releases_the_rest(outside: Outside) -> None:
+    charge = outside.charge()._replace(lowered=700)
+    charge = charge._replace(reference=outside.ask("authorize", charge).reference)
+    assert outside.books(charge) == ("authorized", 0, 0)
+    for later in (charge, charge._replace(lowered=0), charge._replace(lowered=900)):
+        outcome = outside.ask("capture", later)
+        assert (outcome.status, outcome.captured) == ("captured", 300)
+    assert outside.books(charge) == ("captured", 300, 0)
+    found = outside.provider.find(charge)
+    assert found
+    assert found.amount == 1000
+    assert outside.ask("void", charge)[:2] == ("captured", charge.reference)
+    assert outside.ask("void", charge).captured == 300
+    assert outside.repay(charge, 301).status == "failed"
+    assert outside.repay(charge, 100, number=2).status == "refunded"
+    assert outside.books(charge) == ("captured", 300, 100)
+    assert outside.repay(charge, 200, number=3).status == "refunded"
+    assert outside.books(charge) == ("refunded", 300, 300)
+
+
+def test_a_refund_of_nothing_succeeds_for_a_voided_payment(outside: Outside) -> None:
+    charge = outside.charge()
+    assert outside.ask("void", charge).status == "voided"
+    assert outside.repay(charge, 0).status == "refunded"
+
+
 def test_doubles_at_the_same_time_move_the_money_once(outside: Outside) -> None:
     charge = outside.charge()
     authorized = at_once(*[lambda: outside.ask("authorize", charge)] * MANY)

@@ -134,6 +134,14 @@ def guarded(expected: tuple[str, ...], work: Any, id: str, **data: Any) -> Any: 
     return work(id, **data)
 
 
+def captured(id: str, amount_to_capture: Any = None) -> Any:  # noqa: A002 - localstripe's name
+    """As localstripe does it, which refunds the rest as Stripe does. The intent says how much was taken."""
+    intent = resources.PaymentIntent._api_capture(id, amount_to_capture)
+    if amount_to_capture is not None:
+        intent._taken = int(amount_to_capture)
+    return intent
+
+
 def intents_since(url: str, limit: Any = None, starting_after: Any = None, created: Any = None) -> Any:
     """Newest first."""
     listed: Any = resources.List(url, limit=limit, starting_after=starting_after)
@@ -158,13 +166,16 @@ def application() -> web.Application:
     """localstripe's own application, with its calls and its middlewares completed."""
     resources.Store.dump_to_disk = lambda _: None
     intent = resources.PaymentIntent
-    intent.amount_received = property(lambda self: self.amount if self.status == "succeeded" else 0)
+    intent.amount_received = property(
+        lambda self: getattr(self, "_taken", self.amount) if self.status == "succeeded" else 0
+    )
     intent._api_list_all = intents_since
     resources.Refund._api_create = refund_within_limits
     for place, (method, url, work) in enumerate(resources.extra_apis):
         name = url.removeprefix("/v1/payment_intents/{id}/")
         if name in EXPECTED:
-            resources.extra_apis[place] = (method, url, partial(guarded, EXPECTED[name], work))
+            doing = captured if name == "capture" else work
+            resources.extra_apis[place] = (method, url, partial(guarded, EXPECTED[name], doing))
     from localstripe import server  # noqa: PLC0415 - it takes the calls as they are when it is imported
 
     app: web.Application = server.app

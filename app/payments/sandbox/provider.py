@@ -87,7 +87,7 @@ class SandboxProvider:
             yield self._open(slow)
 
     def capture(self, charges: Sequence[Charge]) -> Outcomes:
-        """Captures every payment whose authorization was not voided."""
+        """Captures what is due of every payment whose authorization was not voided."""
         yield self._outcomes(charges, self._books.capture(charges))
 
     def void(self, charges: Sequence[Charge]) -> Outcomes:
@@ -151,14 +151,18 @@ class SandboxProvider:
     ) -> dict[str, Outcome]:
         outcomes = {}
         for charge in charges:
-            status = payments[charge.order_id]["status"]
-            code, message = FAILURES.get(charge.method or "", ("", "")) if status == "declined" else ("", "")
-            outcomes[charge.order_id] = Outcome(status, reference(charge.order_id), code, message)
+            payment = payments[charge.order_id]
+            is_declined = payment["status"] == "declined"
+            code, message = FAILURES.get(charge.method or "", ("", "")) if is_declined else ("", "")
+            outcomes[charge.order_id] = Outcome(
+                payment["status"], reference(charge.order_id), code, message, captured=payment["captured"]
+            )
         return outcomes
 
 
 def _repaid(repayment: Repayment, payment: Mapping[str, Any]) -> Outcome:
-    if any(made["id"] == repayment.refund_id for made in payment.get("refunds", ())):
+    # Nothing can be given back even of a payment that took no money.
+    if not repayment.amount or any(made["id"] == repayment.refund_id for made in payment.get("refunds", ())):
         return Outcome("refunded")
     return Outcome("failed", code="not_refundable", message="There is not so much left to be refunded.")
 

@@ -42,13 +42,13 @@ class SandboxBooks:
         )
 
     def capture(self, charges: Sequence[Charge]) -> dict[str, Document]:
-        """Captures the authorized payments."""
+        """Captures what is due of the authorized payments."""
         return self._write(
             charges,
             (
                 UpdateOne(
                     {"_id": charge.order_id, "status": "authorized"},
-                    {"$set": {"status": "captured", "captured": charge.amount}},
+                    {"$set": {"status": "captured", "captured": charge.due}},
                 )
                 for charge in charges
             ),

@@ -32,7 +32,7 @@ def outcome(intent: Intent) -> Outcome:
     if status == "requires_action":
         action = (intent.get("next_action") or {}).get("type", "")
         return Outcome(status, reference, action, client_secret=intent["client_secret"])
-    return TRY_AGAIN if status == "try_again" else Outcome(status, reference)
+    return TRY_AGAIN if status == "try_again" else Outcome(status, reference, captured=received(intent))
 
 
 def refund_outcome(refund: Mapping[str, Any]) -> Outcome:
@@ -64,11 +64,11 @@ def refused(body: object) -> tuple[str, str]:
 
 def payment(intent: Intent) -> ProviderPayment:
     """The payment of an intent."""
-    status, currency = outcome(intent).status, intent["currency"].upper()
-    captured = to_minor(intent.get("amount_received") or 0, currency)
-    # Stripe counts a released authorization as refunded.
+    status, currency, captured = outcome(intent).status, intent["currency"].upper(), received(intent)
+    # Stripe counts a released authorization as refunded, and the released part of one, too.
     charge = (intent.get("latest_charge") or {}) if captured else {}
-    refunded = to_minor(charge.get("amount_refunded", 0), currency)
+    released = intent["amount"] - (intent.get("amount_received") or 0)
+    refunded = to_minor(max(0, charge.get("amount_refunded", 0) - released), currency)
     return ProviderPayment(
         order_id=order_id(intent),
         reference=intent["id"],
@@ -79,6 +79,11 @@ def payment(intent: Intent) -> ProviderPayment:
         refunded=refunded,
         at=datetime.fromtimestamp(intent["created"], UTC),
     )
+
+
+def received(intent: Intent) -> int:
+    """The money that the payment has taken, in minor units of ISO 4217."""
+    return to_minor(intent.get("amount_received") or 0, intent["currency"].upper())
 
 
 def order_id(about: Mapping[str, Any]) -> str:
@@ -101,10 +106,11 @@ def event(body: str) -> ProviderEvent:
     raise ValueError("The event has no id or no type.")
 
 
-def to_units(amount: int, currency: str) -> int:
-    """The amount in Stripe's minor units. Raises ValueError if Stripe cannot represent it."""
+def to_units(amount: int, currency: str, *, down: bool = False) -> int:
+    """The amount in Stripe's minor units. Raises ValueError if Stripe cannot represent it, unless rounded
+    `down`."""
     units, rest = divmod(amount * 10 ** _decimals(currency), 10 ** DECIMALS[currency])
-    if rest:
+    if rest and not down:
         raise ValueError(f"The payment provider takes no fractions of {currency}.")
     return units
 

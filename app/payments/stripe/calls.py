@@ -76,9 +76,10 @@ class StripeCalls:
                 raise
             return present
 
-    def capture(self, reference: str) -> Intent:
-        """Takes the money."""
-        return self._intents.capture(reference).to_dict()
+    def capture(self, reference: str, charge: Charge) -> Intent:
+        """Takes what is due, and releases the rest."""
+        params: Any = {"amount_to_capture": to_units(charge.due, charge.currency, down=True)}
+        return self._intents.capture(reference, params if charge.lowered else None).to_dict()
 
     def cancel(self, reference: str) -> Intent:
         """Cancels the intent and returns it: canceled, or succeeded if the money was captured before."""

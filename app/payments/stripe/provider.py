@@ -73,7 +73,8 @@ class StripeProvider:
         return self._each(self._authorize, {charge.order_id: charge for charge in charges})
 
     def capture(self, charges: Sequence[Charge]) -> Outcomes:
-        """Takes the money. An authorization that Stripe refuses to capture is closed and becomes `voided`."""
+        """Takes what is due. An authorization that Stripe refuses to capture is closed and becomes
+        `voided`."""
         return self._each(self._capture, {charge.order_id: charge for charge in charges})
 
     def void(self, charges: Sequence[Charge]) -> Outcomes:
@@ -164,7 +165,7 @@ class StripeProvider:
             return Outcome("captured")
         reference = charge.reference or self._calls.intent(charge)["id"]
         try:
-            intent = self._calls.capture(reference)
+            intent = self._calls.capture(reference, charge)
         except stripe.StripeError as error:
             if not is_refused(error):
                 raise
@@ -187,7 +188,7 @@ class StripeProvider:
             return Outcome("voided")
         if intent["status"] not in ("canceled", "succeeded"):
             intent = self._calls.cancel(intent["id"])
-        return Outcome(answers.STATUSES[intent["status"]], intent["id"])
+        return Outcome(answers.STATUSES[intent["status"]], intent["id"], captured=answers.received(intent))
 
     def _refund(self, repayment: Repayment) -> Outcome:
         charge = repayment.charge
