@@ -18,6 +18,7 @@ from app.http.access import Caller
 from app.http.forwarded import believing
 from app.orders import routes as orders
 from app.payments import routes as payment_events
+from app.promises import routes as promises
 from app.reconciliation import routes as reconciliations
 from app.refunds import routes as refunds
 from app.services import Services
@@ -72,6 +73,7 @@ def application(
         stock.blueprint,
         webhooks.blueprint,
         reconciliations.blueprint,
+        promises.blueprint,
         payment_events.blueprint,
         service.blueprint,
     ):

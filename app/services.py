@@ -44,6 +44,8 @@ from app.payments.event_store import PaymentEvents
 from app.payments.model import PaymentProvider
 from app.payments.sandbox.provider import SandboxProvider
 from app.payments.sandbox.store import SandboxBooks
+from app.promises import PromiseServices
+from app.promises.store import Evidence
 from app.reconciliation import ReconciliationServices
 from app.reconciliation.records_store import Audit
 from app.reconciliation.store import Reconciliations
@@ -81,6 +83,7 @@ class Services:
     feed: FeedServices
     reconciliation: ReconciliationServices
     diagnosis: DiagnosisServices
+    promises: PromiseServices
     erasure: ErasureServices
     settings: Settings
     clock: Clock
@@ -209,6 +212,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         diagnosis=DiagnosisServices(
             orders=orders, candidates=Candidates(database), notifications=notices, deliveries=deliveries
         ),
+        promises=PromiseServices(evidence=Evidence(database), clock=clock),
         erasure=ErasureServices(store=PersonalData(database), clock=clock),
         settings=settings,
         changes=changes,

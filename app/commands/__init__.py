@@ -7,6 +7,7 @@ from app.commands.quotes import quote
 from app.commands.tokens import token
 from app.erasure.cli import erase_customer
 from app.orders.cli import orders
+from app.promises.cli import promises
 from app.reconciliation.cli import reconcile
 from app.refunds.cli import refunds
 from app.stock.cli import stock
@@ -14,5 +15,5 @@ from app.stock.cli import stock
 
 def register_commands(app: Flask) -> None:
     """Adds the groups `db`, `orders`, `refunds` and `stock`, and the single commands."""
-    for command in (db, orders, refunds, stock, erase_customer, reconcile, token, quote):
+    for command in (db, orders, refunds, stock, erase_customer, reconcile, promises, token, quote):
         app.cli.add_command(command)

@@ -12,7 +12,7 @@ SCOPES = {
     "stock:write": "Read and change stock levels",
     "webhooks:write": "Read and change all webhook endpoints, and so receive the orders of all customers",
     "webhooks:ids": "Read and change your own webhook endpoints, which receive only ids",
-    "reconciliations:read": "Read the reports of the reconciliations",
+    "reconciliations:read": "Read the reports of the reconciliations, and the figures of the promises",
 }
 # Scopes, each with the wider scope that includes it. That one covers the resources of all callers.
 WIDER = {

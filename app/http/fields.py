@@ -12,6 +12,7 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
+from app.setting_parsers import DURATION_PATTERN, duration
 from app.shapes import MOST_PAIRS
 
 MAX_AMOUNT = Decimal(10) ** 10
@@ -204,6 +205,26 @@ class Moment(Checked, fields.DateTime):
             return min(max(moment, _FIRST), _LAST) + timedelta(microseconds=-moment.microsecond % 1000)
         except (ValueError, OverflowError) as error:
             raise ValidationError("must be a time that exists") from error
+
+
+class Period(Checked, fields.String):
+    """A length of time such as 30d, of at most `longest`; `usual` if it is absent."""
+
+    def __init__(self, usual: str, longest: timedelta, **options: Any) -> None:
+        facts = {"pattern": DURATION_PATTERN, "examples": [usual, "12h"], "default": usual}
+        super().__init__(metadata=facts, load_default=duration(usual), **options)
+        self._longest = longest
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        try:
+            found = duration(text(value, 0, 1000))
+        except ValueError as error:
+            is_zero = isinstance(value, str) and re.fullmatch(DURATION_PATTERN, value)
+            fault = "must be above zero" if is_zero else "must be a length of time such as 30d, 12h or 15m"
+            raise ValidationError(fault) from error
+        if found > self._longest:
+            raise ValidationError(f"must be at most {self._longest.days}d")
+        return found
 
 
 class ListOf(Checked, fields.List[Any]):

@@ -41,6 +41,8 @@ FACTS_OF_FIELDS = {
     "must be a product of the order": "what the order holds",
     "must not be the code of another hold": "what the other holds are",
     "must be in the future": "what time it is",
+    "must be above zero": "the form of a length of time allows zero",
+    r"must be at most \d+d": "a length of time has several units",
     r"must be at most \d+, which is left of the line": "what the order holds",
     r"is required because .*": "what the order's products cost",
 }

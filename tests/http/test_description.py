@@ -365,6 +365,8 @@ def test_every_answer_matches_its_description(
     call("get", "/reconciliations")
     call("get", "/reconciliations/{id}", report)
     call("get", "/reconciliations/{id}", "/reconciliations/none")
+    call("get", "/promises")
+    call("get", "/promises", "/promises?since=soon")
     call("get", "/stock")
     call("get", level, "/stock/product-id")
     call("get", level, "/stock/none")

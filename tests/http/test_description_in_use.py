@@ -48,4 +48,4 @@ def test_the_page_fills_in_no_condition(description: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", ())
         if {"example", "examples", "default"} & (parameter.keys() | parameter["schema"].keys())
     }
-    assert filled == {"Prefer", "dryRun", "limit", "sort", "state"}
+    assert filled == {"Prefer", "dryRun", "limit", "since", "sort", "state"}
