@@ -22,13 +22,25 @@ if TYPE_CHECKING:
 
 # A step that was lost is sent again soon enough for a test to wait for it.
 IMPATIENT = {"STEP_DEADLINE": "2s"}
-BACKGROUND = ("relay", "worker", "beat")
 
 
 class ServiceStarter(Protocol):
     """Starts a stack and opens a client of it; the arguments are those of `start_stack`."""
 
     def __call__(self, **arguments: Any) -> Service: ...
+
+
+@contextlib.contextmanager
+def _services(start_stack: StackStarter) -> Iterator[ServiceStarter]:
+    with contextlib.ExitStack() as clients:
+
+        def start(**arguments: Any) -> Service:
+            arguments["settings"] = {**IMPATIENT, **arguments.get("settings", {})}
+            service = Service(start_stack(**arguments))
+            clients.callback(service.close)
+            return service
+
+        yield start
 
 
 @pytest.fixture
@@ -39,17 +51,14 @@ def serve(
 
     Servers of the test's own, where it starts any, outlive it.
     """
-    with contextlib.ExitStack() as services:
+    with _services(start_stack) as start:
+        yield start
 
-        def start(**arguments: Any) -> Service:
-            arguments["settings"] = {**IMPATIENT, **arguments.get("settings", {})}
-            service = Service(start_stack(**arguments))
-            services.callback(service.close)
-            for role in BACKGROUND:
-                # What it has begun is of no interest any more.
-                services.callback(service.stack.kill, role)
-            return service
 
+@pytest.fixture(scope="module")
+def serve_all(start_shared_stack: StackStarter) -> Iterator[ServiceStarter]:
+    """As `serve`, for all tests of a module that only use the service."""
+    with _services(start_shared_stack) as start:
         yield start
 
 

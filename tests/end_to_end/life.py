@@ -23,6 +23,7 @@ from tests.support.collector import Collector
 from tests.support.payment_events import event, signed
 from tests.support.postbox import Postbox, Server
 from tests.support.receiver import Receiver, Reply
+from tests.support.servers import migrate
 from tests.support.tokens import CHECKED, claims
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Life:
             "STEP_DEADLINE": "2s",
         }
         stack = enter(Stack(self._directory / "stack", settings))
-        stack.migrate()
+        migrate(stack.env)
         self.ports = {role: free_port() for role in ROLES}
         for role in ROLES:
             stack.start(role, METRICS_PORT=str(self.ports[role]))

@@ -47,7 +47,9 @@ def test_a_request_under_way_is_answered_before_the_web_process_ends(serve: Serv
     """The client prefers to wait for a payment that takes two seconds; SIGTERM comes in between."""
     service = serve(settings={"GRACEFUL_TIMEOUT": "8"})
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(service.post, draft(paymentMethod="sandbox_slow"), Prefer="wait=6")
+        slow = draft(paymentMethod="sandbox_slow")
+        # A connection that the client keeps would hold up the end for as long as it may.
+        waiting = pool.submit(service.post, slow, Prefer="wait=6", Connection="close")
         eventually(service.order_ids)
         service.process("web").send(signal.SIGTERM)
         answer = waiting.result(GRACE)

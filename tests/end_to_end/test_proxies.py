@@ -175,7 +175,7 @@ def test_metrics_are_hidden_under_any_prefix_and_a_product_of_that_name_is_not(
 def test_limits_are_those_of_the_client_and_not_of_the_proxy(
     start_stack: StackStarter, nginx: ProxyStarter
 ) -> None:
-    settings = {"TRUSTED_PROXIES": "1", "RATE_LIMIT": "3/day"}
+    settings = {"TRUSTED_PROXIES": "1", "RATE_LIMIT": "3/day", "WEB_CONCURRENCY": "2"}
     proxy = nginx(start_stack(roles={"web": 1}, settings=settings).port)
     statuses = {}
     for address in ("127.0.0.21", "127.0.0.22"):

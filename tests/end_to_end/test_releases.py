@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import ProxyStarter, ServiceStarter
 
 # More than nginx keeps an idle connection, as in docs/proxy.md.
-SETTINGS = {"GRACEFUL_TIMEOUT": "10", "TRUSTED_PROXIES": "1"}
+SETTINGS = {"WEB_CONCURRENCY": "2", "GRACEFUL_TIMEOUT": "10", "TRUSTED_PROXIES": "1"}
 
 
 @pytest.fixture

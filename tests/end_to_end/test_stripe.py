@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from tests.support.stripe_server import StripeServer
 
 
-@pytest.fixture
-def service(serve: ServiceStarter, stripe_server: StripeServer) -> Service:
+@pytest.fixture(scope="module")
+def service(serve_all: ServiceStarter, stripe_of_the_run: StripeServer) -> Service:
     """Takes payments by Stripe, hears its events, and logs all that it may."""
     settings = {
         "PAYMENT_PROVIDER": "stripe",
         "STRIPE_API_KEY": API_KEY,
-        "STRIPE_API_BASE": stripe_server.url,
+        "STRIPE_API_BASE": stripe_of_the_run.url,
         "PAYMENT_WEBHOOK_SECRET": SIGNING_SECRET,
         "LOG_LEVEL": "debug",
     }
-    service = serve(settings=settings)
-    stripe_server.send_events_to(f"{service.stack.base_url}/payment-events/stripe")
+    service = serve_all(settings=settings)
+    stripe_of_the_run.send_events_to(f"{service.stack.base_url}/payment-events/stripe")
     return service
 
 

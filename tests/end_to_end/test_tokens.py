@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 WORKERS = 2
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
     with Issuer(jwk("ES256", "one")) as running:
         yield running
 
 
-@pytest.fixture
-def guarded(start_stack: StackStarter, issuer: Issuer) -> Stack:
+@pytest.fixture(scope="module")
+def guarded(start_shared_stack: StackStarter, issuer: Issuer) -> Stack:
     """Web alone, asking for tokens of that issuer, its metrics at a port of their own."""
     settings = {
         **CHECKED,
@@ -38,7 +38,7 @@ def guarded(start_stack: StackStarter, issuer: Issuer) -> Stack:
         "METRICS_PORT": f"{free_port()}",
         "WEB_CONCURRENCY": f"{WORKERS}",
     }
-    return start_stack(settings=settings, roles={"web": 1})
+    return start_shared_stack(settings=settings, roles={"web": 1})
 
 
 def token(kid: str = "one", algorithm: str = "ES256") -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from deploy.local.stack import ROLES, Stack
 from tests.end_to_end.service import accepted, draft, eventually
+from tests.support.servers import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ def test_without_the_broker_each_process_says_at_once_what_it_waits_for(
     broker = private_broker()
     broker.stop()
     stack = stack_over(mongo_uri, broker.url())
-    stack.migrate()
+    migrate(stack.env)
     for role in ROLES:
         stack.start(role)
     for process in stack.processes():
@@ -65,7 +66,7 @@ def test_without_the_database_web_refuses_and_the_others_wait(
     """When it is there, all go on by themselves."""
     mongo = private_mongo()
     stack = stack_over(mongo.uri("orders"), redis_url)
-    stack.migrate()
+    migrate(stack.env)
     mongo.stop()
     for role in ROLES:
         stack.start(role)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.servers import StackStarter
 
 # Of these connections, half are kept free of ordinary requests.
-FEW = {"WEB_CONCURRENCY": "1", "GUNICORN_CMD_ARGS": "--worker-connections 20"}
+FEW = {"GUNICORN_CMD_ARGS": "--worker-connections 20"}
 LARGE = {
     "userId": "user-id",
     "products": [
@@ -151,7 +151,7 @@ def test_probes_are_answered_whatever_thousands_of_connections_do(
     start_stack: StackStarter, hold: Callable[[Stack], Clients]
 ) -> None:
     """With the settings as they are delivered."""
-    stack = start_stack(roles={"web": 1})
+    stack = start_stack(roles={"web": 1}, settings={"WEB_CONCURRENCY": "2"})
     clients = hold(stack)
     for number in range(80):
         clients.connect(posts("wait=30"), f"127.0.0.{2 + number % 4}")
@@ -166,7 +166,7 @@ def test_probes_are_answered_whatever_thousands_of_connections_do(
 def test_a_caller_that_has_too_many_waiting_is_answered_at_once(
     start_stack: StackStarter, hold: Callable[[Stack], Clients]
 ) -> None:
-    settings = {"WEB_CONCURRENCY": "1", "WAITS_PER_CALLER": "3"}
+    settings = {"WAITS_PER_CALLER": "3"}
     stack = start_stack(roles={"web": 1}, settings=settings)
     clients = hold(stack)
     waiting = [clients.connect(posts("wait=10")) for _ in range(3)]
@@ -187,7 +187,7 @@ def laden(start_stack: StackStarter) -> Callable[..., Stack]:
     """Starts web over orders of which a page is about a MiB."""
 
     def start(**settings: str) -> Stack:
-        stack = start_stack(roles={"web": 1}, settings={"WEB_CONCURRENCY": "1", **settings})
+        stack = start_stack(roles={"web": 1}, settings=settings)
         with ThreadPoolExecutor(3) as several:
             url = f"{stack.base_url}/orders"
             for answer in several.map(lambda _: httpx.post(url, json=LARGE, timeout=30), range(9)):

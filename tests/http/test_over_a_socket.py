@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tests.support.servers import StackStarter
 
 
-@pytest.fixture
-def web(start_stack: StackStarter) -> Iterator[httpx.Client]:
-    stack = start_stack(roles={"web": 1}, settings={"API_PREFIX": "/api", "WEB_CONCURRENCY": "2"})
+@pytest.fixture(scope="module")
+def web(start_shared_stack: StackStarter) -> Iterator[httpx.Client]:
+    stack = start_shared_stack(roles={"web": 1}, settings={"API_PREFIX": "/api", "WEB_CONCURRENCY": "2"})
     with httpx.Client(base_url=stack.base_url, timeout=30) as client:
         yield client
 

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from tests.support.servers import StackStarter
 
-SETTINGS = {"BODY_TIMEOUT": "1s", "REQUEST_TIMEOUT": "3", "KEEPALIVE": "2", "WEB_CONCURRENCY": "1"}
+SETTINGS = {"BODY_TIMEOUT": "1s", "REQUEST_TIMEOUT": "3", "KEEPALIVE": "2"}
 LINE = b"POST /orders HTTP/1.1\r\nHost: orders\r\nContent-Type: application/json\r\n"
 
 
-@pytest.fixture
-def web(start_stack: StackStarter) -> httpx.URL:
-    return httpx.URL(start_stack(roles={"web": 1}, settings=SETTINGS).base_url)
+@pytest.fixture(scope="module")
+def web(start_shared_stack: StackStarter) -> httpx.URL:
+    return httpx.URL(start_shared_stack(roles={"web": 1}, settings=SETTINGS).base_url)
 
 
 def connected(web: httpx.URL) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,13 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.config import Settings
 from app.feed.cursors_store import FeedCursors
-from app.migrations import upgrade
 from app.mongo.database import connect
 from app.orders import steps
 from app.orders.processing import perform
 from app.services import services_over
 from tests.support.emptying import empty
 from tests.support.payment_events import SECRET
+from tests.support.servers import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,8 +41,8 @@ SAMPLE = {
 @pytest.fixture(scope="session")
 def migrated(mongo_server: MongoServer) -> Iterator[Database[dict[str, Any]]]:
     """One migrated database for all tests of the API."""
+    migrate({"AUTH": "off", "MONGO_URI": mongo_server.uri("api")})
     api_database = connect(mongo_server.uri("api"))
-    list(upgrade(api_database, Settings.from_env({"AUTH": "off"}), lambda _: nullcontext(lambda *_: None)))
     yield api_database
     api_database.client.close()
 
