@@ -8,6 +8,8 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pymongo.database import Database
 
 _RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
@@ -20,3 +22,13 @@ def snapshot(database: Database[dict[str, Any]]) -> dict[str, list[bytes]]:
         for name in sorted(database.list_collection_names())
         if not name.startswith("system.")
     }
+
+
+def restore(database: Database[dict[str, Any]], documents: Mapping[str, list[bytes]]) -> None:
+    """Gives these collections the content that they had, valid or not."""
+    for name, stored in documents.items():
+        collection = database[name]
+        collection.delete_many({})
+        if stored:
+            raw: Any = [RawBSONDocument(document) for document in stored]
+            collection.insert_many(raw, bypass_document_validation=True)
