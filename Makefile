@@ -22,7 +22,7 @@ quick: dev
 	@$(BIN)/python -m pytest --quiet --numprocesses=3 --dist=loadfile -m "not processes and not slow" $(ARGS)
 
 test: dev ## Run all tests; they start their own servers (ARGS="-k stock")
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 conformance: dev ## Send random requests to the running service in each mode of AUTH (SECONDS=600)
 	@CONFORMANCE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/conformance $(ARGS)

@@ -37,7 +37,15 @@ def celery() -> Celery:
 
 # What a test needs shows in the fixtures that it asks for, directly or by others.
 NEEDS = {
-    "processes": {"start_stack", "service", "life", "newcomer", "mirror", "stack_over"},
+    "processes": {
+        "start_stack",
+        "start_shared_stack",
+        "service",
+        "life",
+        "newcomer",
+        "mirror",
+        "stack_over",
+    },
     # Something large is made first: a database of the test's own, orders in every state, a replica set.
     "slow": {"mongo_uri", "healthy", "full", "explained", "members"},
     "servers": {
@@ -52,10 +60,24 @@ NEEDS = {
 }
 
 
+# The tests with these markers take the longest.
+LONGEST = ("processes", "slow")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test by what it needs."""
+    """Marks each test by what it needs, and puts the files that take longest first.
+
+    So the quick files fill up the end of the run, and all workers of xdist end together.
+    """
+    first: dict[str, int] = {}
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         for marker, needed in NEEDS.items():
             if fixtures & needed:
                 item.add_marker(marker)
+        rank = next(
+            (at for at, marker in enumerate(("processes", "slow")) if item.get_closest_marker(marker)), 2
+        )
+        file = item.nodeid.partition("::")[0]
+        first[file] = min(rank, first.get(file, rank))
+    items.sort(key=lambda item: first[item.nodeid.partition("::")[0]])
