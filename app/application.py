@@ -23,6 +23,7 @@ from app.reconciliation import routes as reconciliations
 from app.refunds import routes as refunds
 from app.services import Services
 from app.stock import routes as stock
+from app.test_clock import routes as test_clock
 from app.webhooks import routes as webhooks
 
 
@@ -75,6 +76,7 @@ def application(
         reconciliations.blueprint,
         promises.blueprint,
         payment_events.blueprint,
+        *([test_clock.blueprint] if services.test_clock else []),
         service.blueprint,
     ):
         api.register_blueprint(blueprint, url_prefix=prefix)

@@ -229,6 +229,11 @@ class Settings:
     reconcile_repair: bool = setting(
         boolean, "false", "Whether the scheduled comparison makes the repairs that are safe."
     )
+    test_clock: bool = setting(
+        boolean,
+        "false",
+        "Whether callers may move the time of the service, see docs/test-clock.md; with the sandbox only.",
+    )
     log_level: str = setting(
         one_of("debug", "info", "warning", "error", "critical"), "info", "The lowest level that is logged."
     )

@@ -198,6 +198,13 @@ class EndpointDisabled(OrderServiceError):
     """The webhook endpoint is disabled, so nothing is sent to it."""
 
 
+class ClockIsMoving(OrderServiceError):
+    """Another call moves the time of the test clock."""
+
+    def __init__(self) -> None:
+        super().__init__("Another call moves the time. Send this one again when that one is answered.")
+
+
 class DatabaseUnavailable(OrderServiceError):
     """The database cannot be reached or did not confirm the write. No write is partial."""
 

@@ -94,6 +94,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
     "reconciliations": (Index(("status", "_id")), Index(("endedAt",), only=_where("endedAt"))),
     "reconciliation_differences": (),
     "tallies": (),
+    "test_clock": (),
 }
 
 

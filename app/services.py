@@ -1,6 +1,7 @@
 """The composition root: the only place that creates the collaborators of the service and connects them."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ from app.feed.store import Feed
 from app.http.access import Caller
 from app.migrations import pending
 from app.mongo import database as mongodb
+from app.mongo.movable_clock import ClockRecord, MovableClock
 from app.mongo.server_clock import ServerClock
 from app.notifications import NotificationServices
 from app.notifications import announce as announcing
@@ -53,6 +55,8 @@ from app.stock import StockServices
 from app.stock import steps as stock_steps
 from app.stock.load_store import StockLoads
 from app.stock.store import Stock
+from app.test_clock import TestClockServices
+from app.test_clock.store import DueTimes
 from app.webhooks import WebhookServices
 from app.webhooks.delivery_store import WebhookDeliveries
 from app.webhooks.endpoint_store import WebhookEndpoints
@@ -71,8 +75,9 @@ T = TypeVar("T")
 class Services:
     """The services of each capability, and the collaborators that belong to no capability.
 
-    `probes` has a function for each part of the service that returns its state. `anew` makes the services
-    again, with other collaborators in place of some.
+    `probes` has a function for each part of the service that returns its state. `still` keeps the time from
+    being moved for the duration of a `with`; `test_clock`, which moves it, is None unless TEST_CLOCK is true.
+    `anew` makes the services again, with other collaborators in place of some.
     """
 
     orders: OrderServices
@@ -85,8 +90,10 @@ class Services:
     diagnosis: DiagnosisServices
     promises: PromiseServices
     erasure: ErasureServices
+    test_clock: TestClockServices | None
     settings: Settings
     clock: Clock
+    still: Callable[[], AbstractContextManager[None]]
     changes: OrderChanges
     counts: OrderCounts
     probes: dict[str, Callable[[], str]]
@@ -131,7 +138,9 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
 
     metrics: Metrics = part("metrics", Metrics())
     show_skew = partial(metrics.show, "clock_skew_seconds")
-    clock: Clock = unused.pop("clock", None) or ServerClock(database, show_skew)
+    real_clock: Clock = unused.pop("clock", None) or ServerClock(database, show_skew)
+    movable = MovableClock(real_clock, ClockRecord(database)) if settings.test_clock else None
+    clock: Clock = movable or real_clock
     tracer, broker = part("tracer", _tracer(settings)), part("broker", Broker(settings.redis_url))
     common: Any = {"clock": clock, "metrics": metrics, "tracer": tracer}
     provider = part("payments", _payments(settings, database, clock))
@@ -180,6 +189,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         deliveries=deliveries,
         sender=part("webhooks", WebhookSender(allow_private=settings.webhook_allow_private)),
         retention_days=settings.delivery_retention_days,
+        real_clock=real_clock,
         **common,
     )
     announcements = NotificationServices(
@@ -191,6 +201,16 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         **common,
     )
     effects |= {step: partial(effect, announcements) for step, effect in announcing.EFFECTS.items()}
+    test_clock = None
+    if movable:
+        test_clock = TestClockServices(
+            clock=movable,
+            due_times=DueTimes(database),
+            orders=orders,
+            payments=payments,
+            notifications=announcements,
+            webhooks=webhooks,
+        )
     made = Services(
         orders=orders,
         payments=payments,
@@ -214,12 +234,18 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         ),
         promises=PromiseServices(evidence=Evidence(database), clock=clock),
         erasure=ErasureServices(store=PersonalData(database), clock=clock),
+        test_clock=test_clock,
+        still=movable.still if movable else nullcontext,
         settings=settings,
         changes=changes,
         counts=OrderCounts(database),
         probes=part("probes", _probes(database, broker)),
         broker=broker,
-        anew=partial(services_over, database, **{"settings": settings, "broker": broker, **common, **others}),
+        anew=partial(
+            services_over,
+            database,
+            **{"settings": settings, "broker": broker, **common, "clock": real_clock, **others},
+        ),
         **common,
     )
     if unused:

@@ -32,6 +32,10 @@ def faults_together(values: Mapping[str, Any]) -> dict[str, str]:
         faults["TRACING"] = "is true, which needs OpenTelemetry: pip install -r requirements/otel.txt"
     if fault := _webhook_secret_fault(values.get("payment_provider"), values.get("payment_webhook_secret")):
         faults["PAYMENT_WEBHOOK_SECRET"] = fault
+    if values.get("test_clock") and values.get("payment_provider", "sandbox") != "sandbox":
+        faults["TEST_CLOCK"] = (
+            "is true, which needs PAYMENT_PROVIDER=sandbox: a real provider has the real time"
+        )
     if values.get("payment_provider") == "stripe":
         if find_spec("stripe") is None:
             faults["PAYMENT_PROVIDER"] = (

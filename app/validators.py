@@ -224,6 +224,17 @@ _DIFFERENCE = exactly(
     }
 )
 
+# The fields of `work` are names of work under way, each with the time until which it counts.
+_TEST_CLOCK = exactly(
+    {"_id": TEXT},
+    offset=COUNT,
+    holder=TEXT,
+    heldUntil=TIME,
+    target=TIME,
+    since=TIME,
+    work={"bsonType": "object", "additionalProperties": TIME},
+)
+
 _TALLY = exactly({"_id": TEXT, "orders": COUNTS, "at": TIME, "seconds": {"bsonType": "number", "minimum": 0}})
 
 VALIDATORS: dict[str, Schema] = {
@@ -241,6 +252,7 @@ VALIDATORS: dict[str, Schema] = {
     "sandbox_payments": {"$jsonSchema": _SANDBOX_PAYMENT},
     "purged_orders": {"$jsonSchema": exactly({"_id": KEY, "at": TIME})},
     "tallies": {"$jsonSchema": _TALLY},
+    "test_clock": {"$jsonSchema": _TEST_CLOCK},
     "reconciliations": {"$jsonSchema": _RECONCILIATION},
     "reconciliation_differences": {"$jsonSchema": _DIFFERENCE},
 }

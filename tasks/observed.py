@@ -43,7 +43,8 @@ class ObservedTask(Task):
             with own.tracer.working(self.name, getattr(self.request, "traceparent", None)) as trace_id:
                 if trace_id:
                     bind_contextvars(trace_id=trace_id)
-                return super().__call__(*args, **kwargs)
+                with own.still():
+                    return super().__call__(*args, **kwargs)
         except (DatabaseUnavailable, OperationalError) as error:
             own.metrics.count("task_failures_total", self.name)
             log.warning("task interrupted", reason=str(error))

@@ -1,6 +1,6 @@
 """The task that sends webhooks: it hands the endpoints to the sender threads of its process and returns."""
 
-from functools import cache, partial
+from functools import cache
 
 from celery.signals import worker_process_shutdown
 
@@ -16,7 +16,12 @@ _LAST_SECONDS = 1.0
 @cache
 def senders() -> SenderThreads:
     """The sender threads of this process. They start at first use, which is after the worker has forked."""
-    return SenderThreads(partial(deliver_next, services().webhooks))
+    return SenderThreads(_deliver_next)
+
+
+def _deliver_next(endpoint_id: str) -> bool | None:
+    with services().still():
+        return deliver_next(services().webhooks, endpoint_id)
 
 
 @worker_process_shutdown.connect

@@ -70,6 +70,29 @@ def all_owed_steps(services: OrderServices, after: PageEnd | None) -> tuple[Owed
     return owed, _end_of_page(orders[-1]) if len(orders) == BATCH else None
 
 
+def due_now(services: OrderServices, begun: set[tuple[str, datetime]]) -> Owed:
+    """The steps that are overdue or were never attempted, of all orders.
+
+    An order whose id and `dueBy` are in `begun` is left out; those of the others are added.
+    """
+    now, after, more = services.clock(), None, True
+    found = list[Order]()
+    while more:
+        orders = services.due_work.owing(after, BATCH)
+        found += [
+            order
+            for order in orders
+            if (order["dueBy"] <= now or order.get("attempts") == 0)
+            and (order["id"], order["dueBy"]) not in begun
+        ]
+        more = len(orders) == BATCH
+        after = _end_of_page(orders[-1]) if more else None
+    begun |= {(order["id"], order["dueBy"]) for order in found}
+    due = _due(services, found)
+    services.due_work.clear(order for order, names in due if not names)
+    return _by_step({order["id"]: names for order, names in due})
+
+
 def expire_orders(services: OrderServices) -> int:
     """Cancels the orders that were not confirmed in time, and returns their number.
 

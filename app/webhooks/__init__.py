@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WebhookServices:
-    """The collaborators of the webhook functions."""
+    """The collaborators of the webhook functions.
+
+    Signatures carry the time of `real_clock`, since receivers compare it with their own clocks.
+    """
 
     orders: OrderServices
     endpoints: WebhookEndpoints
@@ -25,6 +28,7 @@ class WebhookServices:
     sender: WebhookSender
     retention_days: int
     clock: Clock
+    real_clock: Clock
     metrics: Metrics
     tracer: Tracer
 

@@ -162,14 +162,13 @@ def _message(
 
 
 def _send(services: WebhookServices, endpoint: Endpoint, delivery: Delivery, order: Order | None) -> Answer:
-    now = services.clock()
     try:
         with services.tracer.orders("webhook", [order] if order else [], outward=True) as traces:
             return services.sender.send(
                 endpoint["url"],
-                signing(endpoint["secrets"], now),
+                signing(endpoint["secrets"], services.clock()),
                 delivery["id"],
-                now,
+                services.real_clock(),
                 _message(services, endpoint, delivery, order),
                 traces.get(delivery.get("orderId", "")),
             )

@@ -119,6 +119,8 @@ def _serve(parts: ExitStack) -> NoReturn:
         settings["SMTP_URL"] = box.url
         mailbox = ".local/mail"
 
+    if settings["PAYMENT_PROVIDER"].lower() == "sandbox":
+        settings.setdefault("TEST_CLOCK", "true")
     settings.setdefault("PERSONAL_INDEX_KEY", "the key of a local run, which anyone can read")
     settings.setdefault("PAYMENT_WEBHOOK_SECRET", f"whsec_{b64encode(token_bytes(24)).decode()}")
     for prefix, own in OWN_ISSUERS.items():

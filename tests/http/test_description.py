@@ -36,6 +36,12 @@ def described(app: Flask) -> dict[str, Any]:
 
 
 @pytest.fixture
+def app(api_database: object, shared_app: Callable[..., Flask]) -> Flask:
+    """The application with all routes there are, over an empty database."""
+    return shared_app(TEST_CLOCK="true")
+
+
+@pytest.fixture
 def description(app: Flask) -> dict[str, Any]:
     return described(app)
 
@@ -62,7 +68,7 @@ def test_the_description_is_openapi_3_1(description: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
 def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask], prefix: str) -> None:
-    app = make_app(API_PREFIX=prefix)
+    app = make_app(API_PREFIX=prefix, TEST_CLOCK="true")
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
     names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<refund_id>": "{refundId}"}
     names |= {"<hold_code>": "{code}", "<note_id>": "{noteId}"}
@@ -78,7 +84,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
 
 
 def test_every_operation_has_an_id_of_its_own_that_is_a_verb_and_a_noun(description: dict[str, Any]) -> None:
-    verbs = "create|get|list|update|amend|delete|set|verify|release|retry|rotate|send|replay|receive"
+    verbs = "advance|create|get|list|update|amend|delete|set|verify|release|retry|rotate|send|replay|receive"
     ids = [operation["operationId"] for _, _, operation in operations(description)]
     assert len(set(ids)) == len(ids)
     assert {"createOrder", "getOrder", "listOrders", "updateOrder", "deleteOrder"} < set(ids)
@@ -190,7 +196,7 @@ def test_every_link_leads_to_an_operation_and_its_parameters(description: dict[s
 def test_every_problem_that_a_route_can_have_is_described(make_app: Callable[..., Flask]) -> None:
     shown = {
         code
-        for _, _, operation in operations(described(make_app(**TOKENS)))
+        for _, _, operation in operations(described(make_app(**TOKENS, TEST_CLOCK="true")))
         for response in operation["responses"].values()
         for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
     }
@@ -393,6 +399,8 @@ def test_every_answer_matches_its_description(
     for headers in (event.headers, {"Content-Type": "application/json"}):
         sandbox = "/payment-events/sandbox"
         call("post", "/payment-events/{provider}", sandbox, data=event.body, headers=headers)
+    call("get", "/test/clock")
+    call("post", "/test/clock/advance", json={"by": "0s"})
     for template in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
         call("get", template)
     successes = {

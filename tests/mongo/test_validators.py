@@ -131,6 +131,7 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
     "payment_events": [("type", None), ("receivedAt", "now"), ("status", "lost"), ("body", "x")],
     "stock_loads": [("parts", "x"), ("parts.0", 1), ("at", None)],
     "purged_orders": [("at", None), ("at", "now"), ("order", {})],
+    "test_clock": [("offset", -1), ("heldUntil", "soon"), ("work", {"w": 1}), ("target", 1)],
     "tallies": [("orders", None), ("orders.pending", -1), ("seconds", -1), ("at", None)],
     "reconciliations": [
         ("scopes", []),

@@ -217,6 +217,15 @@ RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "feed_cursors": lambda: {"_id": str(ObjectId()), "key": b"x" * 32, "openUntil": 0},
     "purged_orders": lambda: {"_id": ObjectId(), "at": AT},
     "tallies": lambda: {"_id": str(ObjectId()), "orders": {"pending": 1}, "at": AT, "seconds": 0.5},
+    "test_clock": lambda: {
+        "_id": str(ObjectId()),
+        "offset": 960_000,
+        "holder": "h",
+        "heldUntil": AT,
+        "target": AT,
+        "since": AT,
+        "work": {"w": AT},
+    },
     "reconciliations": _report,
     "reconciliation_differences": _difference,
 }
