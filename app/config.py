@@ -215,7 +215,9 @@ class Settings:
     require_idempotency_key: bool = setting(
         boolean, "false", "Whether a new order needs an `Idempotency-Key`."
     )
-    require_if_match: bool = setting(boolean, "false", "Whether a change of an order needs an `If-Match`.")
+    require_if_match: bool = setting(
+        boolean, "false", "Whether PUT, PATCH and DELETE of an order need `If-Match`."
+    )
     webhook_allow_private: bool = setting(
         boolean, "false", "Whether webhooks may be sent to private, loopback and link-local addresses."
     )

@@ -143,7 +143,7 @@ def delete_note(order_id: str, note_id: str) -> Response:
 
 
 def _request(command: str) -> Request:
-    """The caller's request. A POST never needs `If-Match`, since it replaces nothing."""
+    """The caller's request."""
     return as_request([command, g.body], needs_if_match=request.method != "POST")
 
 

@@ -27,7 +27,6 @@ _COMMON = (
     "history_full",
     "idempotency_key_reused",
     "stale_version",
-    "if_match_required",
     "order_unreadable",
 )
 _HEADERS = ("Idempotency-Key", "If-Match")
@@ -61,7 +60,7 @@ def release_hold(draft: dict[str, Any], order_id: str, hold_code: str) -> Respon
 
 @blueprint.delete("/orders/<order_id>/holds/<hold_code>")
 @blueprint.response(200, Order, headers={**ETAG, **REPLAYED}, example=examples.ORDER)
-@declares("orders:admin", *_COMMON, headers=_HEADERS)
+@declares("orders:admin", *_COMMON, "if_match_required", headers=_HEADERS)
 def delete_hold(order_id: str, hold_code: str) -> Response:
     """Release a hold without a reason"""
     return _released(order_id, hold_code, None, None)
@@ -73,4 +72,4 @@ def _released(order_id: str, code: str, reason: str | None, body: Any) -> Respon
 
 
 def _request(body: Any) -> Request:
-    return as_request([request.method, request.path, body])
+    return as_request([request.method, request.path, body], needs_if_match=request.method != "POST")

@@ -13,7 +13,8 @@ from app.orders.model import Order
 def as_request(content: list[Any], *, needs_if_match: bool = True) -> Request:
     """The caller's request. If it has a key, `content` says what it asks for.
 
-    The setting REQUIRE_IF_MATCH holds if `needs_if_match`. Raises Problem.
+    The setting REQUIRE_IF_MATCH holds if `needs_if_match`. No POST does, since it replaces nothing. Raises
+    Problem.
     """
     key = headers.idempotency_key(required=False)
     required = needs_if_match and services().settings.require_if_match
