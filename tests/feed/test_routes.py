@@ -91,6 +91,57 @@ def test_every_event_comes_with_the_order_exactly_as_it_was_shown_then(
     assert client.get(f"/orders/{delivered}").text == shown[-1].text
 
 
+@pytest.mark.parametrize("kept", [0, 1, 4, 8])
+def test_a_feed_that_lost_its_rows_is_made_again_with_all_corrections(
+    read: Read,
+    post_order: Place,
+    client: FlaskClient,
+    feed: Callable[[], None],
+    api_database: Database[dict[str, Any]],
+    kept: int,
+) -> None:
+    """Amended, tagged, noted and held: the same events in the same order, from the log alone."""
+    order_id = post_order(email="ann@example.org", reference="A-1")["id"]
+    path = f"/orders/{order_id}"
+    patch = "application/merge-patch+json"
+    corrections: tuple[tuple[str, str, Any], ...] = (
+        ("patch", "", {"email": "eve@example.org", "reference": "B-2"}),
+        ("put", "/tags", ["vip", "gift"]),
+        ("post", "/notes", {"text": "Called."}),
+        ("post", "/notes", {"text": "On its way.", "visibility": "customer"}),
+        ("post", "/holds", {"code": "fraud_review"}),
+        ("delete", "/holds/fraud_review", None),
+        ("delete", f"/notes/{order_id}-n1", None),
+        ("put", "/tags", []),
+        ("patch", "", {"reference": None}),
+    )
+    for method, below, body in corrections:
+        media = {"content_type": patch} if method == "patch" else {}
+        answer = client.open(f"{path}{below}", method=method.upper(), json=body, **media)
+        assert answer.status_code < 300, answer.text
+    feed()
+    whole = read()["events"]
+    assert [event["type"] for event in whole] == [
+        "order.created",
+        "order.amended",
+        "order.tagged",
+        "note.added",
+        "note.added",
+        "hold.placed",
+        "hold.released",
+        "note.erased",
+        "order.tagged",
+        "order.amended",
+    ]
+    history = client.get(f"{path}/events").get_json()["events"]
+    assert [event["type"] for event in whole] == [event["type"] for event in history]
+    api_database["feed"].delete_many({"sequence": {"$gt": kept}})
+    feed()
+    assert read()["events"] == whole
+    feed()
+    assert read()["events"] == whole
+
+
 def test_pages_of_any_size_give_the_same_feed(
     read: Read, delivered: str, post_order: Place, feed: Any
 ) -> None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
+
+from app.feed.service import catch_up
+from app.webhooks.delivery import deliver_next
+from app.webhooks.model import Answer
+from app.webhooks.service import add_endpoint
+from tests.support.announcing import announce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
+
+    from app.services import Services
 
 LINES = [
     {"productId": "lamp", "quantity": 2, "unitPrice": 100.00},
@@ -215,3 +224,58 @@ def test_an_order_without_adjustments_shows_none(post_order: Callable[..., Any],
     assert (
         "adjustments" not in json.loads(client.get(f"/orders/{order['id']}/events").data)["events"][0]["data"]
     )
+
+
+class Posted:
+    """A sender of webhooks whose receiver takes everything."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+
+    def fault_of(self, _url: str) -> None:
+        """Every address is right."""
+
+    def send(self, _url: str, _secrets: Any, _id: str, _at: Any, message: Any, *_: Any) -> Answer:
+        """Keeps the message."""
+        self.messages.append(message)
+        return Answer(200)
+
+
+def test_webhooks_and_the_feed_show_adjustments_and_lines_as_the_order_does(
+    client: FlaskClient,
+    ask: Callable[..., TestResponse],
+    settle: Callable[[str], None],
+    app_services: Services,
+) -> None:
+    """A confirmed order with a refund of one piece, at each of its versions."""
+    posted = Posted()
+    sending = app_services.anew(webhooks=posted)
+    endpoint = add_endpoint(sending.webhooks, "https://example.com/", ["*"])["id"]
+    order_id = ask().get_json()["order"]["id"]
+    settle(order_id)
+    asked = {"products": [{"line": 1, "quantity": 1}], "shipping": True}
+    assert client.post(f"/orders/{order_id}/refunds", json=asked).status_code == 202
+    settle(order_id)
+    announce(sending.notifications, [order_id])
+    while deliver_next(sending.webhooks, endpoint):
+        pass
+    assert catch_up(app_services.feed, lambda: False)
+    fed = {
+        event["data"]["sequence"]: event["data"]["order"]
+        for event in client.get("/events").get_json()["events"]
+    }
+    sent = {one["data"]["sequence"]: one["data"]["order"] for one in map(as_json, posted.messages)}
+    assert {"order.created", "order.confirmed", "payment.partially_refunded"} == {
+        one["type"] for one in map(as_json, posted.messages)
+    }
+    for sequence, order in fed.items():
+        shown = client.get(f"/orders/{order_id}?version={sequence}").get_json()
+        assert order == shown
+        assert order["adjustments"] == ADJUSTMENTS
+        assert [line["line"] for line in order["products"]] == [1, 2]
+        assert sent.get(sequence, shown) == shown
+
+
+def as_json(message: Any) -> Any:
+    """The message as a receiver reads it."""
+    return json.loads(orjson.dumps(message))
