@@ -21,6 +21,7 @@ from app.payments import routes as payment_events
 from app.promises import routes as promises
 from app.reconciliation import routes as reconciliations
 from app.refunds import routes as refunds
+from app.returns import routes as returns
 from app.services import Services
 from app.stock import routes as stock
 from app.test_clock import routes as test_clock
@@ -69,6 +70,7 @@ def application(
         corrections.blueprint,
         holds.blueprint,
         refunds.blueprint,
+        returns.blueprint,
         diagnoses.blueprint,
         events.blueprint,
         stock.blueprint,

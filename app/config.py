@@ -156,6 +156,9 @@ class Settings:
         "lenient",
         "A product without a stock record never runs out (`lenient`) or is out of stock (`strict`).",
     )
+    return_window: timedelta = setting(
+        duration, "30d", "The time from the delivery of pieces on in which customers can return them."
+    )
     order_expiry: timedelta = setting(
         duration, "15m", "An order that is not confirmed after this time is cancelled."
     )

@@ -90,10 +90,11 @@ class OrderUnreadable(OrderServiceError):
 
 
 class IllegalTransition(OrderServiceError):
-    """The order's status forbids the change. `allowed` lists the statuses that a client may request now."""
+    """The status of an order, or of a part of it, forbids the change. `allowed` lists the statuses that a
+    client may request now."""
 
-    def __init__(self, present: str, wanted: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(f"The order is {present} and cannot become {wanted}.")
+    def __init__(self, present: str, wanted: str, allowed: tuple[str, ...], what: str = "order") -> None:
+        super().__init__(f"The {what} is {present} and cannot become {wanted}.")
         self.allowed = allowed
 
 
@@ -124,6 +125,26 @@ class TooManyHolds(OrderServiceError):
 
 class TooManyNotes(OrderServiceError):
     """The order has the maximum number of notes. Erased ones count."""
+
+
+class NothingReturnable(OrderServiceError):
+    """These pieces cannot come back. `returnable` lists those that can, by line."""
+
+    def __init__(self, detail: str, returnable: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(detail)
+        self.returnable = returnable
+
+
+class NotDelivered(NothingReturnable):
+    """Customers can return pieces only after their delivery."""
+
+
+class TooLate(NothingReturnable):
+    """The time in which customers can return the pieces is over."""
+
+
+class TooManyReturns(OrderServiceError):
+    """The order has the maximum number of returns, or of lines or text in them. Ended ones count."""
 
 
 class StaleVersion(OrderServiceError):

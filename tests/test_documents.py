@@ -21,7 +21,7 @@ from app.orders.events import EVENTS
 from app.orders.refunds import is_pending, to_restock
 from app.orders.schemas import OrderIn, OrdersQuery
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, STATUS, STOCK, TRANSITIONS
-from app.orders.steps import ANNOUNCE, CAPTURE, RESTOCK, RESTOCK_CANCELLED, STEPS
+from app.orders.steps import ANNOUNCE, CAPTURE, RESTOCK, RESTOCK_CANCELLED, RESTOCK_RETURNED, STEPS
 from app.payments.sandbox.provider import METHODS
 from deploy.local.stack import OF_PROCESSES, ROOT, procfile
 from tasks.schedule import EVERY
@@ -46,6 +46,7 @@ REFUNDS_SHOWN = {is_pending: "; pending", to_restock: "; goods to restock"}
 MORE_SHOWN = {
     CAPTURE: "; no hold blocks it",
     RESTOCK_CANCELLED: "; cancelled pieces to restock",
+    RESTOCK_RETURNED: "; returned pieces to restock",
     RESTOCK: "; no cancelled pieces to restock",
 }
 

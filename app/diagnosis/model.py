@@ -23,6 +23,7 @@ from app.orders.steps import (
     RESTOCK,
     RESTOCK_CANCELLED,
     RESTOCK_REFUNDED,
+    RESTOCK_RETURNED,
     VOID,
     Step,
 )
@@ -67,6 +68,7 @@ PUBLIC_NAMES: dict[Step, str | None] = {
     RESTOCK_CANCELLED: "restock",
     RESTOCK: "restock",
     RESTOCK_REFUNDED: "restock",
+    RESTOCK_RETURNED: "restock",
     SHIP: "ship",
     DELIVER: "deliver",
     ANNOUNCE: None,

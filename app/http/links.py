@@ -24,6 +24,16 @@ _OF_AN_ORDER = (
     "getOrderDiagnosis",
     "createRefund",
     "listRefunds",
+    "createReturn",
+    "listReturns",
+)
+_OF_A_RETURN = (
+    "getReturn",
+    "approveReturn",
+    "rejectReturn",
+    "cancelReturn",
+    "receiveReturn",
+    "closeReturn",
 )
 _OF_AN_ENDPOINT = (
     "getWebhookEndpoint",
@@ -50,6 +60,7 @@ LINKS = (
         {"id": _SAME, "code": "$response.body#/code"},
         ("releaseHold", "deleteHold"),
     ),
+    Link("createReturn", ("201",), {"id": _SAME, "returnId": "$response.body#/id"}, _OF_A_RETURN),
     Link("listEvents", ("200",), {"after": "$response.body#/nextCursor"}, ("listEvents",)),
     Link("setStockLevel", ("200", "201"), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),
     Link("createStockAdjustment", ("201",), {"productId": "$response.body#/productId"}, _OF_A_PRODUCT),

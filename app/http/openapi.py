@@ -100,6 +100,7 @@ _PATH_PARAMETERS = {
     "product_id": ("productId", "The id of the product."),
     "note_id": ("noteId", "The id of the note."),
     "refund_id": ("refundId", "The id of the refund."),
+    "return_id": ("returnId", "The id of the return."),
     "hold_code": ("code", "The code of the hold."),
     "endpoint_id": ("id", "The id of the webhook endpoint."),
     "delivery_id": ("deliveryId", "The id of the delivery."),

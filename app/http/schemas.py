@@ -162,6 +162,12 @@ class Problem(Answer):
         "With `on_hold`: the holds that block the change, as the order shows them.",
         required=False,
     )
+    returnable = listed(
+        fields.Dict(),
+        "With `nothing_returnable`, `not_delivered` and `too_late`: the pieces that the caller can return, "
+        "as `line` and `quantity`.",
+        required=False,
+    )
     onHand = whole("With `insufficient_stock`: the current stock level.", required=False)
     refundable = amount("With `refund_too_large`: the amount that can be refunded.", required=False)
     checks = mapping(

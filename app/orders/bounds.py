@@ -6,9 +6,11 @@ is reserved for the service's own events. So the service can always finish what 
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.errors import HistoryFull
+from app.errors import HistoryFull, TooManyRefunds
+from app.orders.goods import RUNNING
 from app.orders.holds import CANCEL
 from app.orders.refunds import is_pending, to_restock
+from app.orders.returns import unstocked
 
 if TYPE_CHECKING:
     from app.orders.model import Order
@@ -19,6 +21,10 @@ MOST_REFUNDS = 100
 MOST_REFUND_LINES = 2_000
 MOST_RETRIES = 20
 MOST_SHIPMENTS = MOST_CANCELLATIONS = MOST_RETURNS = 100
+# The totals over all returns of an order: their lines, the lines of their receipts, and the characters of
+# their notes and reasons.
+MOST_RETURN_LINES = MOST_RECEIVED_LINES = 1_000
+MOST_RETURN_TEXT = 20_000
 # Characters kept of the payment provider's error code and message.
 LONGEST_CODE, LONGEST_MESSAGE = 100, 500
 
@@ -47,6 +53,12 @@ LIMITS = {
     "cancel": Limit(980),
     "delete": Limit(980),
     "create_cancellation": Limit(980, leaves_an_end=True),
+    "create_return": Limit(980, leaves_an_end=True),
+    "approve_return": Limit(980, leaves_an_end=True),
+    "reject_return": Limit(980),
+    "cancel_return": Limit(980),
+    "receive_return": Limit(980, leaves_an_end=True),
+    "close_return": Limit(980),
     "refund": Limit(980, leaves_an_end=True),
     "retry": Limit(980, leaves_an_end=True),
     "outside_refund": Limit(980, leaves_an_end=True),
@@ -88,7 +100,7 @@ def owed(order: "Order") -> int:
             events += 2 + any(line["restock"] for line in refund.get("products", ()))
         elif to_restock(refund):
             events += 1
-    return events + _owed_to_holds(order)
+    return events + len(unstocked(order)) + _owed_to_holds(order)
 
 
 def _owed_to_holds(order: "Order") -> int:
@@ -98,11 +110,25 @@ def _owed_to_holds(order: "Order") -> int:
     return len(ending) + (_CANCELLED_BY_HOLD.get(order["status"], 0) if cancels else 0)
 
 
+def require_room_for_refund(order: "Order", lines: int) -> None:
+    """Raises TooManyRefunds if the order cannot have another refund with so many lines."""
+    refunds = order.get("refunds", ())
+    if len(refunds) >= MOST_REFUNDS:
+        raise TooManyRefunds(f"An order can have at most {MOST_REFUNDS} refunds.")
+    if lines + sum(len(refund.get("products", ())) for refund in refunds) > MOST_REFUND_LINES:
+        raise TooManyRefunds(f"All refunds of an order can have at most {MOST_REFUND_LINES} lines together.")
+
+
+def _running_returns(order: "Order") -> int:
+    """The events that end its returns, which must come before its deletion."""
+    return sum(one["status"] in RUNNING for one in order.get("returns", ()))
+
+
 def require_room(before: "Order", after: "Order", command: str) -> None:
     """Raises HistoryFull if the log has no room for the command."""
     limit = LIMITS[command]
     if limit.leaves_an_end:
-        end = 0 if "deletedAt" in after else _END.get(after["status"], 0)
+        end = 0 if "deletedAt" in after else _END.get(after["status"], 0) + _running_returns(after)
         is_full = after["version"] + owed(after) + end > limit.events
     else:
         is_full = before["version"] + owed(before) >= limit.events

@@ -29,7 +29,8 @@ log = structlog.get_logger()
 # The fields that determine the steps an order owes, and those that identify the order in logs and traces.
 _SHOWN = dict.fromkeys(
     (
-        *("status", "payment.status", "stock.status", "refunds", "holds.blocks", "announced"),
+        *("status", "payment.status", "stock.status", "refunds", "holds.blocks"),
+        *("cancellations", "returns.receipts", "announced"),
         *("publicVersion", "version", "dueBy", "attempts", "origin"),
     ),
     1,

@@ -157,6 +157,39 @@ EVENTS: dict[str, EventType] = {
     "refund.restocked": EventType(
         "refund", None, "The goods of the refund are back in the stock.", "`refundId`, `restocked`"
     ),
+    "return.requested": EventType(
+        "return",
+        None,
+        "A return was announced.",
+        "`returnId`, `products` (`line`, `quantity`, `reason`), `note`, `refund`",
+        public=True,
+    ),
+    "return.approved": EventType(
+        "return",
+        None,
+        "A return was approved.",
+        "`returnId`; `refundId`, `amount`, if this gives money back",
+        public=True,
+    ),
+    "return.rejected": EventType(
+        "return", None, "A return was rejected.", "`returnId`, `rejection` (`reason`)", public=True
+    ),
+    "return.cancelled": EventType("return", None, "A return was cancelled.", "`returnId`", public=True),
+    "return.received": EventType(
+        "return",
+        None,
+        "A parcel of a return was received.",
+        "`returnId`, `receipt`, `products` (`line`, `quantity`, `condition`), `unannounced`; `refundId`, "
+        "`amount`, if this gives money back",
+        public=True,
+    ),
+    "return.closed": EventType("return", None, "A return was closed.", "`returnId`", public=True),
+    "return.restocked": EventType(
+        "return",
+        None,
+        "The resellable pieces of a receipt are back in the stock.",
+        "`returnId`, `receipt`",
+    ),
 }
 
 # All types that are public now, or will be.

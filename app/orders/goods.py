@@ -11,7 +11,7 @@ from typing import Any, NotRequired, TypedDict
 from app.orders.log import Event
 
 # A return in these states still waits for what it announced.
-_RUNNING = ("requested", "approved")
+RUNNING = ("requested", "approved")
 
 
 class LinePieces(TypedDict):
@@ -68,12 +68,19 @@ class ReceivedPieces(TypedDict):
 
 
 class Receipt(TypedDict):
-    """One parcel of a return. `unannounced` are those of its pieces that the return did not announce."""
+    """One parcel of a return. `unannounced` are those of its pieces that the return did not announce.
+
+    `refundId` is the refund of its pieces, and `amount` that refund's amount in minor units. `restocked` is
+    present once its resellable pieces are back in the stock.
+    """
 
     receipt: int
     products: list[ReceivedPieces]
     at: datetime
     unannounced: NotRequired[list[LinePieces]]
+    amount: NotRequired[int]
+    refundId: NotRequired[str]
+    restocked: NotRequired[bool]
 
 
 class Return(TypedDict):
@@ -91,6 +98,7 @@ class Return(TypedDict):
     updatedAt: datetime
     note: NotRequired[str]
     amount: NotRequired[int]
+    refundId: NotRequired[str]
     rejection: NotRequired[dict[str, str]]
 
 
@@ -105,7 +113,7 @@ def ordered(order: _Order) -> list[int]:
 
 def cancelled(order: _Order) -> list[int]:
     """The pieces that part cancellations took off the order."""
-    return _summed(order, order.get("cancellations", ()))
+    return summed(order, order.get("cancellations", ()))
 
 
 def shipments(order: _Order, log: Iterable[Event] = ()) -> list[Shipment]:
@@ -136,7 +144,7 @@ def live_shipments(order: _Order) -> list[Shipment]:
 
 def shipped(order: _Order) -> list[int]:
     """The pieces in shipments that are not cancelled."""
-    return _summed(order, live_shipments(order))
+    return summed(order, live_shipments(order))
 
 
 def open_pieces(order: _Order) -> list[int]:
@@ -168,8 +176,8 @@ def announced(order: _Order) -> list[int]:
     """The pieces that running returns announce and that did not come yet."""
     pieces = [0] * len(order["products"])
     for one in order.get("returns", ()):
-        if one["status"] in _RUNNING:
-            came = zip(_summed(order, [one]), _summed(order, one["receipts"]), strict=True)
+        if one["status"] in RUNNING:
+            came = zip(summed(order, [one]), summed(order, one["receipts"]), strict=True)
             for place, (expected, back) in enumerate(came):
                 pieces[place] += max(0, expected - back)
     return pieces
@@ -177,7 +185,7 @@ def announced(order: _Order) -> list[int]:
 
 def received(order: _Order) -> list[int]:
     """The pieces that came back, in all returns."""
-    return _summed(order, (receipt for one in order.get("returns", ()) for receipt in one["receipts"]))
+    return summed(order, (receipt for one in order.get("returns", ()) for receipt in one["receipts"]))
 
 
 def returnable(order: _Order) -> list[int]:
@@ -188,7 +196,7 @@ def returnable(order: _Order) -> list[int]:
 
 def has_open_return(order: _Order) -> bool:
     """Whether a return of the order is requested or approved."""
-    return any(one["status"] in _RUNNING for one in order.get("returns", ()))
+    return any(one["status"] in RUNNING for one in order.get("returns", ()))
 
 
 def numbered(pieces: Sequence[int]) -> list[LinePieces]:
@@ -223,7 +231,7 @@ def _delivered(shipment: Shipment, at: datetime) -> Shipment:
     return {**shipment, "status": "delivered", "deliveredAt": at, "updatedAt": at}
 
 
-def _summed(order: _Order, things: Iterable[Mapping[str, Any]]) -> list[int]:
+def summed(order: _Order, things: Iterable[Mapping[str, Any]]) -> list[int]:
     """The pieces in the `products` of these things."""
     pieces = [0] * len(order["products"])
     for entry in (entry for one in things for entry in one["products"]):

@@ -7,8 +7,8 @@ from app.orders.values import MOST_LINES, MOST_OF_A_LINE, WEB_ADDRESS
 from app.shapes import Amount, Choice, Field, Flag, Many, Moment, Record, Text, Whole
 
 # What happens to the money of a return.
-REFUNDED_AT = ("on_receipt", "on_approval", "none")
-CONDITIONS = ("resellable", "damaged")
+REFUNDED_AT = ON_RECEIPT, ON_APPROVAL, _ = ("on_receipt", "on_approval", "none")
+CONDITIONS = RESELLABLE, _ = ("resellable", "damaged")
 LONGEST_REASON, LONGEST_RETURN_NOTE = 500, 2_000
 
 _may = partial(Field, given="optional", always=False)
@@ -94,6 +94,9 @@ RECEIPT = Record(
         Field("receipt", Whole(1), "The number of the receipt within the return, from 1."),
         Field("products", Many(RECEIVED_PIECES, 1, 2 * MOST_LINES), "The pieces in the parcel."),
         _own("unannounced", Many(PIECES, 1), "Those of the pieces that the return did not announce."),
+        _own("amount", Amount(), "The amount that is given back for the pieces, exact, in major units."),
+        _own("refundId", Text(), "The id of the refund that gives it back."),
+        _own("restocked", Flag(), "Present once the resellable pieces are back in the stock.", shown=False),
         Field("at", Moment(), "The time of the receipt."),
     ),
 )
@@ -108,10 +111,18 @@ RETURN = Record(
     (
         Field("id", Text(), "The id of the return."),
         Field("status", Choice(tuple(RETURN_STATUS)), "The status of the return."),
-        Field("products", Many(RETURNED_PIECES, 1, MOST_LINES), "The pieces that were announced."),
-        _own("note", Text(LONGEST_RETURN_NOTE, lines=True), "The note of the request."),
-        Field("refund", Choice(REFUNDED_AT), "When the money of the pieces is given back."),
-        _own("amount", Amount(), "The amount to refund, where a line has no price."),
+        Field(
+            "products", Many(RETURNED_PIECES, 1, MOST_LINES), "The pieces that come back.", given="required"
+        ),
+        _may("note", Text(LONGEST_RETURN_NOTE, lines=True), "A note about the return."),
+        Field(
+            "refund",
+            Choice(REFUNDED_AT),
+            "When the money of the pieces is given back: `on_receipt` (default), `on_approval` or `none`.",
+            given="optional",
+        ),
+        _own("amount", Amount(), "The amount that the approval gives back, exact, in major units."),
+        _own("refundId", Text(), "The id of the refund that gives it back."),
         _own("rejection", REJECTION, "Why the return was rejected; present if it was."),
         Field("receipts", Many(RECEIPT), "The parcels that were received, oldest first."),
         Field("createdAt", Moment(), "The time of the announcement."),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.errors import IllegalTransition
-from app.orders import cancellations, corrections, goods, holds, refunds
+from app.orders import cancellations, corrections, goods, holds, refunds, returns
 from app.orders.bounds import require_room
 from app.orders.corrections import Note
 from app.orders.events import EVENTS
@@ -155,7 +155,7 @@ _STANDING = names(ORDER, stored=True, personal=False, given="required") + names(
 )
 
 # What an event changes in an order, for the events that do more than to set an axis.
-_FOLDS = {**cancellations.FOLDS, **corrections.FOLDS, **holds.FOLDS}
+_FOLDS = {**cancellations.FOLDS, **corrections.FOLDS, **holds.FOLDS, **returns.FOLDS}
 
 
 class Change(NamedTuple):

@@ -13,7 +13,8 @@ from app import money
 from app.clock import to_text
 from app.orders.events import EVENTS
 from app.orders.fields import HOLD, ORDER, PERSONAL, REFUND_STATE, with_amounts
-from app.orders.goods import fulfillment
+from app.orders.goods import Return, fulfillment, numbered, summed
+from app.orders.goods_fields import RETURN
 from app.orders.holds import Hold
 from app.orders.log import Event
 from app.orders.model import Order
@@ -62,6 +63,14 @@ def refunds(owner: Order) -> list[dict[str, Any]]:
 def _refund(found: Refund, owner: Order, breakdown: dict[str, int] | None) -> dict[str, Any]:
     shown = _REFUND({**found, "breakdown": breakdown}, owner["currency"])
     return {"id": shown.pop("id"), "orderId": owner["id"], "currency": owner["currency"], **shown}
+
+
+def returned(found: Return, owner: Order) -> dict[str, Any]:
+    """The public form of a return of the order `owner`."""
+    shown = _RETURN(found, owner["currency"])
+    more = summed(owner, [{"products": one.get("unannounced", ())} for one in found["receipts"]])
+    derived = {"unannounced": numbered(more)} if any(more) else {}
+    return {"id": shown.pop("id"), "orderId": owner["id"], **shown, **derived}
 
 
 def event(entry: Event, owner: Order, *, for_shop: bool) -> dict[str, Any]:
@@ -158,4 +167,4 @@ def _record(fields: tuple[Field, ...], *, for_shop: bool = True) -> _Form:
 
 
 _ORDER, _CUSTOMERS_ORDER = _record(ORDER), _record(ORDER, for_shop=False)
-_REFUND, _HOLD = _record(REFUND_STATE.fields), _record(HOLD.fields)
+_REFUND, _HOLD, _RETURN = (_record(one.fields) for one in (REFUND_STATE, HOLD, RETURN))

@@ -13,6 +13,7 @@ from app.orders.events import EVENTS, PUBLIC
 from app.orders.holds import blocking
 from app.orders.model import Order
 from app.orders.refunds import Refund, is_pending, to_restock
+from app.orders.returns import unstocked
 
 
 class Step(NamedTuple):
@@ -92,12 +93,24 @@ RESTOCK = Step(
     order=lambda order: not _owes_pieces(order),
 )
 RESTOCK_REFUNDED = Step("stock.restock_refunded", after=("refund.succeeded",), refund=to_restock)
+RESTOCK_RETURNED = Step("stock.restock_returned", after=("return.received",), order=unstocked)
 ANNOUNCE = Step(
     "notifications.announce", after=tuple(kind for kind in EVENTS if kind in PUBLIC), order=_has_news
 )
 
 # In the order in which a worker takes an order through them.
-STEPS = (AUTHORIZE, DECREMENT, CAPTURE, VOID, REFUND, RESTOCK_CANCELLED, RESTOCK, RESTOCK_REFUNDED, ANNOUNCE)
+STEPS = (
+    AUTHORIZE,
+    DECREMENT,
+    CAPTURE,
+    VOID,
+    REFUND,
+    RESTOCK_CANCELLED,
+    RESTOCK,
+    RESTOCK_REFUNDED,
+    RESTOCK_RETURNED,
+    ANNOUNCE,
+)
 
 _AFTER: dict[str, tuple[str, ...]] = {
     kind: tuple(step.name for step in STEPS if kind in step.after) for step in STEPS for kind in step.after

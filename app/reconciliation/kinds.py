@@ -153,6 +153,12 @@ KINDS: dict[str, Kind] = {
         "Adjust the level by the second one.",
         stock_checks.movement_doubled,
     ),
+    "return_movement_differs": Kind(
+        "stock",
+        "A movement of a return is not of a receipt's resellable pieces, or is of more.",
+        "Count the shelf, and adjust the level.",
+        stock_checks.return_movement_differs,
+    ),
     "movement_orphaned": Kind(
         "stock",
         "Movements name an order that does not exist and was not purged.",
@@ -207,6 +213,18 @@ KINDS: dict[str, Kind] = {
         "A refund by lines is larger than the share of its pieces, and nobody requested its amount.",
         "Compare the refund with the lines of the order, and charge the difference.",
         order_checks.refund_beyond_shares,
+    ),
+    "returned_beyond_shipped": Kind(
+        "orders",
+        "More pieces of a line came back than were shipped.",
+        "Find out what came back, and count the shelf.",
+        order_checks.returned_beyond_shipped,
+    ),
+    "return_refund_differs": Kind(
+        "orders",
+        "A return and the refunds of its order name different refunds of it.",
+        "Compare the return with the refunds, and refund or charge the difference.",
+        order_checks.return_refund_differs,
     ),
     "overdue": Kind(
         "orders",

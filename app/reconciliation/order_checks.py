@@ -12,6 +12,7 @@ from app import money
 from app.clock import to_text
 from app.orders.events import is_public
 from app.orders.fields import STATE, with_amounts
+from app.orders.goods import received, shipped
 from app.orders.holds import over
 from app.orders.log import Event
 from app.orders.model import Order, digest_of, digest_of_note, logged_digest
@@ -112,6 +113,38 @@ def refund_beyond_shares(case: Case) -> Iterator[Finding]:
         if _is_computed(refund) and refund["amount"] > share:
             ids = _ids(order, refundId=refund["id"])
             yield Finding(ids, f"at most {_money(share, order)}", _money(refund["amount"], order))
+
+
+def returned_beyond_shipped(case: Case) -> Iterator[Finding]:
+    """Lines of which more pieces came back than were shipped."""
+    order = case.at_rest
+    if order is None or "returns" not in order:
+        return
+    for line, (back, out) in enumerate(zip(received(order), shipped(order), strict=True), 1):
+        if back > out:
+            yield Finding(_ids(order, line=line), f"at most {out} pieces back", str(back))
+
+
+def return_refund_differs(case: Case) -> Iterator[Finding]:
+    """Refunds that a return names and that are not its own, and refunds of returns that none names."""
+    order = case.at_rest
+    if order is None:
+        return
+    named = {
+        thing["refundId"]: one["id"]
+        for one in order.get("returns", ())
+        for thing in (one, *one["receipts"])
+        if "refundId" in thing
+    }
+    own = {refund["id"]: refund["returnId"] for refund in order.get("refunds", ()) if "returnId" in refund}
+    for refund_id in sorted(named.keys() | own.keys()):
+        expected, found = named.get(refund_id), own.get(refund_id)
+        if expected != found:
+            shown = (
+                f"a refund of the return {one}" if one else "no refund of a return"
+                for one in (expected, found)
+            )
+            yield Finding(_ids(order, refundId=refund_id), *shown)
 
 
 def overdue(case: Case) -> Iterator[Finding]:

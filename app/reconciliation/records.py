@@ -33,6 +33,9 @@ class Row(NamedTuple):
     quantity: int
     kind: str
     refund_id: str | None
+    line: int | None = None
+    return_id: str | None = None
+    receipt: int | None = None
 
 
 class Recorded(NamedTuple):

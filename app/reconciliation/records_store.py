@@ -22,11 +22,13 @@ _STAGING = "reconciliation_payments_"
 _ORDER: Document = {"idempotency": 0, "quote": 0, "refundKeys": 0, "commandKeys": 0}
 # The fields of an order that are compared with the stock ledger and with the provider's payments.
 _COMPARED: Document = dict.fromkeys(
-    ("products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "version", "updatedAt",
-     "dueBy", "attempts"),
+    ("products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "returns", "version",
+     "updatedAt", "dueBy", "attempts"),
     1,
 )  # fmt: skip
 _COMPARED |= {"events.type": 1, "events.at": 1}
+_MOVED: Document = {"_id": 0, "orderId": 1, "productId": 1, "quantity": 1, "kind": 1, "refundId": 1}
+_MOVED |= {"line": 1, "returnId": 1, "receipt": 1}
 _RECORDED: Document = {"orderId": 1, "sequence": 1, "type": 1}
 
 
@@ -162,8 +164,7 @@ class Audit:
         return self._database[f"{_STAGING}{report_id}"]
 
     def _movements(self, condition: Document) -> Iterable[Document]:
-        shown = {"_id": 0, "orderId": 1, "productId": 1, "quantity": 1, "kind": 1, "refundId": 1}
-        return self._database["stock_movements"].find(condition, shown)
+        return self._database["stock_movements"].find(condition, _MOVED)
 
     def _recorded(self, collection: str, condition: Document) -> Iterable[Document]:
         return self._database[collection].find(condition, _RECORDED)
@@ -186,7 +187,8 @@ class _RecordsByOrder:
 
     def put_movements(self, rows: Iterable[Document]) -> None:
         for row in rows:
-            moved = Row(row["productId"], row["quantity"], row["kind"], row.get("refundId"))
+            of = (row.get(name) for name in ("refundId", "line", "returnId", "receipt"))
+            moved = Row(row["productId"], row["quantity"], row["kind"], *of)
             self._of(row["orderId"]).movements.append(moved)
 
     def put_recorded(self, kind: Literal["notifications", "deliveries"], rows: Iterable[Document]) -> None:

@@ -7,8 +7,10 @@ can be checked even if it has other due work.
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from app.orders.model import Order, quantities
+from app.orders.returns import in_stock, resellable
 from app.reconciliation.records import AuditContext, Case, Finding, Level, OrderRecords, Row
 
 _NOTHING_TAKEN = ("pending", "insufficient", "released")
@@ -75,6 +77,23 @@ def movement_differs(case: Case) -> Iterator[Finding]:
             yield Finding({"orderId": order["id"], "productId": product}, f"holds {wanted}", f"holds {has}")
 
 
+def return_movement_differs(case: Case) -> Iterator[Finding]:
+    """Movements of returns that are not of a receipt's resellable pieces, or of more pieces."""
+    order = _with_stock(case)
+    if order is None:
+        return
+    pieces: dict[tuple[Any, ...], int] = {
+        (one["id"], receipt["receipt"], some["line"]): some["quantity"]
+        for one, receipt in in_stock(order)
+        for some in resellable(receipt)
+    }
+    for row in case.records.movements:
+        most = pieces.get((row.return_id, row.receipt, row.line), 0) if row.kind == "return" else row.quantity
+        if row.quantity > most:
+            ids = {"orderId": order["id"], "productId": row.product_id, "returnId": row.return_id}
+            yield Finding(ids, f"at most {most} of line {row.line}", str(row.quantity))
+
+
 def without_movement(records: OrderRecords) -> set[str]:
     """The products that the order took without a movement: untracked ones, or a fault."""
     order = records.order
@@ -98,7 +117,7 @@ def _held(rows: list[Row]) -> Counter[str]:
 
 def _to_hold(order: Order) -> dict[str, int]:
     """The quantity that the order holds of each tracked product: its lines less the restocked quantities of
-    its refunds, at least 0."""
+    its refunds and returns, at least 0."""
     if order["stock"]["status"] == "restocked":
         return {}
     back = Counter[str]()
@@ -106,6 +125,8 @@ def _to_hold(order: Order) -> dict[str, int]:
         if refund.get("restocked"):
             for line in refund.get("products", ()):
                 back[line["productId"]] += line["quantity"] if line["restock"] else 0
+    for some in (some for _, receipt in in_stock(order) for some in resellable(receipt)):
+        back[order["products"][some["line"] - 1]["productId"]] += some["quantity"]
     return {product: max(0, taken - back[product]) for product, taken in quantities(order).items()}
 
 
@@ -122,9 +143,9 @@ def _was_tracked(product: str, order: Order, context: AuditContext) -> bool:
 
 def _doubled(rows: list[Row]) -> dict[str, str]:
     times = Counter(
-        (row.product_id, row.kind, row.refund_id if row.kind == "restock" else None) for row in rows
+        (row.product_id, row.kind, row.refund_id if row.kind == "restock" else None, *row[4:]) for row in rows
     )
-    return {product: f"{n} of kind {kind}" for (product, kind, _), n in times.items() if n > 1}
+    return {product: f"{n} of kind {kind}" for (product, kind, *_), n in times.items() if n > 1}
 
 
 def _listed(rows: list[Row]) -> str:

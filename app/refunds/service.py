@@ -13,13 +13,12 @@ from app.errors import (
     NotRefundable,
     RefundNotFailed,
     RefundTooLarge,
-    TooManyRefunds,
     TooManyRetries,
 )
 from app.money import to_minor
 from app.orders import OrderServices
 from app.orders.beside_store import Beside, RefundKey
-from app.orders.bounds import MOST_REFUND_LINES, MOST_REFUNDS, MOST_RETRIES
+from app.orders.bounds import MOST_RETRIES, require_room_for_refund
 from app.orders.commands import found
 from app.orders.history import as_of
 from app.orders.model import Change, Order, advance, refundable
@@ -28,6 +27,9 @@ from app.orders.reading import reads_order
 from app.orders.refunds import Refund, RefundLine, next_id
 from app.orders.service import get_order, history
 from app.orders.states import CAPTURED
+
+# A refund with one of these gives back what is left, if that is less than its amount.
+_OWED = ("cancellationId", "returnId")
 
 
 class RefundLineDraft(TypedDict):
@@ -98,8 +100,9 @@ def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, acto
     """Retries a failed refund, even of a deleted order.
 
     An amount that the service computed is computed anew. The refund has to fit into the refundable amount.
-    For a cancelled order it is cut to that amount. Raises NotFound, RefundNotFailed, TooManyRetries,
-    NothingToRefund, RefundTooLarge, HistoryFull, InvalidInput if another refund has covered its pieces.
+    For a cancelled order, a part cancellation or a return it is cut to that amount. Raises NotFound,
+    RefundNotFailed, TooManyRetries, NothingToRefund, RefundTooLarge, HistoryFull, InvalidInput if another
+    refund has covered its pieces.
     """
     while True:
         order = found(services.store.with_tail(order_id, deleted=True))
@@ -113,7 +116,8 @@ def retry_refund(services: OrderServices, order_id: str, refund_id: str, *, acto
             )
         _require_pieces(order, refund)
         amount = _computed(order, refund) if "computed" in refund else refund["amount"]
-        if order["status"] == "cancelled" and 0 < (left := refundable(order)) < amount:
+        is_owed = order["status"] == "cancelled" or not refund.keys().isdisjoint(_OWED)
+        if is_owed and 0 < (left := refundable(order)) < amount:
             amount = left
         _require_left(order, amount)
         other = {"amount": amount} if amount != refund["amount"] else {}
@@ -164,10 +168,7 @@ def _require_room(order: Order, lines: int) -> None:
         raise NotRefundable(
             f"The payment is {order['payment']['status']}. Only captured money can be refunded."
         )
-    if len(_refunds(order)) >= MOST_REFUNDS:
-        raise TooManyRefunds(f"An order can have at most {MOST_REFUNDS} refunds.")
-    if lines + sum(len(refund.get("products", ())) for refund in _refunds(order)) > MOST_REFUND_LINES:
-        raise TooManyRefunds(f"All refunds of an order can have at most {MOST_REFUND_LINES} lines together.")
+    require_room_for_refund(order, lines)
 
 
 def _lines(order: Order, drafts: Sequence[RefundLineDraft], faults: list[Fault]) -> list[RefundLine]:

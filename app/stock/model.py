@@ -8,7 +8,7 @@ from app.orders.model import Order, quantities
 
 MOST_ON_HAND = 1_000_000_000
 # The kinds of movements.
-KINDS = ("decrement", "restock", "adjustment")
+KINDS = ("decrement", "restock", "return", "adjustment")
 
 
 class Level(TypedDict):

@@ -13,8 +13,9 @@ from app.observability.tracing import about
 from app.orders.cancellations import holds_stock
 from app.orders.model import Change, Order, quantities
 from app.orders.refunds import to_restock
+from app.orders.returns import resellable, unstocked
 from app.orders.saving import Saved, save, wait_for_stock
-from app.orders.steps import DECREMENT, RESTOCK, RESTOCK_CANCELLED, RESTOCK_REFUNDED, Step
+from app.orders.steps import DECREMENT, RESTOCK, RESTOCK_CANCELLED, RESTOCK_REFUNDED, RESTOCK_RETURNED, Step
 from app.stock import StockServices
 from app.stock.model import Movement, allocate, totals
 from app.stock.store import AlreadyMoved
@@ -134,6 +135,29 @@ def restock_cancelled(services: StockServices, due: list[Order], onward: Sequenc
         return changes
 
     return _in_transactions(services, RESTOCK_CANCELLED, due, onward, put_back)
+
+
+def restock_returned(services: StockServices, due: list[Order], onward: Sequence[Step]) -> list[Saved]:
+    """Puts back the resellable pieces of receipts, line by line, as far as the order still holds them."""
+
+    def put_back(orders: Sequence[Order], transaction: Transaction) -> dict[str, list[Change]]:
+        held = services.store.held_by([order["id"] for order in orders], transaction)
+        changes: dict[str, list[Change]] = {order["id"]: [] for order in orders}
+        rows: list[Movement] = []
+        for order in orders:
+            left = held.get(order["id"], {})
+            for one, receipt in unstocked(order):
+                of = {"returnId": one["id"], "receipt": receipt["receipt"]}
+                for some in resellable(receipt):
+                    product = order["products"][some["line"] - 1]["productId"]
+                    coming = _taken_from(left, product, some["quantity"])
+                    about = {**of, "line": some["line"]}
+                    rows.append(_row(services, "return", order["id"], product, coming, **about))
+                changes[order["id"]].append(Change("return.restocked", of))
+        _move(services, rows, transaction)
+        return changes
+
+    return _in_transactions(services, RESTOCK_RETURNED, due, onward, put_back)
 
 
 def _taken(services: StockServices, order: Order, transaction: Transaction) -> dict[str, list[Change]]:
@@ -263,4 +287,5 @@ EFFECTS = {
     RESTOCK_CANCELLED: restock_cancelled,
     RESTOCK: restock,
     RESTOCK_REFUNDED: restock_refunded,
+    RESTOCK_RETURNED: restock_returned,
 }

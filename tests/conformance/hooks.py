@@ -44,6 +44,8 @@ FACTS_OF_FIELDS = {
     "must be above zero": "the form of a length of time allows zero",
     r"must be at most \d+d": "a length of time has several units",
     r"must be at most \d+, which is left of the line": "what the order holds",
+    r"must not be given twice( with the same condition)?": "one of two",
+    "must not be given, because .*": "what the order's products cost",
     r"is required because .*": "what the order's products cost",
 }
 _OF_FIELDS = re.compile("|".join(FACTS_OF_FIELDS))

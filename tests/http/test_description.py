@@ -71,7 +71,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
     app = make_app(API_PREFIX=prefix, TEST_CLOCK="true")
     names = {"<order_id>": "{id}", "<path:product_id>": "{productId}", "<product:product_id>": "{productId}"}
     names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<refund_id>": "{refundId}"}
-    names |= {"<hold_code>": "{code}", "<note_id>": "{noteId}"}
+    names |= {"<hold_code>": "{code}", "<note_id>": "{noteId}", "<return_id>": "{returnId}"}
     names |= {"<provider>": "{provider}", "<report_id>": "{id}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
@@ -85,6 +85,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
 
 def test_every_operation_has_an_id_of_its_own_that_is_a_verb_and_a_noun(description: dict[str, Any]) -> None:
     verbs = "advance|create|get|list|update|amend|delete|set|verify|release|retry|rotate|send|replay|receive"
+    verbs += "|approve|reject|cancel|close"
     ids = [operation["operationId"] for _, _, operation in operations(description)]
     assert len(set(ids)) == len(ids)
     assert {"createOrder", "getOrder", "listOrders", "updateOrder", "deleteOrder"} < set(ids)
@@ -288,6 +289,37 @@ def _hold(call: Callable[..., Any], path: str) -> None:
         call("delete", one, f"{path}/holds/{code}")
 
 
+def _return(call: Callable[..., Any], settle: Callable[[str], None]) -> None:
+    """Each answer of the calls about returns."""
+    draft = {**SAMPLE, "products": [{"productId": "fig", "quantity": 2}]}
+    path = call("post", "/orders", json=draft).headers["Location"]
+    settle(path.rpartition("/")[2])
+    for status in ("shipped", "delivered"):
+        call("put", "/orders/{id}", path, json={"status": status})
+    returns, one, piece = (
+        "/orders/{id}/returns",
+        "/orders/{id}/returns/{returnId}",
+        {"line": 1, "quantity": 1},
+    )
+    announced = {"products": [{**piece, "reason": "r"}], "note": "n", "refund": "on_approval"}
+    for more in ({"query_string": DRY}, {}, {}, {"json": {}}, {"headers": {"If-Match": '"v1"'}}):
+        made = call("post", returns, f"{path}/returns", **{"json": announced, **more})
+    call("get", returns, f"{path}/returns")
+    call("post", returns, "/orders/none/returns", json=announced)
+    first, second = (f"{path}/returns/{path.rpartition('/')[2]}-r{number}" for number in (1, 2))
+    parcel = {"products": [{**piece, "condition": "damaged"}]}
+    for target in (first, f"{path}/returns/none"):
+        for command, body in (("approve", {"amount": 1}), ("receive", parcel), ("close", None)):
+            call("post", f"{one}/{command}", f"{target}/{command}", json=body)
+        call("get", one, target)
+    call("post", f"{one}/reject", f"{second}/reject", json={})
+    call("post", f"{one}/reject", f"{second}/reject", json={"reason": "r"})
+    call("post", f"{one}/cancel", f"{second}/cancel")
+    made = call("post", returns, f"{path}/returns", json={"products": [piece]})
+    assert made.status_code == 201
+    call("post", f"{one}/cancel", f"{made.headers['Location']}/cancel")
+
+
 def test_every_answer_matches_its_description(
     app: Flask, client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
 ) -> None:
@@ -348,6 +380,7 @@ def test_every_answer_matches_its_description(
     _correct(call, path)
     _hold(call, path)
     _refund(call, settle, path)
+    _return(call, settle)
     call(
         "put",
         one,

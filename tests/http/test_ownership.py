@@ -24,6 +24,10 @@ ANN, BOB = bearer(token("ann")), bearer(token("bob"))
 BOSS = bearer(token("boss", "orders:admin"))
 OWN = {**SAMPLE, "userId": "ann"}
 BODIES = {"PUT": {"status": "cancelled"}, "POST": {}, "PATCH": {"reference": "R"}}
+BODIES_OF_ROUTES: dict[str, Any] = {
+    "/orders/<order_id>/tags": ["vip"],
+    "/orders/<order_id>/returns": {"products": [{"line": 1, "quantity": 1}]},
+}
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ def test_another_users_order_is_404_for_every_call(
                     answer = client.open(
                         path,
                         method=method,
-                        json=["vip"] if rule.endswith("/tags") else BODIES.get(method),
+                        json=BODIES_OF_ROUTES.get(rule, BODIES.get(method)) if method != "GET" else None,
                         content_type="application/merge-patch+json" if method == "PATCH" else None,
                         query_string=query,
                         headers={**BOB, **more},

@@ -23,6 +23,7 @@ COMMANDS = {
     "refund.requested": "refund",
     "refund.retried": "retry",
     "cancellation.created": "create_cancellation",
+    "return.requested": "create_return",
     "hold.placed": "hold",
     "hold.released": "release",
 }
@@ -37,7 +38,7 @@ def grown(order: Order, version: int) -> Order:
 
 
 def in_state(status: str, payment: str, stock: str, *refunds: tuple[str, bool]) -> Order:
-    state: State = (status, payment, stock, refunds, False, ())
+    state: State = (status, payment, stock, refunds, False, (), ())
     return reachable()[state][0]
 
 

@@ -61,6 +61,16 @@ BODIES: dict[tuple[str, str], list[Any]] = {
         {"products": [{"line": 1, "quantity": 1}], "shipping": True},
     ],
     ("POST", "/orders/<order_id>/refunds/<refund_id>/retry"): [None],
+    ("POST", "/orders/<order_id>/returns"): [{"products": [{"line": 1, "quantity": 1}]}],
+    ("GET", "/orders/<order_id>/returns"): [None],
+    ("GET", "/orders/<order_id>/returns/<return_id>"): [None],
+    ("POST", "/orders/<order_id>/returns/<return_id>/approve"): [None],
+    ("POST", "/orders/<order_id>/returns/<return_id>/reject"): [{"reason": "r"}],
+    ("POST", "/orders/<order_id>/returns/<return_id>/cancel"): [None],
+    ("POST", "/orders/<order_id>/returns/<return_id>/receive"): [
+        {"products": [{"line": 1, "quantity": 1, "condition": "resellable"}]},
+    ],
+    ("POST", "/orders/<order_id>/returns/<return_id>/close"): [None],
     ("GET", "/orders/<order_id>"): [None],
     ("GET", "/orders/<order_id>/events"): [None],
     ("GET", "/orders/<order_id>/events/verify"): [None],
@@ -80,7 +90,9 @@ def test_every_route_about_one_order_is_tried(app: Flask) -> None:
     assert routes == BODIES.keys()
 
 
-@pytest.mark.parametrize("state", ["pending", "confirmed, with refunds", "with a note and tags"])
+@pytest.mark.parametrize(
+    "state", ["pending", "confirmed, with refunds", "with a note and tags", "with returns"]
+)
 def test_no_damaged_field_leads_to_an_internal_error(
     client: FlaskClient,
     api_database: Database[dict[str, Any]],
@@ -100,12 +112,23 @@ def test_no_damaged_field_leads_to_an_internal_error(
         client.post(f"/orders/{order_id}/refunds", json={"products": [{"line": 1, "quantity": 1}]})
         settle(order_id)
         client.post(f"/orders/{order_id}/refunds", json=KEYED_REFUND, headers=KEY)
+    elif state == "with returns":
+        settle(order_id)
+        for status in ("shipped", "delivered"):
+            client.put(f"/orders/{order_id}", json={"status": status})
+        for _ in range(2):
+            pieces = [{"line": 1, "quantity": 1, "reason": "r"}]
+            client.post(f"/orders/{order_id}/returns", json={"products": pieces, "note": "n"})
+        client.post(f"/orders/{order_id}/returns/{order_id}-r1/approve")
+        parcel = {"products": [{"line": 1, "quantity": 1, "condition": "resellable"}]}
+        client.post(f"/orders/{order_id}/returns/{order_id}-r1/receive", json=parcel)
     elif state != "pending":
         client.post(f"/orders/{order_id}/notes", json=KEYED_NOTE, headers=KEY)
         client.put(f"/orders/{order_id}/tags", json=["vip"])
     document = orders.find_one({"_id": ObjectId(order_id)})
     assert document
-    assert [refund["status"] for refund in document.get("refunds", ())] == ["failed", "pending"] * confirmed
+    refunds = ["failed", "pending"] * confirmed or ["pending"] * (state == "with returns")
+    assert [refund["status"] for refund in document.get("refunds", ())] == refunds
     codes = set()
     # The other states have the fields of a plain order already.
     paths = [path for path in _paths(document) if confirmed or state == "pending" or path[0] not in plain]
@@ -113,7 +136,7 @@ def test_no_damaged_field_leads_to_an_internal_error(
         damaged, is_stored = _damaged(document, path, value), False
         for (method, route), bodies in [*BODIES.items(), (("POST", "/orders"), [PLACED])]:
             url = route.replace("<order_id>", order_id).replace("<refund_id>", f"{order_id}-1")
-            url = url.replace("<note_id>", f"{order_id}-n1")
+            url = url.replace("<note_id>", f"{order_id}-n1").replace("<return_id>", f"{order_id}-r2")
             for body in bodies:
                 if not is_stored:
                     orders.delete_many({})

@@ -12,8 +12,10 @@ from app.holds.service import expire_holds, place_hold, release_hold
 from app.orders import steps
 from app.orders.commands import Request
 from app.orders.events import EVENTS
+from app.orders.processing import perform
 from app.reconciliation.records import ADOPTED_BY
 from app.refunds.service import request_refund, retry_refund
+from app.returns.service import announce_return, approve_return, end_return, receive_return
 from tests.support.healthy import Healthy
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def test_events_carry_the_data_that_the_table_names(
     tag(services.orders, order_id, ["vip"], Request("user"))
     _, note = add_note(services.orders, order_id, "Called.", "internal", Request("user"))
     erase_note(services.orders, order_id, note.note["id"], Request("user"))
+    _go_through_returns(services, healthy.ids["delivered"][0])
     order_id = healthy.ids["confirmed"][0]
     for code in ("a", "b"):
         hold = {"code": code, "reason": "r", "blocks": ["ship"], "until": clock() + HOUR, "then": "release"}
@@ -57,3 +60,21 @@ def test_events_carry_the_data_that_the_table_names(
     for kind, names in carried.items():
         if kind != "order.created":
             assert names <= set(re.findall(r"`(\w+)`", EVENTS[kind].carries)), kind
+
+
+def _go_through_returns(services: Services, order_id: str) -> None:
+    """Carries out each command on returns, for an order with a line of a single piece."""
+    shop, pieces = Request("shop"), [{"line": 1, "quantity": 1, "reason": "r"}]
+    draft = {"products": pieces, "note": "n", "refund": "on_approval"}
+
+    def announce() -> str:
+        made = announce_return(services.orders, order_id, draft, shop, window=None)
+        return made.found["id"]
+
+    end_return(services.orders, order_id, announce(), "rejected", shop, "r")
+    end_return(services.orders, order_id, announce(), "cancelled", shop)
+    first = announce()
+    approve_return(services.orders, order_id, first, None, shop)
+    parcel = {"products": [{"line": 1, "quantity": 1, "condition": "resellable"}]}
+    receive_return(services.orders, order_id, first, parcel, shop)
+    perform(services.orders, steps.RESTOCK_RETURNED, [order_id])

@@ -24,6 +24,7 @@ from app.orders.steps import (
     RESTOCK,
     RESTOCK_CANCELLED,
     RESTOCK_REFUNDED,
+    RESTOCK_RETURNED,
     STEPS,
     VOID,
     Step,
@@ -62,6 +63,7 @@ ENDS: dict[Step, tuple[tuple[str, ...], ...]] = {
     RESTOCK_CANCELLED: (("cancellation.restocked",),),
     RESTOCK: (("stock.restocked",),),
     RESTOCK_REFUNDED: (("refund.restocked",),),
+    RESTOCK_RETURNED: (("return.restocked",),),
 }
 CLIENTS = (
     ("order.cancelled", "stock.released"),
@@ -76,6 +78,7 @@ CLIENTS = (
     ("cancellation.created", "order.cancelled"),
     ("cancellation.created", "order.cancelled", "stock.released"),
     ("cancellation.created", "order.cancelled", "refund.requested"),
+    ("return.requested", "return.approved", "return.received"),
     ("hold.placed",),
     ("hold.released",),
 )
@@ -89,8 +92,17 @@ HOLDS_END = (
 HOLD = {"code": "review", "blocks": ["capture", "ship"], "until": AT, "then": "cancel"}
 
 # The three axes, of each refund its status and whether its goods are back, whether the order is held, and of
-# each part cancellation whether it lowers the capture and whether its goods are back.
-State = tuple[str, str, str, tuple[tuple[str, bool], ...], bool, tuple[tuple[bool, bool | None], ...]]
+# each part cancellation whether it lowers the capture and whether its goods are back, and of each return
+# whether its goods are back.
+State = tuple[
+    str,
+    str,
+    str,
+    tuple[tuple[str, bool], ...],
+    bool,
+    tuple[tuple[bool, bool | None], ...],
+    tuple[bool, ...],
+]
 
 
 def state(order: Order) -> State:
@@ -98,7 +110,8 @@ def state(order: Order) -> State:
     refunds = tuple((refund["status"], "restocked" in refund) for refund in order.get("refunds", ()))
     cancelled = tuple(("lowers" in one, one.get("restocked")) for one in order.get("cancellations", ()))
     axes = order["status"], order["payment"]["status"], order["stock"]["status"]
-    return *axes, refunds, "holds" in order, cancelled
+    returned = tuple("restocked" in one["receipts"][0] for one in order.get("returns", ()))
+    return *axes, refunds, "holds" in order, cancelled, returned
 
 
 def owed(order: Order) -> set[str]:
@@ -145,11 +158,26 @@ def of_pieces(order: Order, kind: str, write: tuple[str, ...]) -> dict[str, Any]
     return {"cancellationId": "c", "products": [{"line": 1, "quantity": 1}], "amount": 1}
 
 
+def of_return(order: Order, kind: str) -> dict[str, Any] | None:
+    """The data of an event of the order's only return."""
+    if kind == "return.requested" and ("returns" in order or order["status"] != "delivered"):
+        return None
+    pieces = [{"line": 1, "quantity": 1, "condition": "resellable"}]
+    return {
+        "return.requested": {"returnId": "r", "products": pieces, "refund": "none"},
+        "return.approved": {"returnId": "r"},
+        "return.received": {"returnId": "r", "receipt": 1, "products": pieces},
+        "return.restocked": {"returnId": "r", "receipt": 1},
+    }[kind]
+
+
 def data_of(order: Order, kind: str, write: tuple[str, ...]) -> dict[str, Any] | None:
     """The data of an event; None where it makes no sense. A refund asked for alone is of half the money."""
     refunds = order.get("refunds", [])
     if kind in ("payment.captured", "cancellation.created", "cancellation.restocked"):
         return of_pieces(order, kind, write)
+    if kind.startswith("return."):
+        return of_return(order, kind)
     if kind in ("payment.refunded", "payment.partially_refunded"):
         return {"refundedAmount": sum(r["amount"] for r in refunds if r["status"] == "succeeded")}
     if kind == "refund.requested":
@@ -218,8 +246,8 @@ def possible(order: Order) -> Iterator[tuple[tuple[str, ...], bool, Order]]:
 def at_rest(now: State) -> bool:
     """Whether nothing is open: all taken for an order that goes on, all given back for one that ended. A
     refund that has failed waits for a person, and so does a capture that is held."""
-    status, payment, stock, refunds, held, cancelled = now
-    if any(back is False for _, back in cancelled):
+    status, payment, stock, refunds, held, cancelled, returned = now
+    if any(back is False for _, back in cancelled) or not all(returned):
         return False
     if held and (status, payment, stock) == ("pending", "authorized", "decremented"):
         return True
@@ -263,7 +291,7 @@ def test_a_step_that_becomes_due_is_set_in_motion_by_the_write_that_made_it_due(
 
 
 def test_a_new_order_owes_its_authorization_and_its_announcement() -> None:
-    order, _ = reachable()["pending", "pending", "pending", (), False, ()]
+    order, _ = reachable()["pending", "pending", "pending", (), False, (), ()]
     assert set(due(order)) == set_in_motion(["order.created"]) == {AUTHORIZE.name, ANNOUNCE.name}
 
 
@@ -295,7 +323,7 @@ def test_every_public_event_is_announced_and_no_other() -> None:
 
 
 def test_announcing_is_due_until_the_last_public_event_is_announced() -> None:
-    order, _ = reachable()["pending", "pending", "pending", (), False, ()]
+    order, _ = reachable()["pending", "pending", "pending", (), False, (), ()]
     assert ANNOUNCE.name in due(order)
     assert ANNOUNCE.name not in due({**order, "announced": 1})
     authorized = advance(order, AT, "u", [Change("payment.authorized")])

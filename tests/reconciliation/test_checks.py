@@ -61,6 +61,21 @@ BY_LINES = Change("refund.requested", {"refundId": "r1", "amount": 501, "compute
 CANCELLED = Change("order.cancelled", {"cancellation": {"reason": "requested"}})
 LOST = Change("payment.voided")
 RELEASED = Change("stock.released")
+SENT = (*CONFIRMED, Change("order.shipped"), Change("order.delivered"))
+
+
+def parcel(quantity: int, condition: str, **more: Any) -> tuple[Change, ...]:
+    """A return of which such a parcel came."""
+    pieces = [{"line": 1, "quantity": quantity, "condition": condition}]
+    return (
+        Change("return.requested", {"returnId": "r", "products": pieces, "refund": "none"}),
+        Change("return.approved", {"returnId": "r"}),
+        Change("return.received", {"returnId": "r", "receipt": 1, "products": pieces, **more}),
+    )
+
+
+RETURNED = (*SENT, *parcel(2, "resellable"), Change("return.restocked", {"returnId": "r", "receipt": 1}))
+BACK = Row("apple", 2, "return", None, 1, "r", 1)
 HELD = Change("hold.placed", {"code": "a", "blocks": ["ship"], "until": AT + HOUR / 2, "then": "release"})
 
 
@@ -182,6 +197,7 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "movement_differs": lambda: confirmed(movements=[MOVED._replace(quantity=-3)]),
     "movement_unexpected": lambda: replace(pending(), movements=[MOVED]),
     "movement_doubled": lambda: confirmed(movements=[MOVED, MOVED]),
+    "return_movement_differs": lambda: returned(BACK._replace(line=2)),
     "movement_orphaned": lambda: OrderRecords(ORDER_ID, movements=[MOVED]),
     "log_broken": lambda: edited(confirmed()),
     "document_differs": lambda: confirmed_order(userId="other"),
@@ -191,6 +207,10 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "total_differs": lambda: priced(order_after(*CONFIRMED), unitPrice=501),
     "refund_beyond_shares": lambda: priced(
         order_after(*CONFIRMED, BY_LINES, dueBy=CONTEXT.now), unitPrice=500
+    ),
+    "returned_beyond_shipped": lambda: records_of(order_after(*SENT, *parcel(3, "damaged")), payment()),
+    "return_refund_differs": lambda: records_of(
+        order_after(*SENT, *parcel(1, "damaged", refundId="r1", amount=1)), payment()
     ),
     "overdue": lambda: pending(dueBy=AT),
     "forgotten": lambda: pending(dueBy=None),
@@ -213,9 +233,16 @@ ORDERS: dict[str, Callable[[], OrderRecords]] = {
     "being refunded": lambda: records_of(
         order_after(*CONFIRMED, REQUESTED, dueBy=CONTEXT.now), payment(refunded=400)
     ),
+    "returned": lambda: returned(BACK),
     "cancelled": lambda: records_of(order_after(CANCELLED, LOST)),
     "not there": lambda: OrderRecords(ORDER_ID, payments=[payment("voided", 0)]),
 }
+
+
+def returned(*back: Row) -> OrderRecords:
+    """The records of an order of which all pieces came back."""
+    records = records_of(order_after(*RETURNED), payment())
+    return replace(records, movements=[*records.movements, *back])
 
 
 def found(records: OrderRecords, context: AuditContext = CONTEXT) -> set[str]:

@@ -294,6 +294,6 @@ def test_a_deleted_order_has_no_refunds_to_ask_for_any_more(
 def test_an_order_has_only_so_many_refunds(
     order_id: str, ask: Callable[..., TestResponse], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.refunds.service.MOST_REFUNDS", 2)
+    monkeypatch.setattr("app.orders.bounds.MOST_REFUNDS", 2)
     assert [ask(order_id, amount=1).status_code for _ in range(3)] == [202, 202, 409]
     assert ask(order_id, amount=1).get_json()["code"] == "too_many_refunds"

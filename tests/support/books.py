@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from app.services import Services
 
 
-AXES, THINGS = ("status", "payment", "stock"), ("refunds", "cancellations")
+IDS = ("refundId", "code", "cancellationId", "returnId", "receipt")
+AXES, THINGS = ("status", "payment", "stock"), ("refunds", "cancellations", "returns")
 
 
 class Books:
@@ -87,6 +88,10 @@ class Books:
             for cancellation in filter(took_stock, order.get("cancellations", ()) if takes else ()):
                 for some in cancellation["products"]:
                     takes[order["products"][some["line"] - 1]["productId"]] -= some["quantity"]
+            for one in order.get("returns", ()) if takes else ():
+                for some in (some for receipt in one["receipts"] for some in receipt["products"]):
+                    is_back = some["condition"] == "resellable"
+                    takes[order["products"][some["line"] - 1]["productId"]] -= some["quantity"] * is_back
             for refund in order.get("refunds", ()):
                 for line in refund.get("products", ()) if refund.get("restocked") and takes else ():
                     takes[line["productId"]] -= line["quantity"] if line["restock"] else 0
@@ -100,8 +105,7 @@ class Books:
         assert [folded[axis] for axis in AXES] == [order[axis] for axis in AXES]  # type: ignore[literal-required]
         assert [folded.get(kind) for kind in THINGS] == [order.get(kind) for kind in THINGS]
         kinds = Counter(
-            (event["type"], *(event["data"].get(name) for name in ("refundId", "code", "cancellationId")))
-            for event in order["events"]
+            (event["type"], *(event["data"].get(name) for name in IDS)) for event in order["events"]
         )
         doubled = [
             kind for kind, times in kinds.items() if times > 1 and kind[0] != "payment.partially_refunded"

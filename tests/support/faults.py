@@ -28,7 +28,14 @@ BOOKS = ("orders", "stock_movements", "notifications", "webhook_deliveries", "fe
 
 # These faults come from changes that the service works on afterwards. It must not repair the other faults
 # meanwhile, so these come first.
-FIRST = ("captured_on_cancelled", "cancelled_refund_failed", "expiry_overdue", "hold_overdue")
+FIRST = (
+    "captured_on_cancelled",
+    "cancelled_refund_failed",
+    "expiry_overdue",
+    "hold_overdue",
+    "return_refund_differs",
+    "returned_beyond_shipped",
+)
 
 
 class MoreOnTheBooks:
@@ -174,6 +181,15 @@ class Planter:
         self._balance({**again, "quantity": -again["quantity"]})
         return order_id
 
+    def return_movement_differs(self) -> str:
+        """The other line has the same product, so the order holds as much as before."""
+        order_id = self._one("returned")
+        movements = self._database["stock_movements"]
+        assert movements.update_one(
+            {"orderId": order_id, "kind": "return"}, {"$set": {"line": 3}}
+        ).modified_count
+        return order_id
+
     def movement_orphaned(self) -> str:
         return self._moved(new_id(self._services.clock() - timedelta(minutes=1)))
 
@@ -207,6 +223,12 @@ class Planter:
         order_id = self._one("partly refunded")
         self._priced(order_id, {"unitPrice": 100}, lines=1, computed=True)
         return order_id
+
+    def returned_beyond_shipped(self) -> str:
+        return self._received(50)
+
+    def return_refund_differs(self) -> str:
+        return self._received(1, refundId="no refund", amount=1)
 
     def overdue(self) -> str:
         return self._changed("waiting", dueBy=self._services.clock() - timedelta(hours=1))
@@ -319,6 +341,17 @@ class Planter:
         order_id = self._one(fate)
         changed = self._database["sandbox_payments"].update_one({"_id": order_id}, {"$set": fields})
         assert changed.modified_count == 1
+        return order_id
+
+    def _received(self, quantity: int, **more: Any) -> str:
+        """A parcel of a return that no command recorded."""
+        order_id = self._one("returned")
+        (order,) = self._services.orders.store.load([order_id])
+        pieces = [{"line": 1, "quantity": quantity, "condition": "damaged"}]
+        data = {"returnId": f"{order_id}-r1", "receipt": 2, "products": pieces, **more}
+        after = advance(order, self._services.clock(), "user", [Change("return.received", data)])
+        assert self._services.orders.store.append(order, after, self._services.orders.due_by())
+        self._healthy.come_to_rest(timedelta())
         return order_id
 
     def _movement(self, order_id: str) -> Any:

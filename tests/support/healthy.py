@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.clock import new_id
 from app.feed import service as feeding
 from app.orders import steps
+from app.orders.commands import Request
 from app.orders.processing import perform
 from app.orders.service import change_status, delete_order, place_order
 from app.orders.sweeping import all_owed_steps, purge_deleted_orders
 from app.refunds.service import request_refund
+from app.returns.service import announce_return, approve_return, receive_return
 from app.stock.service import set_levels
 from app.webhooks.model import Endpoint
 from migrations import m0002_original_orders
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 FATES = {
     "confirmed": 36,
     "shipped": 8,
-    "delivered": 8,
+    "delivered": 5,
+    "returned": 3,
     "cancelled": 6,
     "cancelled early": 6,
     "declined": 6,
@@ -104,8 +107,11 @@ class Healthy:
         self.clock.advance(timedelta(minutes=2))
         self.come_to_rest()
 
-    def come_to_rest(self) -> None:
-        """Does all due work, announces the events, writes the feed and lets some time pass."""
+    def come_to_rest(self, rest: timedelta = timedelta(minutes=2)) -> None:
+        """Does all due work, announces the events, writes the feed and lets some time pass.
+
+        The waiting orders expire after a few rests.
+        """
         waiting = {*self.ids["waiting"], *self.ids["stuck"]}
         for _ in range(6):
             after = None
@@ -118,7 +124,7 @@ class Healthy:
                     break
         assert feeding.catch_up(self.services.feed, lambda: False)
         self.services.changes.remember({"at": "the end"})
-        self.clock.advance(timedelta(minutes=2))
+        self.clock.advance(rest)
         owing = self.database["orders"].find({"dueBy": {"$exists": True}}, {"_id": 1})
         self.services.orders.due_work.postpone({str(one["_id"]): self.clock() + LONG for one in owing})
 
@@ -165,11 +171,14 @@ class Healthy:
         for fate, journey in {
             "shipped": ["shipped"],
             "delivered": ["shipped", "delivered"],
+            "returned": ["shipped", "delivered"],
             "cancelled": ["cancelled"],
         }.items():
             for order_id in self.ids[fate]:
                 for status in journey:
                     change_status(self.services.orders, order_id, status, actor="user")
+        for order_id in self.ids["returned"]:
+            self._return(order_id)
         for number, order_id in enumerate(self.ids["partly refunded"]):
             lines = [{"line": 1, "quantity": 2, "restock": number % 2 == 0}]
             self._refund(order_id, {"amount": Decimal("3.00"), "products": lines})
@@ -179,6 +188,15 @@ class Healthy:
             self._refund(order_id, {})
         for order_id in self.ids["deleted"]:
             delete_order(self.services.orders, order_id, actor="user")
+
+    def _return(self, order_id: str) -> None:
+        """Announces and approves a return, and receives a part of it."""
+        orders, shop, piece = self.services.orders, Request("shop"), {"line": 1, "quantity": 1}
+        draft = {"products": [{**piece, "quantity": 2}, {**piece, "line": 3}]}
+        made = announce_return(orders, order_id, draft, shop, window=None)
+        approve_return(orders, order_id, made.found["id"], None, shop)
+        parcel = {"products": [{**piece, "condition": "resellable"}]}
+        receive_return(orders, order_id, made.found["id"], parcel, shop)
 
     def _refund(self, order_id: str, draft: Any) -> None:
         request_refund(self.services.orders, order_id, draft, actor="user", key=None, digest="")
