@@ -22,6 +22,8 @@ _OF_AN_ORDER = (
     "verifyOrderEvents",
     "createHold",
     "getOrderDiagnosis",
+    "createShipment",
+    "listShipments",
     "createRefund",
     "listRefunds",
     "createReturn",
@@ -53,6 +55,12 @@ LINKS = (
         ("202",),
         {"id": _SAME, "refundId": "$response.body#/id"},
         ("getRefund", "retryRefund"),
+    ),
+    Link(
+        "createShipment",
+        ("201",),
+        {"id": _SAME, "shipmentId": "$response.body#/id"},
+        ("getShipment", "amendShipment", "deliverShipment", "cancelShipment"),
     ),
     Link(
         "createHold",

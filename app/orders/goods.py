@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict
 
+from app.errors import Fault, InvalidInput
 from app.orders.log import Event
 
 # A return in these states still waits for what it announced.
@@ -22,7 +23,7 @@ class LinePieces(TypedDict):
 
 
 class Shipment(TypedDict):
-    """One shipment."""
+    """One shipment. `corrections` counts those of its tracking."""
 
     id: str
     status: str
@@ -30,6 +31,7 @@ class Shipment(TypedDict):
     createdAt: datetime
     updatedAt: datetime
     tracking: NotRequired[dict[str, str]]
+    corrections: NotRequired[int]
     deliveredAt: NotRequired[datetime]
 
 
@@ -169,7 +171,7 @@ def fulfillment(order: _Order) -> dict[str, Any]:
 
 def is_partly_shipped(order: _Order) -> bool:
     """Whether the order has a shipment, and pieces are still open."""
-    return fulfillment(order)["status"] == "partial"
+    return order["status"] == "confirmed" and bool(live_shipments(order))
 
 
 def announced(order: _Order) -> list[int]:
@@ -197,6 +199,23 @@ def returnable(order: _Order) -> list[int]:
 def has_open_return(order: _Order) -> bool:
     """Whether a return of the order is requested or approved."""
     return any(one["status"] in RUNNING for one in order.get("returns", ()))
+
+
+def require_lines(
+    order: _Order, products: Sequence[Mapping[str, Any]], once_per: Sequence[str] = ("line",)
+) -> None:
+    """Raises InvalidInput for unknown lines, and for entries that agree in `once_per`."""
+    faults, seen = list[Fault](), list[list[Any]]()
+    for place, entry in enumerate(products):
+        own = [entry[name] for name in once_per]
+        if entry["line"] > len(order["products"]):
+            known = f"must be a line of the order, from 1 to {len(order['products'])}"
+            faults.append(Fault(f"/products/{place}/line", known))
+        elif own in seen:
+            faults.append(Fault(f"/products/{place}/line", "must not be named twice"))
+        seen.append(own)
+    if faults:
+        raise InvalidInput(*faults)
 
 
 def numbered(pieces: Sequence[int]) -> list[LinePieces]:

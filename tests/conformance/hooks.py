@@ -36,6 +36,7 @@ FACTS_OF_FIELDS = {
     "must not be given together with line": "one of two",
     "is only allowed with the kind tax": "depends on the kind",
     r"must be a line of the order, from 1 to \d+": "how many lines the order has",
+    "must not be named twice": "an entry for each line",
     r"must not bring the share of line \d+ below 0": "a sum",
     "must be a URL that webhooks can be sent to": "a port or an address of IPv6 that cannot be",
     "must be a product of the order": "what the order holds",

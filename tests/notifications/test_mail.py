@@ -212,14 +212,14 @@ def test_ordinary_text_arrives_as_it_was_given(text: str) -> None:
     assert text in html.unescape(page)
 
 
-def test_mail_is_wanted_for_four_events_of_orders_with_an_address() -> None:
+def test_mail_is_wanted_for_what_customers_wait_for_if_an_order_has_an_address() -> None:
     """Not for steps on the way, and not once the address is erased."""
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
     order = order_after(CONFIRMED)
     wanted = {kind for kind in EVENTS if channel.wants(order, kind)}
-    assert (
-        wanted == {"order.confirmed", "order.shipped", "order.delivered", "order.cancelled"} == set(SUBJECTS)
-    )
+    of_orders = {f"order.{what}" for what in ("confirmed", "shipped", "delivered", "cancelled")}
+    of_shipments = {f"shipment.{what}" for what in ("created", "corrected", "delivered", "cancelled")}
+    assert wanted == of_orders | of_shipments == set(SUBJECTS)
     del order["personal"]
     assert not any(channel.wants(order, kind) for kind in EVENTS)
     outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])
