@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 
+from app.cancellations import routes as cancellations
 from app.corrections import routes as corrections
 from app.diagnosis import routes as diagnoses
 from app.dry_run import routes as dry_run
@@ -23,7 +24,6 @@ from app.reconciliation import routes as reconciliations
 from app.refunds import routes as refunds
 from app.returns import routes as returns
 from app.services import Services
-from app.shipments import routes as shipments
 from app.stock import routes as stock
 from app.test_clock import routes as test_clock
 from app.webhooks import routes as webhooks
@@ -70,7 +70,7 @@ def application(
         orders.blueprint,
         corrections.blueprint,
         holds.blueprint,
-        shipments.blueprint,
+        cancellations.blueprint,
         refunds.blueprint,
         returns.blueprint,
         diagnoses.blueprint,

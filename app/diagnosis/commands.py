@@ -1,21 +1,22 @@
 """The commands that would change an order now, each tried by a dry run."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING, TypedDict
 
+from app.cancellations.service import Draft, create_cancellation
 from app.corrections.service import add_note, amend, tag
 from app.dry_run.service import rehearse
 from app.errors import DatabaseUnavailable, OrderServiceError
 from app.holds.service import place_hold, release_hold
 from app.orders.commands import Request
-from app.orders.goods import shipments
+from app.orders.goods import numbered, open_pieces
 from app.orders.holds import BLOCKS, RELEASE, find
 from app.orders.model import Order
 from app.orders.service import change_status, delete_order
 from app.orders.states import COMMANDS as TO_STATUSES
 from app.refunds.service import request_refund
-from app.shipments.service import cancel_shipment, correct_shipment, create_shipment, deliver_shipment
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -59,17 +60,13 @@ def _release(services: "Services", order: Order, actor: str) -> None:
         release_hold(services.orders, order["id"], hold["code"], None, Request(actor))
 
 
-def _shipment(order: Order) -> str:
-    """The id of the newest shipment that is under way, or of the newest one. Empty if there are none."""
-    there = shipments(order)
-    under_way = [one for one in there if one["status"] == "shipped"]
-    ids = [one["id"] for one in under_way or there]
-    return ids[-1] if ids else ""
-
-
-def _correct(services: "Services", order: Order, actor: str) -> None:
-    patch = {"tracking": None if "tracking" in order else {"carrier": "carrier"}}
-    correct_shipment(services.orders, order["id"], _shipment(order), patch, Request(actor))
+def _cancel_pieces(services: "Services", order: Order, actor: str) -> None:
+    for some in numbered(open_pieces(order))[:1]:
+        is_priced = "unitPrice" in order["products"][some["line"] - 1]
+        draft: Draft = {"products": [{**some, "quantity": 1}]}
+        if not is_priced:
+            draft["amount"] = Decimal(0)
+        create_cancellation(services.orders, order["id"], draft, Request(actor))
 
 
 _CALLS: dict[str, Call] = {
@@ -78,16 +75,7 @@ _CALLS: dict[str, Call] = {
     "refund": lambda services, order, actor: request_refund(
         services.orders, order["id"], {}, actor=actor, key=None, digest=""
     ),
-    "create_shipment": lambda services, order, actor: create_shipment(
-        services.orders, order["id"], {}, Request(actor)
-    ),
-    "correct_shipment": _correct,
-    "deliver_shipment": lambda services, order, actor: deliver_shipment(
-        services.orders, order["id"], _shipment(order), Request(actor)
-    ),
-    "cancel_shipment": lambda services, order, actor: cancel_shipment(
-        services.orders, order["id"], _shipment(order), Request(actor)
-    ),
+    "create_cancellation": _cancel_pieces,
     "amend": _amend,
     "note": _note,
     "tag": _tag,

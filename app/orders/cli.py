@@ -13,6 +13,7 @@ from app.console import OperatorGroup, echo_columns, plain, progress_bar, servic
 from app.errors import NotFound
 from app.orders import steps
 from app.orders.fields import ORDER, with_amounts
+from app.orders.goods import PartCancellation
 from app.orders.holds import Hold
 from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Adjustment, NoteText, Order
@@ -36,11 +37,15 @@ def show(ctx: click.Context, key: str) -> None:
         lines = [_line(order, number) for number in range(len(order["products"]))]
         adjustments = [_adjustment(order, one) for one in order.get("adjustments", ())]
         holds = [_hold(hold) for hold in order.get("holds", ())]
+        cancellations = [_cancellation(order, one) for one in order.get("cancellations", ())]
         notes = [_note(order, text) for text in order.get("noteTexts", ())]
         entries = [_entry(event, order) for event in order["events"]]
     echo_columns(facts)
     click.echo("\nlines")
     echo_columns(lines, indent="  ")
+    if cancellations:
+        click.echo("\ncancelled pieces")
+        echo_columns(cancellations, indent="  ")
     if holds:
         click.echo("\nholds")
         echo_columns(holds, indent="  ")
@@ -130,9 +135,19 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
     "updatedAt": lambda order: {"updated": order["updatedAt"]},
     "deletedAt": lambda order: {"deleted": order.get("deletedAt")},
     "releasedAt": lambda order: {"released": order.get("releasedAt")},
-    # The lines, the amounts, the holds, the notes and the history show these.
+    # The lines, the amounts, the cancelled pieces, the holds, the notes and the history show these.
     **dict.fromkeys(
-        ("products", "adjustments", "currency", "publicVersion", "refunds", "holds", "notes"), _nothing
+        (
+            "products",
+            "adjustments",
+            "currency",
+            "publicVersion",
+            "refunds",
+            "cancellations",
+            "holds",
+            "notes",
+        ),
+        _nothing,
     ),
 }
 # The first fields that are printed; all others follow in the order of their definition.
@@ -168,6 +183,13 @@ def _adjustment(order: Order, one: Adjustment) -> tuple[str, ...]:
 def _hold(hold: Hold) -> tuple[str, ...]:
     end = f"until {to_text(hold['until'])}, then {hold['then']}" if "until" in hold else ""
     return hold["code"], f"blocks {', '.join(hold['blocks'])}", end, plain(hold.get("reason", ""))
+
+
+def _cancellation(order: Order, one: PartCancellation) -> tuple[str, ...]:
+    pieces = ", ".join(f"{some['quantity']} of line {some['line']}" for some in one["products"])
+    amount = money.to_text(one["amount"], order["currency"])
+    back = f"refund {one['refundId']}" if "refundId" in one else "not charged" if "lowers" in one else ""
+    return one["id"], to_text(one["createdAt"]), pieces, amount, back, plain(one.get("reason", ""))
 
 
 def _note(order: Order, text: NoteText) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class LinePieces(TypedDict):
 
 
 class Shipment(TypedDict):
-    """One shipment. `corrections` counts those of its tracking."""
+    """One shipment."""
 
     id: str
     status: str
@@ -31,7 +31,6 @@ class Shipment(TypedDict):
     createdAt: datetime
     updatedAt: datetime
     tracking: NotRequired[dict[str, str]]
-    corrections: NotRequired[int]
     deliveredAt: NotRequired[datetime]
 
 
@@ -171,7 +170,7 @@ def fulfillment(order: _Order) -> dict[str, Any]:
 
 def is_partly_shipped(order: _Order) -> bool:
     """Whether the order has a shipment, and pieces are still open."""
-    return order["status"] == "confirmed" and bool(live_shipments(order))
+    return fulfillment(order)["status"] == "partial"
 
 
 def announced(order: _Order) -> list[int]:
@@ -209,8 +208,7 @@ def require_lines(
     for place, entry in enumerate(products):
         own = [entry[name] for name in once_per]
         if entry["line"] > len(order["products"]):
-            known = f"must be a line of the order, from 1 to {len(order['products'])}"
-            faults.append(Fault(f"/products/{place}/line", known))
+            faults.append(Fault(f"/products/{place}/line", "must be a line of the order"))
         elif own in seen:
             faults.append(Fault(f"/products/{place}/line", "must not be named twice"))
         seen.append(own)

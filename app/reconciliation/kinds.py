@@ -141,6 +141,12 @@ KINDS: dict[str, Kind] = {
         "Count the shelf, and adjust the level.",
         stock_checks.movement_differs,
     ),
+    "cancelled_pieces_differ": Kind(
+        "stock",
+        "The ledger has pieces of a part cancellation that the order does not have, or more than it has.",
+        "Count the shelf, and adjust the level by their quantities.",
+        stock_checks.cancelled_pieces_differ,
+    ),
     "movement_unexpected": Kind(
         "stock",
         "An order that took no stock has movements.",
@@ -225,6 +231,18 @@ KINDS: dict[str, Kind] = {
         "A return and the refunds of its order name different refunds of it.",
         "Compare the return with the refunds, and refund or charge the difference.",
         order_checks.return_refund_differs,
+    ),
+    "cancellation_differs": Kind(
+        "orders",
+        "A part cancellation took off another amount than its pieces cost.",
+        "Compare the cancellation with the lines of the order, and refund or charge the difference.",
+        order_checks.cancellation_differs,
+    ),
+    "cancellation_unpaid": Kind(
+        "orders",
+        "More money was taken than was due after part cancellations, and no refund returns the difference.",
+        "Refund the difference.",
+        order_checks.cancellation_unpaid,
     ),
     "overdue": Kind(
         "orders",

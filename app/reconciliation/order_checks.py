@@ -12,13 +12,14 @@ from app import money
 from app.clock import to_text
 from app.orders.events import is_public
 from app.orders.fields import STATE, with_amounts
-from app.orders.goods import received, shipped
+from app.orders.goods import cancelled, received, shipped
 from app.orders.holds import over
 from app.orders.log import Event
 from app.orders.model import Order, digest_of, digest_of_note, logged_digest
-from app.orders.pieces import is_by_lines, shares
+from app.orders.pieces import cost, is_by_lines, lowered, lowering, shares, to_pay_back
 from app.orders.refunds import Refund
 from app.orders.shares import total
+from app.orders.states import OPEN_PAYMENT
 from app.reconciliation.records import ADOPTED_BY, CHANGING, FEEDING, Case, Finding, Recorded
 from app.webhooks.model import delivery_id, wants
 
@@ -145,6 +146,41 @@ def return_refund_differs(case: Case) -> Iterator[Finding]:
                 for one in (expected, found)
             )
             yield Finding(_ids(order, refundId=refund_id), *shown)
+
+
+def cancellation_differs(case: Case) -> Iterator[Finding]:
+    """Part cancellations that take off another amount than their pieces cost.
+
+    Those of pieces without a price, and the one that cancelled the whole order, are for other amounts.
+    """
+    order = case.at_rest
+    if order is None:
+        return
+    made = lowering(order)
+    for number, one in enumerate(made if order["status"] != "cancelled" else made[:-1]):
+        wanted = cancelled({**order, "cancellations": [one]})
+        if all("unitPrice" in order["products"][some["line"] - 1] for some in one["products"]):
+            before: Order = {**order, "cancellations": made[:number], "refunds": []}
+            share = cost(order, to_pay_back(before, wanted))
+            if share != one["amount"]:
+                ids = _ids(order, cancellationId=one["id"])
+                yield Finding(ids, _money(share, order), _money(one["amount"], order))
+
+
+def cancellation_unpaid(case: Case) -> Iterator[Finding]:
+    """More money than is due after part cancellations, and no refund of the rest."""
+    order = case.at_rest
+    if (
+        order is None
+        or order["status"] == "cancelled"
+        or order["payment"]["status"] in (*OPEN_PAYMENT, "voided")
+    ):
+        return
+    lowers = {one["id"] for one in lowering(order)}
+    back = [one["amount"] for one in order.get("refunds", ()) if one.get("cancellationId") in lowers]
+    due, taken = order["totalAmount"] - lowered(order), order["payment"]["capturedAmount"] - sum(back)
+    if lowers and taken > due:
+        yield Finding(_ids(order), f"{_money(due, order)} taken", f"{_money(taken, order)} taken")
 
 
 def overdue(case: Case) -> Iterator[Finding]:

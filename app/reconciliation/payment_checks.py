@@ -12,6 +12,7 @@ from app.orders.model import Order, refundable
 from app.orders.refunds import reserved
 from app.orders.states import CAPTURED
 from app.payments.model import ProviderPayment
+from app.payments.steps import is_free
 from app.reconciliation.records import ADOPTED_METHOD, Case, Finding
 
 _CLOSED = ("declined", "voided")
@@ -74,7 +75,7 @@ def payment_missing(case: Case) -> Iterator[Finding]:
     order = case.money_at_rest
     if order is None or _is_adopted(order) or _own(order, case.records.payments):
         return
-    if order["payment"]["status"] in _PAID and order["totalAmount"]:
+    if order["payment"]["status"] in _PAID and order["totalAmount"] and not is_free(order):
         yield Finding({"orderId": order["id"]}, order["payment"]["status"], "no payment")
 
 
@@ -105,7 +106,7 @@ def authorization_lost(case: Case) -> Iterator[Finding]:
     """A pending order with an authorization that is closed at the provider."""
     pair = _uncaptured(case)
     is_lost = pair and pair.here == "authorized" and pair.there.status in _CLOSED
-    if pair and is_lost and pair.order["status"] == "pending":
+    if pair and is_lost and pair.order["status"] == "pending" and not is_free(pair.order):
         yield pair.finding("authorized")
 
 
@@ -209,7 +210,9 @@ def _uncaptured(case: Case) -> _Pair | None:
 
 def _has_same_capture(pair: _Pair) -> bool:
     captured = pair.order["payment"]["capturedAmount"]
-    return pair.there.status in _TAKEN and pair.there.captured == captured
+    # If cancelled pieces left nothing to capture, the authorization was voided.
+    is_closed = pair.there.status in _TAKEN or (not captured and pair.there.status in _CLOSED)
+    return is_closed and pair.there.captured == captured
 
 
 def _left_on_cancelled(case: Case, *, has_failed: bool) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ class Row(NamedTuple):
     line: int | None = None
     return_id: str | None = None
     receipt: int | None = None
+    cancellation_id: str | None = None
 
 
 class Recorded(NamedTuple):

@@ -22,13 +22,14 @@ _STAGING = "reconciliation_payments_"
 _ORDER: Document = {"idempotency": 0, "quote": 0, "refundKeys": 0, "commandKeys": 0}
 # The fields of an order that are compared with the stock ledger and with the provider's payments.
 _COMPARED: Document = dict.fromkeys(
-    ("products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "returns", "version",
-     "updatedAt", "dueBy", "attempts"),
+    ("products", "totalAmount", "currency", "status", "payment", "stock", "refunds", "cancellations",
+     "returns", "version", "updatedAt", "dueBy", "attempts"),
     1,
 )  # fmt: skip
 _COMPARED |= {"events.type": 1, "events.at": 1}
-_MOVED: Document = {"_id": 0, "orderId": 1, "productId": 1, "quantity": 1, "kind": 1, "refundId": 1}
-_MOVED |= {"line": 1, "returnId": 1, "receipt": 1}
+# What brought the pieces of a movement back.
+_BACK = ("refundId", "line", "returnId", "receipt", "cancellationId")
+_MOVED: Document = {"_id": 0, **dict.fromkeys(("orderId", "productId", "quantity", "kind", *_BACK), 1)}
 _RECORDED: Document = {"orderId": 1, "sequence": 1, "type": 1}
 
 
@@ -187,8 +188,7 @@ class _RecordsByOrder:
 
     def put_movements(self, rows: Iterable[Document]) -> None:
         for row in rows:
-            of = (row.get(name) for name in ("refundId", "line", "returnId", "receipt"))
-            moved = Row(row["productId"], row["quantity"], row["kind"], *of)
+            moved = Row(row["productId"], row["quantity"], row["kind"], *(row.get(name) for name in _BACK))
             self._of(row["orderId"]).movements.append(moved)
 
     def put_recorded(self, kind: Literal["notifications", "deliveries"], rows: Iterable[Document]) -> None:

@@ -70,10 +70,12 @@ def movement_differs(case: Case) -> Iterator[Finding]:
     order = _with_stock(case)
     if order is None:
         return
-    expected, doubled = _to_hold(order), _doubled(case.records.movements)
-    for product, has in _held(case.records.movements).items():
+    rows = case.records.movements
+    expected = _to_hold(order)
+    others = {*_doubled(rows), *(row.product_id for row, _ in _unfounded(order, rows))}
+    for product, has in _held(rows).items():
         wanted = expected.get(product, 0)
-        if product not in doubled and wanted != has:
+        if product not in others and wanted != has:
             yield Finding({"orderId": order["id"], "productId": product}, f"holds {wanted}", f"holds {has}")
 
 
@@ -92,6 +94,16 @@ def return_movement_differs(case: Case) -> Iterator[Finding]:
         if row.quantity > most:
             ids = {"orderId": order["id"], "productId": row.product_id, "returnId": row.return_id}
             yield Finding(ids, f"at most {most} of line {row.line}", str(row.quantity))
+
+
+def cancelled_pieces_differ(case: Case) -> Iterator[Finding]:
+    """Movements of cancelled pieces that the order does not have."""
+    order = _with_stock(case)
+    for row, most in _unfounded(order, case.records.movements) if order else ():
+        ids = {"orderId": case.records.order_id, "productId": row.product_id}
+        yield Finding(
+            {**ids, "cancellationId": row.cancellation_id}, f"at most {most} back", f"{row.quantity} back"
+        )
 
 
 def without_movement(records: OrderRecords) -> set[str]:
@@ -116,8 +128,8 @@ def _held(rows: list[Row]) -> Counter[str]:
 
 
 def _to_hold(order: Order) -> dict[str, int]:
-    """The quantity that the order holds of each tracked product: its lines less the restocked quantities of
-    its refunds and returns, at least 0."""
+    """The quantity that the order holds of each tracked product: what it took less the restocked quantities
+    of its refunds, part cancellations and returns, at least 0."""
     if order["stock"]["status"] == "restocked":
         return {}
     back = Counter[str]()
@@ -127,6 +139,10 @@ def _to_hold(order: Order) -> dict[str, int]:
                 back[line["productId"]] += line["quantity"] if line["restock"] else 0
     for some in (some for _, receipt in in_stock(order) for some in resellable(receipt)):
         back[order["products"][some["line"] - 1]["productId"]] += some["quantity"]
+    for cancellation in order.get("cancellations", ()):
+        if cancellation.get("restocked"):
+            for off in cancellation["products"]:
+                back[order["products"][off["line"] - 1]["productId"]] += off["quantity"]
     return {product: max(0, taken - back[product]) for product, taken in quantities(order).items()}
 
 
@@ -143,9 +159,24 @@ def _was_tracked(product: str, order: Order, context: AuditContext) -> bool:
 
 def _doubled(rows: list[Row]) -> dict[str, str]:
     times = Counter(
-        (row.product_id, row.kind, row.refund_id if row.kind == "restock" else None, *row[4:]) for row in rows
+        (row.product_id, row.kind, *((row.refund_id, *row[4:]) if row.kind != "decrement" else ()))
+        for row in rows
     )
     return {product: f"{n} of kind {kind}" for (product, kind, *_), n in times.items() if n > 1}
+
+
+def _unfounded(order: Order, rows: list[Row]) -> list[tuple[Row, int]]:
+    """The movements of cancelled pieces that the order does not have, each with the most that it may be."""
+    most = {
+        (one["id"], some["line"]): some["quantity"]
+        for one in order.get("cancellations", ())
+        if one.get("restocked")
+        for some in one["products"]
+    }
+    pairs = [
+        (row, most.get((row.cancellation_id or "", row.line or 0), 0)) for row in rows if row.cancellation_id
+    ]
+    return [(row, limit) for row, limit in pairs if row.quantity > limit]
 
 
 def _listed(rows: list[Row]) -> str:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from app.notifications.mail.channel import template_of
 from app.orders import public
 from app.orders.processing import perform
 from app.orders.steps import AUTHORIZE, DECREMENT, STEPS
@@ -78,6 +79,16 @@ status_changes = st.one_of(
 refunded_lines = st.fixed_dictionaries(
     {"line": st.integers(1, 3), "quantity": st.integers(1, 2), "restock": st.booleans()}
 )
+cancelled_pieces = st.fixed_dictionaries(
+    {
+        "products": st.lists(
+            st.fixed_dictionaries({"line": st.integers(1, 3), "quantity": st.integers(1, 3)}),
+            min_size=1,
+            max_size=2,
+        )
+    },
+    optional={"reason": st.just("no more"), "amount": st.sampled_from((0, 5, 30))},
+)
 refund_drafts = st.fixed_dictionaries(
     {},
     optional={
@@ -98,6 +109,7 @@ commands = st.one_of(
     status_changes.map(lambda body: Command("PUT", body=body)),
     refund_drafts.map(lambda body: Command("POST", "/refunds", body)),
     st.sampled_from((1, 2)).map(lambda number: Command("POST", f"/refunds/{{id}}-{number}/retry")),
+    cancelled_pieces.map(lambda body: Command("POST", "/cancellations", body)),
     patches.map(lambda body: Command("PATCH", body=body, media=MERGE_PATCH)),
     st.sampled_from((["vip"], ["vip", "gift"], [])).map(lambda body: Command("PUT", "/tags", body)),
     st.just(Command("POST", "/notes", {"text": "Called."})),
@@ -242,7 +254,7 @@ class Shop:
         ]
         recorded = self._database["notifications"].find({"channel": "mail"}).sort("sequence")
         mails = [one["type"] for one in recorded if one["sequence"] > before["version"]]
-        assert [f"order.{mail['template']}" for mail in said["mails"]] == mails
+        assert [mail["template"] for mail in said["mails"]] == [template_of(kind) for kind in mails]
 
     def _order(self) -> Order:
         (order,) = self._services.orders.store.load_with_logs([self.order_id])

@@ -27,6 +27,7 @@ BODIES = {"PUT": {"status": "cancelled"}, "POST": {}, "PATCH": {"reference": "R"
 BODIES_OF_ROUTES: dict[str, Any] = {
     "/orders/<order_id>/tags": ["vip"],
     "/orders/<order_id>/returns": {"products": [{"line": 1, "quantity": 1}]},
+    "/orders/<order_id>/cancellations": {"products": [{"line": 1, "quantity": 1}], "amount": 0},
 }
 
 

@@ -212,14 +212,62 @@ def test_ordinary_text_arrives_as_it_was_given(text: str) -> None:
     assert text in html.unescape(page)
 
 
-def test_mail_is_wanted_for_what_customers_wait_for_if_an_order_has_an_address() -> None:
+BROKEN = Change(
+    "cancellation.created",
+    {
+        "cancellationId": "c1",
+        "products": [{"line": 1, "quantity": 1}],
+        "amount": 10000,
+        "reason": "one broke",
+    },
+)
+
+
+def test_the_mail_of_cancelled_pieces_names_them_and_the_money() -> None:
+    text, page = texts_of(mail_of(order_after([*CONFIRMED, BROKEN]), "cancellation.created"))
+    assert text.startswith(
+        "Hello,\n"
+        "\n"
+        f"A part of your order {NUMBER} has been cancelled:\n"
+        "\n"
+        f"  1 {TIMES} tea-pot\n"
+        "\n"
+        "Note: one broke\n"
+        "\n"
+        "We are refunding 100.00 USD; your bank may take a few days to show it.\n"
+        "\n"
+        "This is your order as you placed it:\n"
+        "\n"
+        f"  2 {TIMES} tea-pot, 100.00 USD each (1 cancelled)\n"
+        "  Total: 200.00 USD\n"
+        "  Cancelled: -100.00 USD\n"
+    )
+    for shown in (
+        f"1 {TIMES} tea-pot",
+        "one broke",
+        "We are refunding 100.00 USD",
+        "(1 cancelled)",
+        "-100.00 USD",
+    ):
+        assert shown in page
+
+
+def test_pieces_cancelled_before_the_capture_cost_less_and_free_ones_nothing() -> None:
+    text, _ = texts_of(mail_of(order_after([BROKEN]), "cancellation.created"))
+    assert "You pay 100.00 USD less for this order." in text
+    data = {**BROKEN.data, "amount": 0}
+    text, _ = texts_of(mail_of(order_after([*CONFIRMED, Change(BROKEN.type, data)]), "cancellation.created"))
+    assert "No further money is owed to you for them." in text
+    assert "Cancelled:" not in text
+
+
+def test_mail_is_wanted_for_five_events_of_orders_with_an_address() -> None:
     """Not for steps on the way, and not once the address is erased."""
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
     order = order_after(CONFIRMED)
     wanted = {kind for kind in EVENTS if channel.wants(order, kind)}
-    of_orders = {f"order.{what}" for what in ("confirmed", "shipped", "delivered", "cancelled")}
-    of_shipments = {f"shipment.{what}" for what in ("created", "corrected", "delivered", "cancelled")}
-    assert wanted == of_orders | of_shipments == set(SUBJECTS)
+    of_orders = {"order.confirmed", "order.shipped", "order.delivered", "order.cancelled"}
+    assert wanted == {*of_orders, "cancellation.created"} == set(SUBJECTS)
     del order["personal"]
     assert not any(channel.wants(order, kind) for kind in EVENTS)
     outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])

@@ -12,7 +12,15 @@ from flask import Flask, g
 from app.clock import id_at, now
 from app.config import Settings
 from app.orders.beside_store import RefundKey
-from app.orders.bounds import LONGEST_CODE, LONGEST_MESSAGE, MOST_EVENTS, MOST_REFUND_LINES, MOST_REFUNDS
+from app.orders.bounds import (
+    LONGEST_CODE,
+    LONGEST_MESSAGE,
+    MOST_CANCELLATIONS,
+    MOST_CANCELLED_LINES,
+    MOST_EVENTS,
+    MOST_REFUND_LINES,
+    MOST_REFUNDS,
+)
 from app.orders.documents_store import document_of
 from app.orders.fields import LONGEST_NOTE, MOST_NOTES, MOST_TAGS
 from app.orders.model import Change, Order, Origin, Personal, advance, create
@@ -112,6 +120,10 @@ def heaviest() -> dict[str, Any]:
         data = {"noteId": note, "visibility": "internal", "textDigest": "d" * 64}
         changes.append(Change("note.added", data))
         texts.append({"id": note, "salt": "f" * 32, "text": BIG * LONGEST_NOTE})
+    for number in range(MOST_CANCELLATIONS):
+        pieces = [{"line": n + 1, "quantity": 1} for n in range(MOST_CANCELLED_LINES // MOST_CANCELLATIONS)]
+        off = {"cancellationId": f"{order['id']}-c{number + 1}", "products": pieces, "amount": 1}
+        changes.append(Change("cancellation.created", {**off, "reason": BIG * 500}))
     changes.append(
         Change("order.tagged", {"added": [f"{n:02}" * 20 for n in range(MOST_TAGS)], "removed": []})
     )

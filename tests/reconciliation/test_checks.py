@@ -147,6 +147,27 @@ def priced(order: Order, **line: Any) -> OrderRecords:
     return records_of({**again, **kept}, payment())
 
 
+def lowered(amount: int, captured: int) -> OrderRecords:
+    """The records of a priced order of which one of two pieces was cancelled before this capture."""
+    before, after = CONFIRMED[:2], Change("payment.captured", {"capturedAmount": captured})
+    order = order_after(*before, part_cancelled(amount), RESTOCKED, after, CONFIRMED[3])
+    records = priced(order, unitPrice=500)
+    return replace(records, payments=[payment(captured=captured)], movements=[MOVED, CUT])
+
+
+def part_cancelled(amount: int) -> Change:
+    """A cancellation of one piece."""
+    pieces = [{"line": 1, "quantity": 1}]
+    return Change("cancellation.created", {"cancellationId": "c1", "products": pieces, "amount": amount})
+
+
+def free() -> OrderRecords:
+    """The records of an order of which nothing was due, so that its authorization was voided."""
+    order = order_after(CONFIRMED[0], part_cancelled(1000), CONFIRMED[1], NOTHING_TAKEN, CONFIRMED[3])
+    records = records_of(order, payment("voided", 0))
+    return replace(records, movements=[MOVED._replace(quantity=-1)])
+
+
 def noted(text: str) -> OrderRecords:
     """The records of a confirmed order with a note that has this text by now."""
     written: Any = {"id": "n1", "salt": "salt", "text": "Called."}
@@ -166,6 +187,9 @@ def without(rows: list[Recorded], *sequences: int) -> list[Recorded]:
     return [row for row in rows if row.sequence not in sequences]
 
 
+CUT = Row("apple", 1, "restock", None, 1, cancellation_id="c1")
+RESTOCKED = Change("cancellation.restocked", {"cancellationId": "c1"})
+NOTHING_TAKEN = Change("payment.captured", {"capturedAmount": 0})
 OTHER_EVENT = Recorded(9, "order.shipped", "other")
 MOVED = Row("apple", -2, "decrement", None)
 HEALTHY = confirmed()
@@ -195,6 +219,7 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "refund_missing": lambda: records_of(order_after(*REFUNDED), payment()),
     "movement_missing": lambda: confirmed(movements=[]),
     "movement_differs": lambda: confirmed(movements=[MOVED._replace(quantity=-3)]),
+    "cancelled_pieces_differ": lambda: confirmed(movements=[MOVED, CUT._replace(cancellation_id="none")]),
     "movement_unexpected": lambda: replace(pending(), movements=[MOVED]),
     "movement_doubled": lambda: confirmed(movements=[MOVED, MOVED]),
     "return_movement_differs": lambda: returned(BACK._replace(line=2)),
@@ -212,6 +237,8 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "return_refund_differs": lambda: records_of(
         order_after(*SENT, *parcel(1, "damaged", refundId="r1", amount=1)), payment()
     ),
+    "cancellation_differs": lambda: lowered(amount=501, captured=499),
+    "cancellation_unpaid": lambda: lowered(amount=500, captured=1000),
     "overdue": lambda: pending(dueBy=AT),
     "forgotten": lambda: pending(dueBy=None),
     "expiry_overdue": lambda: pending(at=AT - 5 * HOUR),
@@ -235,6 +262,8 @@ ORDERS: dict[str, Callable[[], OrderRecords]] = {
     ),
     "returned": lambda: returned(BACK),
     "cancelled": lambda: records_of(order_after(CANCELLED, LOST)),
+    "cancelled in part": lambda: lowered(amount=500, captured=500),
+    "cancelled in part, so that nothing is due": free,
     "not there": lambda: OrderRecords(ORDER_ID, payments=[payment("voided", 0)]),
 }
 

@@ -230,6 +230,20 @@ class Planter:
     def return_refund_differs(self) -> str:
         return self._received(1, refundId="no refund", amount=1)
 
+    def cancellation_differs(self) -> str:
+        return self._cancelled_in_part(amount=401, captured=599)
+
+    def cancellation_unpaid(self) -> str:
+        return self._cancelled_in_part(amount=400, captured=1000)
+
+    def cancelled_pieces_differ(self) -> str:
+        order_id = self._one("confirmed")
+        back = {"kind": "restock", "quantity": 1, "cancellationId": "none", "line": 1}
+        again = {**self._movement(order_id), "_id": self._row_id(), **back}
+        self._database["stock_movements"].insert_one(again)
+        self._balance({**again, "quantity": -1})
+        return order_id
+
     def overdue(self) -> str:
         return self._changed("waiting", dueBy=self._services.clock() - timedelta(hours=1))
 
@@ -331,11 +345,27 @@ class Planter:
             asked = next(event for event in order["events"] if event["type"] == "refund.requested")
             for part in (order["refunds"][0], asked["data"]):
                 part.update(of_refund)
-        previous = order_id
+        return self._rehashed(order)
+
+    def _rehashed(self, order: Any) -> str:
+        """Stores the changed order with a log that is intact."""
+        previous = order_id = str(order["_id"])
         for event in order["events"]:
             event["hash"] = previous = event_hash(previous, event)
         self._database["orders"].replace_one({"_id": order["_id"]}, order)
         return order_id
+
+    def _cancelled_in_part(self, amount: int, captured: int) -> str:
+        """An order that was captured after such a part cancellation, as if it had always been so."""
+        order_id = self._paid("cut early", captured=captured)
+        order = self._database["orders"].find_one({"_id": ObjectId(order_id)})
+        assert order
+        data = {event["type"]: event["data"] for event in order["events"]}
+        for part in (order["cancellations"][0], data["cancellation.created"]):
+            part["amount"] = amount
+        for part in (order["payment"], data["payment.captured"]):
+            part["capturedAmount"] = captured
+        return self._rehashed(order)
 
     def _paid(self, fate: str, **fields: Any) -> str:
         order_id = self._one(fate)

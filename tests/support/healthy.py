@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from app.cancellations.service import Draft, create_cancellation
 from app.clock import new_id
 from app.feed import service as feeding
 from app.orders import steps
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 # Of each hundred orders, so many have each of these fates.
 FATES = {
-    "confirmed": 36,
+    "confirmed": 31,
+    "cut early": 3,
+    "cut late": 2,
     "shipped": 8,
     "delivered": 5,
     "returned": 3,
@@ -164,7 +167,9 @@ class Healthy:
         self.perform(steps.AUTHORIZE, self.all_ids())
         for order_id in self.ids["cancelled early"]:
             change_status(self.services.orders, order_id, "cancelled", actor="user")
+        self._cut(self.ids["cut early"][::2])
         self.perform(steps.DECREMENT, self.all_ids())
+        self._cut(self.ids["cut early"][1::2])
         self.perform(steps.CAPTURE, set(self.all_ids()) - set(self.ids["stuck"]))
 
     def _change(self) -> None:
@@ -184,6 +189,7 @@ class Healthy:
             self._refund(order_id, {"amount": Decimal("3.00"), "products": lines})
             if number % 3 == 0:
                 self._refund(order_id, {"amount": Decimal("2.00")})
+        self._cut(self.ids["cut late"])
         for order_id in self.ids["refunded"]:
             self._refund(order_id, {})
         for order_id in self.ids["deleted"]:
@@ -197,6 +203,12 @@ class Healthy:
         approve_return(orders, order_id, made.found["id"], None, shop)
         parcel = {"products": [{**piece, "condition": "resellable"}]}
         receive_return(orders, order_id, made.found["id"], parcel, shop)
+
+    def _cut(self, order_ids: Iterable[str]) -> None:
+        """Cancels one of the two pieces of the first line."""
+        for order_id in order_ids:
+            one: Draft = {"products": [{"line": 1, "quantity": 1}]}
+            create_cancellation(self.services.orders, order_id, one, Request("user"))
 
     def _refund(self, order_id: str, draft: Any) -> None:
         request_refund(self.services.orders, order_id, draft, actor="user", key=None, digest="")

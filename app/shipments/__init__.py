@@ -1,1 +1,0 @@
-"""Shipments: an order is shipped in one parcel or in several, each with its own tracking."""
