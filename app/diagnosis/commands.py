@@ -90,7 +90,7 @@ def possible_commands(services: "Services", order: Order, actor: str) -> list[Po
     found: list[Possible] = []
     for command, call in _CALLS.items():
         try:
-            run = rehearse(services, lambda others, call=call: call(others, order, actor))  # type: ignore[misc]
+            run = rehearse(services, lambda others, call=call: call(others, order, actor), order)  # type: ignore[misc]
         except DatabaseUnavailable:
             raise
         except OrderServiceError:

@@ -53,19 +53,23 @@ class DryRun(NamedTuple):
     mails: list[str]
 
 
-def rehearse(services: "Services", command: Callable[["Services"], object]) -> DryRun:
+def rehearse(
+    services: "Services", command: Callable[["Services"], object], order: Order | None = None
+) -> DryRun:
     """What the command would do. It gets services that stop it at its write.
 
-    Raises what the command raises.
+    `order` is the order that the command is about, with its log, if the caller has read it already. Raises
+    what the command raises.
     """
-    store, keys = OrdersUnwritten(services.orders.store), KeysUnwritten(services.orders.command_keys)
+    store = OrdersUnwritten(services.orders.store, order)
+    keys = KeysUnwritten(services.orders.command_keys)
     try:
         command(replace(services, orders=replace(services.orders, store=store, command_keys=keys)))
     except WouldWrite as write:
         with reading(write.after["id"], OrderServiceError):
             return foresee(services, write.before, write.after)
-    order = cast("Order", store.last_read)
-    return DryRun(as_of(order, keys.answered) if keys.answered else order, [], [], 0, 0, [], [])
+    read = cast("Order", store.last_read)
+    return DryRun(as_of(read, keys.answered) if keys.answered else read, [], [], 0, 0, [], [])
 
 
 def foresee(services: "Services", before: Order | None, order: Order) -> DryRun:

@@ -33,13 +33,14 @@ class OrdersUnwritten(Orders):
     """The same orders. Each write of a command raises WouldWrite instead.
 
     `last_read` is the order that the command read last. If the command succeeds without a write, it answers
-    about that order.
+    about that order. `known` is the order that the command is about, if it was read before.
     """
 
     last_read: Order | None = None
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, known: Order | None = None) -> None:
         vars(self).update(vars(orders))
+        self._known = known
 
     def add(
         self,
@@ -77,7 +78,7 @@ class OrdersUnwritten(Orders):
         return version
 
     def _find(self, *args: Any) -> Order | None:
-        self.last_read = super()._find(*args)
+        self.last_read = self._known or super()._find(*args)
         return self.last_read
 
 

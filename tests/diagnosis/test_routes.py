@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from app.orders import steps
 from app.orders.processing import perform
+from app.orders.store import Orders as OrderStore
 from app.webhooks.service import add_endpoint
 from tests.support.damage import DAMAGES, damage
 from tests.support.tokens import SETTINGS, bearer, token
@@ -317,3 +318,18 @@ def test_a_damaged_order_may_have_no_command(
     order_id = post_order()["id"]
     damage(api_database, order_id, DAMAGES["no payment"])
     assert may(client, order_id) == {}
+
+
+def test_a_diagnosis_reads_its_order_once_however_many_commands_it_tries(
+    client: FlaskClient, post_order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, reads, find = post_order()["id"], [], OrderStore._find
+
+    def counted(self: OrderStore, *args: Any) -> Any:
+        reads.append(args)
+        return find(self, *args)
+
+    monkeypatch.setattr(OrderStore, "_find", counted)
+    answer = client.get(f"/orders/{order_id}/diagnosis")
+    assert {one["command"] for one in answer.get_json()["may"]} >= {"cancel", "delete", "note", "hold"}
+    assert [args[0] for args in reads] == [order_id]
