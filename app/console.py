@@ -1,10 +1,12 @@
 """The shared parts of all commands: one-line errors, progress, columns, and text that is safe for a
 terminal."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from flask import current_app
@@ -88,6 +90,29 @@ def progress_bar(label: str) -> Iterator[Progress]:
             bar.update(done - bar.pos)
 
         yield show
+
+
+@contextmanager
+def written(file: Path) -> Iterator[TextIO]:
+    """The file to write to, or standard output for `-`. The file appears, or is replaced, at the end only.
+
+    It can hold personal data, so only its owner can read it.
+    """
+    if file == Path("-"):
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as lines:
+                yield lines
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}") from None
 
 
 def echo_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:

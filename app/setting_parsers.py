@@ -12,8 +12,6 @@ from app.money import DECIMALS
 DURATION_PATTERN = r"^([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|)$"
 _DURATION = re.compile(DURATION_PATTERN)
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-# Seconds. A longer time than any that is allowed somewhere, and one that can be added to a date.
-_LONGEST_SPAN = 86400.0 * 365 * 1000
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 _BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
@@ -34,7 +32,17 @@ def span(text: str) -> timedelta:
     match = _DURATION.fullmatch(text)
     if match is None or not match[2]:
         raise ValueError("must be a time with a unit, such as 15m, 2h, 3d, 30s or 500ms")
-    return timedelta(seconds=min(float(match[1]) * _SECONDS[match[2]], _LONGEST_SPAN))
+    try:
+        return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    except OverflowError as error:
+        raise ValueError("must be shorter") from error
+
+
+def period(text: str) -> timedelta:
+    """A time above zero that has a unit. Raises ValueError."""
+    if not (found := span(text)):
+        raise ValueError("must be more than zero")
+    return found
 
 
 def prefix(text: str) -> str:

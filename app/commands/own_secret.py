@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from app.console import services
-from app.setting_parsers import duration
+from app.setting_parsers import period
 
 
 def expires_option(default: str, text: str) -> Callable[[Any], Any]:
@@ -30,6 +30,6 @@ def own_secret(what: str, prefix: str) -> tuple[str, dict[str, str]]:
 
 def _expiry(_context: click.Context, _option: click.Parameter, text: str) -> timedelta:
     try:
-        return duration(text)
+        return period(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error

@@ -78,7 +78,7 @@ class Feed:
         """
         owners = self._owners({entry.order_id for entry in entries})
         while entries:
-            first = self._last() + 1
+            first = self.last() + 1
             rows = [_row(first + n, entry, owners[entry.order_id]) for n, entry in enumerate(entries)]
             try:
                 self._rows.insert_many(rows)
@@ -122,13 +122,18 @@ class Feed:
         entries = [entry for order in orders for entry in _entries(order)]
         return self._missing(entries), orders[-1]["id"] if len(orders) == limit else None
 
+    def last(self) -> int:
+        """The last position; 0 before the first event."""
+        row = self._rows.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        return row["_id"] if row else 0
+
     def purge(self, order_ids: Iterable[str]) -> None:
         """Removes the rows of these orders, but never the last row of the feed.
 
         The next position continues from the last row. A position must not be used twice, since a reader that
         has passed it would miss the second event.
         """
-        self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self._last()}})
+        self._rows.delete_many({"orderId": {"$in": _keys(order_ids)}, "_id": {"$lt": self.last()}})
 
     @cached_property
     def _rows(self) -> Rows[Document]:
@@ -160,10 +165,6 @@ class Feed:
             raise error
         entries = entries[faults[0]["index"] :]
         return self._missing(entries) if "orderId" in faults[0]["keyPattern"] else entries
-
-    def _last(self) -> int:
-        row = self._rows.find_one({}, {"_id": 1}, sort=[("_id", -1)])
-        return row["_id"] if row else 0
 
     def _missing(self, entries: Sequence[Entry]) -> list[Entry]:
         found = self._rows.aggregate(

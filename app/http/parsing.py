@@ -1,5 +1,6 @@
 """Parses the bodies and queries of requests with their schemas, and converts errors into faults."""
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from flask import Request, g, request
@@ -51,6 +52,14 @@ class Parser(FlaskParser):
         """Raises InvalidInput with marshmallow's errors as faults."""
         (messages,) = error.messages_dict.values()  # by location; there is only one
         raise InvalidInput(*pointers.faults(messages)) from error
+
+
+def checked(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the schema loads them. Raises InvalidInput."""
+    try:
+        return dict(schema.load(values))
+    except ValidationError as error:
+        raise InvalidInput(*pointers.faults(error.normalized_messages())) from error
 
 
 class Blueprint(SmorestBlueprint):

@@ -78,14 +78,23 @@ def reindex() -> None:
 
 def _load(key: str) -> Order:
     """The order with this id or number. Raises NotFound."""
-    store = services().orders.store
-    order_id: str | None = key.lower()
-    if not re.fullmatch("[0-9a-f]{24}", key.lower()):
-        number = parse(key)
-        order_id = store.id_of(number) if number else None
-    for order in store.load_with_logs([order_id] if order_id else []):
+    for order in services().orders.store.load_with_logs([id_of(key)]):
         return order
-    raise NotFound(f"The order {plain(key)} does not exist.")
+    raise _missing(key)
+
+
+def id_of(key: str) -> str:
+    """The id of an order that a command names by its id or number. Raises NotFound."""
+    if re.fullmatch("[0-9a-f]{24}", key.lower()):
+        return key.lower()
+    number = parse(key)
+    if found := services().orders.store.id_of(number) if number else None:
+        return found
+    raise _missing(key)
+
+
+def _missing(key: str) -> NotFound:
+    return NotFound(f"The order {plain(key)} does not exist.")
 
 
 def _facts(order: Order) -> list[tuple[str, str]]:

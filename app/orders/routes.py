@@ -28,8 +28,8 @@ from app.http.route_metadata import declares
 from app.http.shares import waiting
 from app.orders import public, schemas
 from app.orders import service as ordering
+from app.orders.listing import is_by_update, order_query
 from app.orders.model import Order
-from app.orders.query_store import OrderQuery
 from app.orders.quotes import claims_in, priced
 from app.orders.reading import reading
 from app.orders.schemas import OrderIn, OrdersQuery, StatusChange, VersionQuery
@@ -102,34 +102,13 @@ def list_orders(query: dict[str, Any]) -> Response:
     """
     if not query.keys().isdisjoint(("tag", "held", "overdue")):
         require("orders:admin")
-    by_update = query["sort"].endswith("updatedAt")
+    by_update = is_by_update(query)
     last = after(query.get("cursor"), LIKE_A_CHANGED_ORDER if by_update else LIKE_AN_ORDER)
     last_id, _, changed = (last or "").partition("@")
     found = ordering.list_orders(
         services().orders,
-        OrderQuery(
-            limit=query["limit"],
-            descending=query["sort"].startswith("-"),
-            by_update=by_update,
-            after=last_id or None,
-            after_update=from_millis(int(changed)) if changed else None,
-            user_id=query.get("userId"),
-            statuses=tuple(sorted(set(query.get("status", ())))),
-            payment_status=query.get("paymentStatus"),
-            product_id=query.get("productId"),
-            reference=query.get("reference"),
-            created_from=query.get("createdFrom"),
-            number=query.get("number"),
-            email=query.get("email"),
-            tracking_number=query.get("trackingNumber"),
-            anything=query.get("q"),
-            created_to=query.get("createdTo"),
-            updated_from=query.get("updatedFrom"),
-            updated_to=query.get("updatedTo"),
-            tags=tuple(sorted(set(query.get("tag", ())))),
-            held=_is_true(query.get("held")),
-            overdue=_is_true(query.get("overdue")),
-            overdue_at=services().clock(),
+        order_query(query, services().clock())._replace(
+            after=last_id or None, after_update=from_millis(int(changed)) if changed else None
         ),
     )
     for_shop = may("orders:admin")
@@ -241,10 +220,6 @@ def verify_order_events(order_id: str) -> Response:
     """Verify that the events of an order are unchanged"""
     bad = ordering.verify(services().orders, order_id)
     return answer({"intact": True} if bad is None else {"intact": False, "firstBadSequence": bad})
-
-
-def _is_true(text: str | None) -> bool | None:
-    return None if text is None else text == "true"
 
 
 def _placed(draft: Any, key: str | None, *, waits: bool) -> ordering.Placed:

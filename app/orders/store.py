@@ -189,6 +189,13 @@ class Orders:
         except InvalidBSON:
             yield from self._page(raw_orders(self._database), query, left)
 
+    def count(self, query: OrderQuery) -> int:
+        """The number of orders that match the query, whatever its limit."""
+        number = parse(query.anything or "")
+        return self._collection.count_documents(
+            conditions(query, self._index, self.id_of(number) if number else None)
+        )
+
     def load(self, order_ids: Iterable[str], transaction: Transaction | None = None) -> list[Order]:
         """These orders with the last events of their logs. Includes deleted orders, which can have due
         steps."""

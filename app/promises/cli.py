@@ -10,12 +10,12 @@ from app.console import OperatorCommand, echo_columns, plain, progress_bar, serv
 from app.promises.model import DELAYS, EXPIRED_BY, LATER, MOST_ATTEMPTS, Figures, percentile
 from app.promises.service import Promises
 from app.promises.service import promises as add_up
-from app.setting_parsers import duration
+from app.setting_parsers import period
 
 
 def _period(_context: click.Context, _option: click.Parameter, text: str) -> timedelta:
     try:
-        return duration(text)
+        return period(text)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{plain(text)} is no length of time such as 30d or 12h.") from error
 

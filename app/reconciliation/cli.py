@@ -13,7 +13,7 @@ from app.errors import ProviderUnavailable
 from app.reconciliation import run as reconciling
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.report import SCOPES, Report, ReportedDifference
-from app.setting_parsers import duration
+from app.setting_parsers import period
 
 # Seconds of work, then of rest, so that the command hardly slows down the service.
 _SLICE = 0.2
@@ -35,7 +35,7 @@ def _since(_context: click.Context, _option: click.Parameter, text: str | None) 
         if re.fullmatch(r"\d{4}-.*", text):
             moment = datetime.fromisoformat(text)
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return datetime.now(UTC) - duration(text)
+        return datetime.now(UTC) - period(text)
     except (ValueError, OverflowError) as error:
         fault = f"{plain(text)} is no day such as 2024-10-01 and no length of time such as 7d."
         raise click.BadParameter(fault) from error

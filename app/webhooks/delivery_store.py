@@ -99,6 +99,10 @@ class WebhookDeliveries:
         found = self._collection.find(condition).sort("_id", -1).limit(limit + 1)
         return [to_record(document) for document in found]
 
+    def count(self, endpoint_id: str, status: Status) -> int:
+        """The number of the endpoint's deliveries in this status."""
+        return self._collection.count_documents({"endpointId": endpoint_id, "status": status})
+
     def remove(self, endpoint_id: str, delivery_id: str) -> None:
         """Removes a delivery."""
         self._collection.delete_one({"_id": delivery_id, "endpointId": endpoint_id})

@@ -98,6 +98,7 @@ def test_a_call_answers_the_new_time_and_the_events_as_the_description_says(clie
                 "1w",
                 "367d",
                 "999999999d",
+                "999999999.999999999d",
                 "\u0661m",
                 "1e3s",
                 16,
