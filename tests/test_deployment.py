@@ -103,6 +103,11 @@ def test_every_service_of_compose_is_confined(name: str) -> None:
     assert service["image"].startswith(f"{IMAGE}:") or service["user"].split(":")[0] != "0"
 
 
+def test_no_deployment_lets_callers_move_the_time() -> None:
+    files = [file for file in DEPLOY.rglob("*") if file.is_file() and "local" not in file.parts]
+    assert [file.name for file in files if b"TEST_CLOCK" in file.read_bytes()] == []
+
+
 @every_service
 def test_every_image_of_compose_is_of_one_version(name: str) -> None:
     image = SERVICES[name]["image"]

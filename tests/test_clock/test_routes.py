@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import jsonschema
 import pytest
 
 from app.config import ConfigError, Settings
+from deploy.local.stack import ROOT
 from tests.support.tokens import SETTINGS, bearer, token
 from tests.support.web_fixtures import SAMPLE
 
@@ -148,3 +152,29 @@ def test_the_time_is_the_shop_s_to_move_and_tokens_keep_the_real_time(
     for headers, status in (({}, 401), (customer, 403), (shop, 200)):
         assert client.post(ADVANCE, json={"by": "2d"}, headers=headers).status_code == status
         assert client.get(CLOCK, headers=headers).status_code == status
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_the_example_of_a_return_window_runs_as_it_is_printed(
+    api_database: object, shared_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a worker: the calls that move the time do its work."""
+    first, *_, last = re.findall(r"(?ms)^```python\n(.*?)^```", (ROOT / "docs/test-clock.md").read_text())
+    app = shared_app(**SETTINGS, **ON)
+    with make_server("127.0.0.1", 0, app, handler_class=_Silent) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        monkeypatch.setenv("SERVICE", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("CUSTOMER", token("user-1"))
+        monkeypatch.setenv("SHOP", token("shop", "orders:admin"))
+        try:
+            known: dict[str, Any] = {}
+            exec(f"{first}\n{last}", known)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert known["code"] == "too_late"
