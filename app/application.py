@@ -24,6 +24,7 @@ from app.reconciliation import routes as reconciliations
 from app.refunds import routes as refunds
 from app.returns import routes as returns
 from app.services import Services
+from app.shipments import routes as shipments
 from app.stock import routes as stock
 from app.test_clock import routes as test_clock
 from app.webhooks import routes as webhooks
@@ -71,6 +72,7 @@ def application(
         corrections.blueprint,
         holds.blueprint,
         cancellations.blueprint,
+        shipments.blueprint,
         refunds.blueprint,
         returns.blueprint,
         diagnoses.blueprint,

@@ -93,13 +93,27 @@ class IllegalTransition(OrderServiceError):
     """The status of an order, or of a part of it, forbids the change. `allowed` lists the statuses that a
     client may request now."""
 
-    def __init__(self, present: str, wanted: str, allowed: tuple[str, ...], what: str = "order") -> None:
-        super().__init__(f"The {what} is {present} and cannot become {wanted}.")
+    def __init__(self, present: str, wanted: str, allowed: Sequence[str], what: str = "order") -> None:
+        super().__init__(f"The {what} is {present} and cannot be {wanted}.")
         self.allowed = allowed
 
 
 class OrderInTransit(OrderServiceError):
     """A shipped order cannot be deleted before it is delivered."""
+
+
+class PartlyShipped(OrderServiceError):
+    """An order that is shipped in part cannot be cancelled as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__("A part of the order is shipped. Cancel the open pieces instead of the order.")
+
+
+class ReturnOpen(OrderServiceError):
+    """The order has a return that is requested or approved."""
+
+    def __init__(self) -> None:
+        super().__init__("The order has a return that is not finished. Close or cancel it first.")
 
 
 class NothingOpen(OrderServiceError):
@@ -108,6 +122,20 @@ class NothingOpen(OrderServiceError):
     def __init__(self, left: Sequence[Mapping[str, Any]]) -> None:
         super().__init__("These pieces are not open. `open` has the pieces that are.")
         self.left = left
+
+
+class PiecesReturned(OrderServiceError):
+    """Pieces of the shipment are in a return."""
+
+    def __init__(self) -> None:
+        super().__init__("Pieces of the shipment are in a return, so it cannot be cancelled.")
+
+
+class TooManyShipments(OrderServiceError):
+    """The order has the maximum number of shipments. Cancelled ones count."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"An order can have at most {most} shipments. Cancelled ones count.")
 
 
 class AlreadyShipped(OrderServiceError):
@@ -209,10 +237,10 @@ class TooManyRetries(OrderServiceError):
 
 
 class HistoryFull(OrderServiceError):
-    """The order has too many events for one more change."""
+    """The order has too many events, or too many of this kind, for one more change."""
 
-    def __init__(self, version: int) -> None:
-        super().__init__(f"The order has {version} events, too many for this change.")
+    def __init__(self, count: int, kind: str = "events") -> None:
+        super().__init__(f"The order has {count} {kind}, too many for this change.")
 
 
 class TooManyEndpoints(OrderServiceError):

@@ -42,6 +42,7 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("visible", "updatedAt", "_id"), only=_LISTED),
         Index(("emailKey", "_id"), only={**_LISTED, **_where("emailKey")}),
         Index(("tracking.number", "_id"), only={**_LISTED, **_where("tracking.number")}),
+        Index(("shipments.tracking.number", "_id"), only={**_LISTED, **_where("shipments.tracking.number")}),
         # The orders that the previous release stored without a number.
         Index(("number", "_id"), only={"number": None}),
         Index(("idempotency.caller", "idempotency.key"), only=_where("idempotency.key"), unique=True),

@@ -55,7 +55,8 @@ def amend_order(patch: Any, order_id: str) -> Response:
     """Correct an order
 
     Changes the fields of the body (RFC 7396); `null` removes one. The delivery address can be changed until
-    the first shipment. After it, customers can change nothing. If nothing changes, there is no event.
+    the first shipment. Once the order is shipped, customers can change nothing. If nothing changes, there is
+    no event.
     """
     require_own_email(patch.get("email"))
     carried = correcting.amend(

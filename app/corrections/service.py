@@ -9,12 +9,13 @@ from app.orders import OrderServices
 from app.orders.commands import Carried, Decision, Request, carry_out, found
 from app.orders.corrections import Note, merged
 from app.orders.fields import AMENDABLE, MOST_NOTES, PERSONAL
+from app.orders.goods import live_shipments
 from app.orders.model import Change, NoteText, Order, digest_of, digest_of_note
 from app.orders.reading import reads_order
 from app.shapes import MOST_PAIRS
 
 _SHIPPED = ("shipped", "delivered")
-# Customers can correct nothing after the first shipment, and the shop everything except these.
+# Customers can correct nothing once the order is shipped. Nobody can correct these after the first shipment.
 _UNTIL_SHIPPED = frozenset({"shippingAddress"})
 
 
@@ -126,9 +127,7 @@ def _require_bounds(fields: dict[str, Any]) -> None:
 
 
 def _require_unshipped(order: Order, fields: list[str], *, by_shop: bool) -> None:
-    if order["status"] not in _SHIPPED:
-        return
-    if not by_shop:
+    if order["status"] in _SHIPPED and not by_shop:
         raise AlreadyShipped("The order is shipped. Only the shop can still correct it.")
-    if fixed := _UNTIL_SHIPPED.intersection(fields):
+    if (fixed := _UNTIL_SHIPPED.intersection(fields)) and live_shipments(order):
         raise AlreadyShipped(f"The order is shipped, so {', '.join(fixed)} cannot change any more.")

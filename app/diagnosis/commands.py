@@ -11,12 +11,13 @@ from app.dry_run.service import rehearse
 from app.errors import DatabaseUnavailable, OrderServiceError
 from app.holds.service import place_hold, release_hold
 from app.orders.commands import Request
-from app.orders.goods import numbered, open_pieces
+from app.orders.goods import numbered, open_pieces, shipments
 from app.orders.holds import BLOCKS, RELEASE, find
 from app.orders.model import Order
 from app.orders.service import change_status, delete_order
 from app.orders.states import COMMANDS as TO_STATUSES
 from app.refunds.service import request_refund
+from app.shipments.service import cancel_shipment, correct_shipment, create_shipment, deliver_shipment
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -69,6 +70,19 @@ def _cancel_pieces(services: "Services", order: Order, actor: str) -> None:
         create_cancellation(services.orders, order["id"], draft, Request(actor))
 
 
+def _shipment(order: Order) -> str:
+    """The id of the newest shipment that is under way, or of the newest one. Empty if there are none."""
+    there = shipments(order)
+    under_way = [one for one in there if one["status"] == "shipped"]
+    ids = [one["id"] for one in under_way or there]
+    return ids[-1] if ids else ""
+
+
+def _correct(services: "Services", order: Order, actor: str) -> None:
+    patch = {"tracking": None if "tracking" in order else {"carrier": "carrier"}}
+    correct_shipment(services.orders, order["id"], _shipment(order), patch, Request(actor))
+
+
 _CALLS: dict[str, Call] = {
     **{command: _change_to(status) for status, command in TO_STATUSES.items()},
     "delete": lambda services, order, actor: delete_order(services.orders, order["id"], actor=actor),
@@ -76,6 +90,16 @@ _CALLS: dict[str, Call] = {
         services.orders, order["id"], {}, actor=actor, key=None, digest=""
     ),
     "create_cancellation": _cancel_pieces,
+    "create_shipment": lambda services, order, actor: create_shipment(
+        services.orders, order["id"], {}, Request(actor)
+    ),
+    "correct_shipment": _correct,
+    "deliver_shipment": lambda services, order, actor: deliver_shipment(
+        services.orders, order["id"], _shipment(order), Request(actor)
+    ),
+    "cancel_shipment": lambda services, order, actor: cancel_shipment(
+        services.orders, order["id"], _shipment(order), Request(actor)
+    ),
     "amend": _amend,
     "note": _note,
     "tag": _tag,

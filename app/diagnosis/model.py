@@ -52,7 +52,7 @@ def _asked(refunds: Sequence[Refund]) -> int:
 
 # The steps of the shop. No task does them, so they are not in the step table.
 RETRY_REFUND = Step("shop.refund", after=("refund.failed",), order=_owes_failed_refund)
-SHIP = Step("shop.ship", after=("order.confirmed",), status=("confirmed",))
+SHIP = Step("shop.ship", after=("order.confirmed", "order.reopened"), status=("confirmed",))
 DELIVER = Step("shop.deliver", after=("order.shipped",), status=("shipped",))
 
 # All steps in the order in which they decide, with their public names. Announcing has none: it holds up

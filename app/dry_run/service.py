@@ -79,7 +79,7 @@ def foresee(services: "Services", before: Order | None, order: Order) -> DryRun:
     events = _since(before["version"] if before else 0, order)
     follow = _since(order["version"], at_last)
     payment = before["payment"] if before else {"capturedAmount": 0, "refundedAmount": 0}
-    types = [event["type"] for event in (*events, *follow)]
+    written = (events, follow)
     return DryRun(
         order=order,
         events=events,
@@ -87,7 +87,7 @@ def foresee(services: "Services", before: Order | None, order: Order) -> DryRun:
         captured=at_last["payment"]["capturedAmount"] - payment["capturedAmount"],
         refunded=at_last["payment"]["refundedAmount"] - payment["refundedAmount"],
         stock=_moved(stock),
-        mails=templates(services.notifications, at_last, types),
+        mails=[name for some in written for name in templates(services.notifications, at_last, some)],
     )
 
 

@@ -12,6 +12,7 @@ from app.errors import Fault, InvalidInput, NotFound, NothingToHold, TooManyHold
 from app.observability.tracing import about
 from app.orders import OrderServices
 from app.orders.commands import Decision, Request, carry_out
+from app.orders.goods import is_partly_shipped
 from app.orders.holds import CANCEL, HOLDABLE, IN_THE_FUTURE, MOST_HOLDS, Hold, find, over, past_ends
 from app.orders.model import Change, Order, advance
 from app.orders.reading import reads_order
@@ -98,10 +99,14 @@ def expire_holds(services: OrderServices) -> int:
 
 
 def ends(order: Order, now: datetime) -> list[Change]:
-    """The changes that end the holds whose time is over, and cancel the order if one of these says so."""
+    """The changes that end the holds whose time is over, and cancel the order if one of these says so.
+
+    An order of which a part is shipped is not cancelled.
+    """
     holds = over(order, now)
     changes = [Change("hold.expired", {"code": hold["code"]}) for hold in holds]
-    if order["status"] in HOLDABLE and any(hold["then"] == CANCEL for hold in holds):
+    can_be_cancelled = order["status"] in HOLDABLE and not is_partly_shipped(order)
+    if can_be_cancelled and any(hold["then"] == CANCEL for hold in holds):
         changes += cancellation(order, "expired")
     return changes
 

@@ -24,6 +24,8 @@ _OF_AN_ORDER = (
     "getOrderDiagnosis",
     "createCancellation",
     "listCancellations",
+    "createShipment",
+    "listShipments",
     "createRefund",
     "listRefunds",
     "createReturn",
@@ -61,6 +63,12 @@ LINKS = (
         ("201",),
         {"id": _SAME, "cancellationId": "$response.body#/id"},
         ("getCancellation",),
+    ),
+    Link(
+        "createShipment",
+        ("201",),
+        {"id": _SAME, "shipmentId": "$response.body#/id"},
+        ("getShipment", "amendShipment", "deliverShipment", "cancelShipment"),
     ),
     Link(
         "createHold",

@@ -99,6 +99,7 @@ _PATH_PARAMETERS = {
     "order_id": ("id", "The id of the order."),
     "product_id": ("productId", "The id of the product."),
     "cancellation_id": ("cancellationId", "The id of the part cancellation."),
+    "shipment_id": ("shipmentId", "The id of the shipment."),
     "note_id": ("noteId", "The id of the note."),
     "refund_id": ("refundId", "The id of the refund."),
     "return_id": ("returnId", "The id of the return."),

@@ -154,7 +154,12 @@ class Problem(Answer):
     omittedErrors = whole("The number of errors that `errors` leaves out.", required=False, minimum=1)
     allowed = listed(
         fields.String(),
-        "With `illegal_transition`: the statuses that a client may request now.",
+        "With `illegal_transition` and `partly_shipped`: the statuses that a client may request now.",
+        required=False,
+    )
+    open = listed(
+        fields.Dict(),
+        "With `nothing_open`: the pieces that are neither shipped nor cancelled, as `line` and `quantity`.",
         required=False,
     )
     holds = listed(
@@ -167,9 +172,6 @@ class Problem(Answer):
         "With `nothing_returnable`, `not_delivered` and `too_late`: the pieces that the caller can return, "
         "as `line` and `quantity`.",
         required=False,
-    )
-    open = listed(
-        fields.Dict(), "With `nothing_open`: the open pieces by `line` and `quantity`.", required=False
     )
     onHand = whole("With `insufficient_stock`: the current stock level.", required=False)
     refundable = amount("With `refund_too_large`: the amount that can be refunded.", required=False)

@@ -1,6 +1,6 @@
 """Announces every public event once per channel: records it under a unique key first, then delivers it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import structlog
 from app.backoff import backoff
 from app.errors import OrderUnreadable
 from app.notifications import NotificationServices
-from app.notifications.mail.channel import MailChannel, template_of
+from app.notifications.mail.channel import MailChannel, mailed, template_of
 from app.notifications.model import Channel, Delivery, Notification
 from app.observability.tracing import about
 from app.orders.events import is_public
@@ -91,10 +91,14 @@ def _news(services: NotificationServices, order: Order) -> _News:
         for event in order["events"]
         if event["sequence"] > order.get("announced", 0) and is_public(event["type"], event["at"])
     ]
-    return _News(order, events, [one for event in events for one in _wanted(services, order, event)])
+    by_mail = mailed(events)
+    wanted = [one for event in events for one in _wanted(services, order, event, by_mail)]
+    return _News(order, events, wanted)
 
 
-def _wanted(services: NotificationServices, order: Order, event: Event) -> list[Notification]:
+def _wanted(
+    services: NotificationServices, order: Order, event: Event, by_mail: Container[int]
+) -> list[Notification]:
     return [
         Notification(
             id=f"{order['id']}:{event['sequence']}:{channel.name}",
@@ -105,7 +109,7 @@ def _wanted(services: NotificationServices, order: Order, event: Event) -> list[
             at=event["at"],
             attempts=0,
         )
-        for channel in _channels(services, order, event["type"])
+        for channel in _channels(services, order, event, by_mail)
     ]
 
 
@@ -184,10 +188,15 @@ def _deliver(
             claims.end(notification["id"])
 
 
-def templates(services: NotificationServices, order: Order, event_types: Sequence[str]) -> list[str]:
-    """The templates of the mails that events of these types send about the order."""
-    mail = [channel for channel in services.channels if isinstance(channel, MailChannel)]
-    return [template_of(kind) for kind in event_types for channel in mail if channel.wants(order, kind)]
+def templates(services: NotificationServices, order: Order, events: Sequence[Event]) -> list[str]:
+    """The templates of the mails that these events send about the order."""
+    by_mail = mailed(events)
+    return [
+        template_of(event["type"])
+        for event in events
+        for channel in _channels(services, order, event, by_mail)
+        if isinstance(channel, MailChannel)
+    ]
 
 
 def forget_mail_counts(services: NotificationServices) -> None:
@@ -200,9 +209,19 @@ def overdue_notifications(services: NotificationServices) -> list[str]:
     return services.store.overdue(services.clock(), _BATCH)
 
 
-def _channels(services: NotificationServices, order: Order, event_type: str) -> list[Channel]:
-    """The channels for the event. Instant channels are used only if no other channel wants it."""
-    wanting = [channel for channel in services.channels if channel.wants(order, event_type)]
+def _channels(
+    services: NotificationServices, order: Order, event: Event, by_mail: Container[int]
+) -> list[Channel]:
+    """The channels for the event. Instant channels are used only if no other channel wants it.
+
+    Mail is used for the sequences in `by_mail` only.
+    """
+    wanting = [
+        channel
+        for channel in services.channels
+        if channel.wants(order, event["type"])
+        and (event["sequence"] in by_mail or not isinstance(channel, MailChannel))
+    ]
     return [channel for channel in wanting if not channel.instant] or wanting
 
 

@@ -22,6 +22,7 @@ MOST_REFUND_LINES = 2_000
 MOST_RETRIES = 20
 # The total over all part cancellations of an order.
 MOST_CANCELLED_LINES = 1_000
+MOST_CORRECTIONS = 100
 MOST_SHIPMENTS = MOST_CANCELLATIONS = MOST_RETURNS = 100
 # The totals over all returns of an order: their lines, the lines of their receipts, and the characters of
 # their notes and reasons.
@@ -51,6 +52,10 @@ LIMITS = {
     "hold": Limit(900),
     "release": Limit(980),
     "ship": Limit(980),
+    "create_shipment": Limit(980, leaves_an_end=True),
+    "correct_shipment": Limit(980, leaves_an_end=True),
+    "deliver_shipment": Limit(980),
+    "cancel_shipment": Limit(980, leaves_an_end=True),
     "deliver": Limit(980),
     "cancel": Limit(980),
     "delete": Limit(980),
@@ -79,8 +84,13 @@ _COMES_BACK = ("pending", "cancelled")
 _CANCELLED_BY_HOLD = {"pending": 1, "confirmed": 6}
 
 # The events needed to end an order, by status. A confirmed order is cancelled, refunded at the second
-# attempt, and deleted.
+# attempt, and deleted. Each shipment that is under way is delivered, too.
 _END = {"confirmed": 10, "shipped": 2, "delivered": 1, "cancelled": 1}
+
+
+def under_way(order: "Order") -> int:
+    """The shipments that are neither delivered nor cancelled."""
+    return sum(one["status"] == "shipped" for one in order.get("shipments", ()))
 
 
 def owed(order: "Order") -> int:
@@ -130,9 +140,12 @@ def require_room(before: "Order", after: "Order", command: str) -> None:
     """Raises HistoryFull if the log has no room for the command."""
     limit = LIMITS[command]
     if limit.leaves_an_end:
-        end = 0 if "deletedAt" in after else _END.get(after["status"], 0) + _running_returns(after)
+        rest = _END.get(after["status"], 0) + under_way(after) + _running_returns(after)
+        end = 0 if "deletedAt" in after else rest
         is_full = after["version"] + owed(after) + end > limit.events
     else:
-        is_full = before["version"] + owed(before) >= limit.events
+        # Each shipment under way has its delivery to come.
+        kept = under_way(before) if limit.events < LIMITS["deliver"].events else 0
+        is_full = before["version"] + owed(before) + kept >= limit.events
     if is_full:
         raise HistoryFull(before["version"])

@@ -45,6 +45,12 @@ EVENTS: dict[str, EventType] = {
         "order", "confirmed", "The payment is captured and the stock decremented.", public=True
     ),
     "order.shipped": EventType("order", "shipped", "The order was shipped.", "`tracking`", public=True),
+    "order.reopened": EventType(
+        "order",
+        "confirmed",
+        "A shipment of the shipped order was cancelled, so pieces are open again.",
+        public=True,
+    ),
     "order.delivered": EventType("order", "delivered", "The order was delivered.", public=True),
     "order.cancelled": EventType(
         "order", "cancelled", "The order was cancelled.", "`cancellation` (`reason`, `detail`)", public=True
@@ -111,6 +117,35 @@ EVENTS: dict[str, EventType] = {
     "stock.insufficient": EventType("stock", "insufficient", "The stock does not suffice.", "`shortages`"),
     "stock.released": EventType("stock", "released", "The order ended before it took any stock."),
     "stock.restocked": EventType("stock", "restocked", "The goods are back in the stock."),
+    "shipment.created": EventType(
+        "shipment",
+        "shipped",
+        "Pieces of the order were shipped.",
+        "`shipmentId`, `products` (`line`, `quantity`), `tracking`",
+        public=True,
+    ),
+    "shipment.corrected": EventType(
+        "shipment",
+        None,
+        "The tracking of a shipment was corrected.",
+        "`shipmentId`; `tracking`, unless it was removed; `createdAt`, if an earlier release shipped the "
+        "order",
+        public=True,
+    ),
+    "shipment.delivered": EventType(
+        "shipment",
+        "delivered",
+        "A shipment was delivered.",
+        "`shipmentId`; `createdAt`, if an earlier release shipped the order",
+        public=True,
+    ),
+    "shipment.cancelled": EventType(
+        "shipment",
+        "cancelled",
+        "A shipment was cancelled, so its pieces are open again.",
+        "`shipmentId`; `createdAt`, if an earlier release shipped the order",
+        public=True,
+    ),
     "hold.placed": EventType(
         "hold",
         None,

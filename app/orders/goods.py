@@ -23,7 +23,7 @@ class LinePieces(TypedDict):
 
 
 class Shipment(TypedDict):
-    """One shipment."""
+    """One shipment. `corrections` counts those of its tracking."""
 
     id: str
     status: str
@@ -31,6 +31,7 @@ class Shipment(TypedDict):
     createdAt: datetime
     updatedAt: datetime
     tracking: NotRequired[dict[str, str]]
+    corrections: NotRequired[int]
     deliveredAt: NotRequired[datetime]
 
 
@@ -170,7 +171,7 @@ def fulfillment(order: _Order) -> dict[str, Any]:
 
 def is_partly_shipped(order: _Order) -> bool:
     """Whether the order has a shipment, and pieces are still open."""
-    return fulfillment(order)["status"] == "partial"
+    return order["status"] == "confirmed" and bool(live_shipments(order))
 
 
 def announced(order: _Order) -> list[int]:
@@ -208,7 +209,8 @@ def require_lines(
     for place, entry in enumerate(products):
         own = [entry[name] for name in once_per]
         if entry["line"] > len(order["products"]):
-            faults.append(Fault(f"/products/{place}/line", "must be a line of the order"))
+            known = f"must be a line of the order, from 1 to {len(order['products'])}"
+            faults.append(Fault(f"/products/{place}/line", known))
         elif own in seen:
             faults.append(Fault(f"/products/{place}/line", "must not be named twice"))
         seen.append(own)

@@ -49,6 +49,8 @@ SHIPMENT = Record(
         Field("status", Choice(tuple(SHIPMENT_STATUS)), "The status of the shipment."),
         Field("products", Many(PIECES, 1, MOST_LINES), "The pieces in the parcel."),
         _own("tracking", TRACKING, "The data for tracking the parcel."),
+        # Each correction adds a tracking to the log, which has to stay small.
+        _own("corrections", Whole(1), "The number of corrections of its tracking.", shown=False),
         Field("createdAt", Moment(), "The time of the shipment."),
         Field("updatedAt", Moment(), "The time of the last change."),
         _own("deliveredAt", Moment(), "The time of the delivery; present once it is delivered."),

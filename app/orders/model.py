@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from app.errors import IllegalTransition
-from app.orders import cancellations, corrections, goods, holds, refunds, returns
+from app.orders import cancellations, corrections, goods, holds, refunds, returns, shipments
 from app.orders.bounds import require_room
 from app.orders.corrections import Note
 from app.orders.events import EVENTS
@@ -155,7 +155,13 @@ _STANDING = names(ORDER, stored=True, personal=False, given="required") + names(
 )
 
 # What an event changes in an order, for the events that do more than to set an axis.
-_FOLDS = {**cancellations.FOLDS, **corrections.FOLDS, **holds.FOLDS, **returns.FOLDS}
+_FOLDS = {
+    **cancellations.FOLDS,
+    **corrections.FOLDS,
+    **holds.FOLDS,
+    **returns.FOLDS,
+    **shipments.FOLDS,
+}
 
 
 class Change(NamedTuple):
@@ -240,9 +246,11 @@ def fold(order_id: str, events: Iterable[Event], before: Order | None = None) ->
     return {**order, "events": [*before["events"], *log] if before else log}
 
 
-def allowed_to_clients(status: str) -> tuple[str, ...]:
-    """The statuses that a client may request for an order in this status."""
-    return tuple(following for following in STATUS[status] if following in COMMANDS)
+def allowed_to_clients(order: Mapping[str, Any]) -> tuple[str, ...]:
+    """The statuses that a client may request for the order."""
+    if goods.is_partly_shipped(order):
+        return ("shipped",)
+    return tuple(following for following in STATUS[order["status"]] if following in COMMANDS)
 
 
 def quantities(order: Order) -> dict[str, int]:
@@ -300,7 +308,7 @@ def _moved(order: Order, event: Event) -> Order:
         part = after if axis == "order" else {**after[axis]}
         if value is not None:
             if value not in TRANSITIONS[axis][part["status"]]:
-                raise IllegalTransition(part["status"], value, allowed_to_clients(order["status"]))
+                raise IllegalTransition(part["status"], value, allowed_to_clients(order))
             part["status"] = value
             part.pop("action", None)
         part.update(event["data"])

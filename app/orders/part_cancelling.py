@@ -49,9 +49,8 @@ def part_cancellation(
     data = {"cancellationId": cancellation_id, "products": numbered(wanted), "amount": back}
     if reason:
         data["reason"] = reason
-    changes = [Change("cancellation.created", data)]
     if is_last and live:
-        changes.append(Change("order.shipped"))
+        after.append(Change("order.shipped"))
         if all(one["status"] == "delivered" for one in live):
-            changes.append(Change("order.delivered"))
-    return [*changes, *after, *([refund] if refund else [])]
+            after.append(Change("order.delivered"))
+    return [Change("cancellation.created", data), *after, *([refund] if refund else [])]

@@ -13,8 +13,8 @@ from app import money
 from app.clock import to_text
 from app.orders.events import EVENTS
 from app.orders.fields import HOLD, ORDER, PERSONAL, REFUND_STATE, with_amounts
-from app.orders.goods import PartCancellation, Return, fulfillment, numbered, summed
-from app.orders.goods_fields import PART_CANCELLATION, RETURN
+from app.orders.goods import PartCancellation, Return, Shipment, fulfillment, numbered, summed
+from app.orders.goods_fields import PART_CANCELLATION, RETURN, SHIPMENT
 from app.orders.holds import Hold
 from app.orders.log import Event
 from app.orders.model import Order
@@ -53,6 +53,12 @@ def cancellation(found: PartCancellation, owner: Order) -> dict[str, Any]:
     """The public form of a part cancellation of the order `owner`."""
     shown = _CANCELLATION(found, owner["currency"])
     return {"id": shown.pop("id"), "orderId": owner["id"], "currency": owner["currency"], **shown}
+
+
+def shipment(found: Shipment, owner: Order) -> dict[str, Any]:
+    """The public form of a shipment of the order `owner`."""
+    shown = _SHIPMENT(found, owner["currency"])
+    return {"id": shown.pop("id"), "orderId": owner["id"], **shown}
 
 
 def refund(found: Refund, owner: Order) -> dict[str, Any]:
@@ -173,6 +179,6 @@ def _record(fields: tuple[Field, ...], *, for_shop: bool = True) -> _Form:
 
 
 _ORDER, _CUSTOMERS_ORDER = _record(ORDER), _record(ORDER, for_shop=False)
-_REFUND, _HOLD, _CANCELLATION, _RETURN = (
-    _record(one.fields) for one in (REFUND_STATE, HOLD, PART_CANCELLATION, RETURN)
+_REFUND, _HOLD, _CANCELLATION, _RETURN, _SHIPMENT = (
+    _record(one.fields) for one in (REFUND_STATE, HOLD, PART_CANCELLATION, RETURN, SHIPMENT)
 )

@@ -90,8 +90,9 @@ class OrderQuery(NamedTuple):
 def conditions(query: OrderQuery, index: PersonalIndex, numbered: str | None = None) -> Document:
     """The query as MongoDB conditions.
 
-    A query for any key has one branch for each kind of key. Each branch has all conditions and reads an index
-    of its own. `numbered` is the id of the order with the number that the query asks for.
+    A query for any key has one branch for each kind of key, and one for a tracking number has two. Each
+    branch has all conditions and reads an index of its own. `numbered` is the id of the order with the number
+    that the query asks for.
     """
     common = {**LIVE, **_exact(query), **_changed(query)}
     if query.email is not None:
@@ -104,15 +105,22 @@ def conditions(query: OrderQuery, index: PersonalIndex, numbered: str | None = N
         late = {"$lt": query.overdue_at}
         common["dueBy"] = late if query.overdue else {"$not": late}
     bounds = _created(query)
-    if query.anything is None:
-        return {**common, "_id": bounds} if bounds else common
-    branches = []
-    for field, wanted in _any_of(query.anything, index, numbered):
-        branch: Document = {**common, "_id": dict(bounds)} if bounds else dict(common)
-        branch[field] = {**branch.get(field, {}), **wanted} if field == "_id" else wanted
-        # A filter may ask for the same field.
-        branches.append(branch if field not in common else {"$and": [common, branch]})
-    return {"$or": branches}
+    branches = [{**common, "_id": bounds} if bounds else common]
+    if query.tracking_number is not None:
+        branches = _branched(branches, _tracked_by(query.tracking_number))
+    if query.anything is not None:
+        branches = _branched(branches, list(_any_of(query.anything, index, numbered)))
+    return branches[0] if len(branches) == 1 else {"$or": branches}
+
+
+def _branched(branches: Sequence[Document], keys: Sequence[Document]) -> list[Document]:
+    """Each of the branches with each of the keys."""
+    return [
+        # A branch may have a condition on the same field.
+        {**branch, **key} if branch.keys().isdisjoint(key) else {"$and": [branch, key]}
+        for branch in branches
+        for key in keys
+    ]
 
 
 def _exact(query: OrderQuery) -> Document:
@@ -122,7 +130,6 @@ def _exact(query: OrderQuery) -> Document:
         "products.productId": query.product_id,
         "reference": query.reference,
         "number": query.number,
-        "tracking.number": query.tracking_number,
         "status": _one_of(query.statuses) if query.statuses else None,
     }
     return {field: value for field, value in exact.items() if value is not None}
@@ -164,15 +171,22 @@ def _changed(query: OrderQuery) -> Document:
     return {"updatedAt": bounds, "$or": rest}
 
 
-def _any_of(text: str, index: PersonalIndex, numbered: str | None) -> Iterator[tuple[str, Any]]:
+def _any_of(text: str, index: PersonalIndex, numbered: str | None) -> Iterator[Document]:
     """The conditions for each kind of key that the text can be."""
     ids = [text.lower()] if re.fullmatch(ORDER_ID[0], text.lower()) else []
     if ids or numbered:
-        yield "_id", {"$in": [ObjectId(order_id) for order_id in (*ids, numbered) if order_id]}
-    yield "reference", text
-    yield "tracking.number", text
+        yield {"_id": {"$in": [ObjectId(order_id) for order_id in (*ids, numbered) if order_id]}}
+    yield {"reference": text}
+    yield from _tracked_by(text)
     if index and "@" in text:
-        yield "emailKey", _one_of(index.keys_of(text))
+        yield {"emailKey": _one_of(index.keys_of(text))}
+
+
+def _tracked_by(number: str) -> tuple[Document, Document]:
+    """The conditions for the tracking number of an order's newest live shipment, and of any live one."""
+    live = {"$elemMatch": {"tracking.number": number, "status": {"$ne": "cancelled"}}}
+    # The first of the two reads the index.
+    return {"tracking.number": number}, {"shipments.tracking.number": number, "shipments": live}
 
 
 def _one_of(values: Sequence[Any]) -> Any:

@@ -152,6 +152,8 @@ def get_order(query: dict[str, Any], order_id: str) -> Response:
     "bad_header",
     "not_found",
     "illegal_transition",
+    "partly_shipped",
+    "too_many_shipments",
     "on_hold",
     "history_full",
     "stale_version",
@@ -162,8 +164,9 @@ def get_order(query: dict[str, Any], order_id: str) -> Response:
 def update_order(wanted: dict[str, Any], order_id: str) -> Response:
     """Update the status of an order
 
-    Ships, delivers or cancels it. If the order has that status already, nothing changes. Cancelling returns
-    the money and the stock. `shipped` and `delivered` need the scope `orders:admin`.
+    Ships, delivers or cancels it. If the order has that status already, nothing changes. `shipped` ships
+    all open pieces, and `delivered` delivers all shipments; both need the scope `orders:admin`. Cancelling
+    returns the money and the stock.
     """
     if wanted["status"] in OF_THE_SHOP:
         require("orders:admin")
@@ -186,6 +189,7 @@ def update_order(wanted: dict[str, Any], order_id: str) -> Response:
     "bad_header",
     "not_found",
     "order_in_transit",
+    "return_open",
     "history_full",
     "stale_version",
     "if_match_required",

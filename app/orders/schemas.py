@@ -265,7 +265,9 @@ class OrdersQuery(PageQuery):
     reference = Text(64, doc="Only orders with this `reference`.")
     number = Number(doc="Only the order with this `number`, without regard to case and dashes.")
     email = Text(254, form=EMAIL, doc="Only orders with this `email`, without regard to case.")
-    trackingNumber = Text(100, doc="Only orders with this `tracking.number`.")
+    trackingNumber = Text(
+        100, doc="Only orders with this tracking number on a shipment that is not cancelled."
+    )
     q = Text(254, doc="Only orders with exactly this id, number, `reference`, `email` or tracking number.")
     createdFrom = Moment(doc="Only orders created at this time or later.")
     createdTo = Moment(doc="Only orders created before this time.")

@@ -13,18 +13,20 @@ from app.errors import (
     IllegalTransition,
     InvalidInput,
     NotFound,
-    OnHold,
     OrderInTransit,
     OrderServiceError,
     OrderUnreadable,
+    PartlyShipped,
     QuoteUsed,
+    ReturnOpen,
 )
 from app.orders import OrderServices
 from app.orders.beside_store import Idempotency, QuoteUse
 from app.orders.commands import found, require_version
 from app.orders.fields import PERSONAL, STATED
+from app.orders.goods import Shipment, has_open_return, is_partly_shipped, shipments
 from app.orders.history import as_of
-from app.orders.holds import IN_THE_FUTURE, blocking, past_ends
+from app.orders.holds import IN_THE_FUTURE, past_ends
 from app.orders.log import first_bad_sequence
 from app.orders.model import (
     Adjustment,
@@ -42,7 +44,8 @@ from app.orders.numbers import new_numbered_id
 from app.orders.pieces import requested
 from app.orders.query_store import OrderQuery
 from app.orders.reading import reading, reads_order
-from app.orders.states import CAPTURED, COMMANDS, STATUS
+from app.orders.shipping import deliver_all, ship
+from app.orders.states import CAPTURED, COMMANDS, OF_THE_SHOP, STATUS
 from app.orders.store import KeyTaken, NumberTaken, QuoteTaken
 
 log = structlog.get_logger(__name__)
@@ -182,22 +185,27 @@ def change_status(
     """The order after a client's change of its status; unchanged if it has that status already.
 
     If concurrent changes exclude each other, one of them wins. `if_match` holds the versions that the caller
-    accepts; None accepts any. Raises NotFound, StaleVersion, IllegalTransition, OnHold, HistoryFull.
+    accepts; None accepts any. `shipped` is one shipment of all open pieces, and `delivered` delivers all
+    shipments. Raises NotFound, StaleVersion, IllegalTransition, PartlyShipped, TooManyShipments, OnHold,
+    HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
         require_version(order, if_match)
         if order["status"] == status:
             return order
-        allowed = allowed_to_clients(order["status"])
+        if status == "cancelled" and is_partly_shipped(order):
+            raise PartlyShipped
+        allowed = allowed_to_clients(order)
         if status not in allowed:
             raise IllegalTransition(order["status"], status, allowed)
-        if status == "shipped" and (holds := blocking(order, "ship")):
-            raise OnHold(holds)
-        if status == "cancelled":
-            changes = cancellation(order, "requested", detail)
-        else:
-            changes = [Change(f"order.{status}", {"tracking": tracking} if tracking else {})]
+        match status:
+            case "shipped":
+                changes = ship(order, None, tracking)
+            case "delivered":
+                changes = deliver_all(order, shipments_of(services, order))
+            case _:
+                changes = cancellation(order, "requested", detail)
         after = advance(order, services.clock(), actor, changes, COMMANDS[status])
         if services.store.append(order, after, services.due_by()):
             return after
@@ -209,12 +217,15 @@ def delete_order(
 ) -> None:
     """Deletes the order for clients, and cancels it first if that is still possible.
 
-    Raises NotFound, StaleVersion, OrderInTransit for a shipped order, HistoryFull.
+    Raises NotFound, StaleVersion, ReturnOpen, OrderInTransit for an order of which a part is shipped,
+    HistoryFull.
     """
     while True:
         order = found(services.store.with_tail(order_id))
         require_version(order, if_match)
-        if order["status"] == "shipped":
+        if has_open_return(order):
+            raise ReturnOpen
+        if order["status"] == "shipped" or is_partly_shipped(order):
             raise OrderInTransit("A shipped order cannot be deleted before it is delivered.")
         at = services.clock()
         cancels = "cancelled" in STATUS[order["status"]]
@@ -254,6 +265,13 @@ def _rest_given_back(order: Order, of_refund: dict[str, Any]) -> list[Change]:
     if payment["status"] not in CAPTURED or (payment["capturedAmount"] and not amount):
         return []
     return [requested(order, amount, reason="The order was cancelled.", **of_refund)]
+
+
+def shipments_of(services: OrderServices, order: Order) -> list[Shipment]:
+    """The shipments of the order, oldest first. Reads the log of an order that an earlier release shipped."""
+    is_earlier = "shipments" not in order and order["status"] in OF_THE_SHOP
+    log = found(services.store.with_log(order["id"]))["events"] if is_earlier else ()
+    return shipments(order, log)
 
 
 def page_of(found: list[Any], limit: int, id_field: str) -> Page:

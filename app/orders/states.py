@@ -1,9 +1,10 @@
-"""The transitions that an order may make: one table for each of its axes, and one for its refunds."""
+"""The transitions of an order: one table for each of its axes, and for its refunds, shipments and returns."""
 
 STATUS = {
     "pending": ("confirmed", "cancelled"),
     "confirmed": ("shipped", "cancelled"),
-    "shipped": ("delivered",),
+    # Without one of its shipments, a shipped order has open pieces again.
+    "shipped": ("delivered", "confirmed"),
     "delivered": (),
     "cancelled": (),
 }
@@ -39,7 +40,13 @@ RETURN_STATUS = {
 # How far the goods of an order are on their way.
 FULFILLMENTS = ("none", "partial", "shipped", "delivered")
 
-TRANSITIONS = {"order": STATUS, "payment": PAYMENT, "stock": STOCK, "refund": REFUND}
+TRANSITIONS = {
+    "order": STATUS,
+    "payment": PAYMENT,
+    "stock": STOCK,
+    "refund": REFUND,
+    "shipment": SHIPMENT_STATUS,
+}
 
 CANCELLATION_REASONS = ("requested", "payment_declined", "out_of_stock", "expired")
 # The command for each status that a client may request, by its name in `bounds.LIMITS`. `confirmed` is

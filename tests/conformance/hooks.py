@@ -35,7 +35,7 @@ FACTS_OF_FIELDS = {
     "must not be true, because another refund returns the shipping": "what was refunded",
     "must not be given together with line": "one of two",
     "is only allowed with the kind tax": "depends on the kind",
-    r"must be a line of the order(, from 1 to \d+)?": "how many lines the order has",
+    r"must be a line of the order, from 1 to \d+": "how many lines the order has",
     "must not be named twice": "an entry for each line",
     "must not be given, because all of these lines have a unitPrice": "what the order's products cost",
     r"must not bring the share of line \d+ below 0": "a sum",

@@ -269,8 +269,9 @@ def test_the_commands_that_may_be_given_say_all_events_that_follow(
     settle(order_id)
     given_back = ["refund.succeeded", "payment.refunded"]
     shown = may(client, order_id)
-    assert set(shown) == {"ship", "cancel", "delete", "refund", *CORRECTIONS, "hold", "create_cancellation"}
-    assert shown["ship"] == ["order.shipped"]
+    of_goods = {"ship", "create_shipment", "create_cancellation"}
+    assert set(shown) == {*of_goods, "cancel", "delete", "refund", *CORRECTIONS, "hold"}
+    assert shown["ship"] == shown["create_shipment"] == ["shipment.created", "order.shipped"]
     assert shown["cancel"] == ["order.cancelled", "refund.requested", *given_back, "stock.restocked"]
     assert shown["refund"] == ["refund.requested", *given_back]
     assert shown["create_cancellation"] == ["cancellation.created", "cancellation.restocked"]
@@ -286,6 +287,25 @@ def test_the_commands_that_may_be_given_say_all_events_that_follow(
         "release",
     }
     assert shown["release"] == ["hold.released"]
+
+
+def test_a_shipment_that_is_under_way_may_be_corrected_delivered_and_cancelled(
+    client: FlaskClient, post_order: Place, settle: Settle
+) -> None:
+    """Of a partly shipped order, the rest may be shipped or cancelled, and nothing else may become of it."""
+    order_id = post_order()["id"]
+    settle(order_id)
+    client.post(f"/orders/{order_id}/shipments", json={"products": [{"line": 1, "quantity": 1}]})
+    shown = may(client, order_id)
+    of_shipments = {"create_shipment", "correct_shipment", "deliver_shipment", "cancel_shipment"}
+    assert set(shown) == {"ship", *of_shipments, "create_cancellation", "refund", *CORRECTIONS, "hold"}
+    assert shown["deliver_shipment"] == ["shipment.delivered"]
+    assert seen(client, order_id)["step"] == "ship"
+    client.put(f"/orders/{order_id}", json={"status": "shipped"})
+    shown = may(client, order_id)
+    assert set(shown) == {"deliver", *of_shipments - {"create_shipment"}, "refund", *CORRECTIONS}
+    assert shown["deliver"] == [*2 * ["shipment.delivered"], "order.delivered"]
+    assert shown["cancel_shipment"] == ["shipment.cancelled", "order.reopened"]
 
 
 def test_what_may_be_done_is_what_a_dry_run_says_and_writes_nothing(

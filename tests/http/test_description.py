@@ -73,6 +73,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
     names |= {"<endpoint_id>": "{id}", "<delivery_id>": "{deliveryId}", "<refund_id>": "{refundId}"}
     names |= {"<hold_code>": "{code}", "<note_id>": "{noteId}", "<return_id>": "{returnId}"}
     names |= {"<cancellation_id>": "{cancellationId}"}
+    names |= {"<shipment_id>": "{shipmentId}"}
     names |= {"<provider>": "{provider}", "<report_id>": "{id}"}
     served = {
         (re.sub("<.*?>", lambda match: names[match[0]], rule.rule), method.lower())
@@ -86,7 +87,7 @@ def test_every_route_is_described_and_nothing_else(make_app: Callable[..., Flask
 
 def test_every_operation_has_an_id_of_its_own_that_is_a_verb_and_a_noun(description: dict[str, Any]) -> None:
     verbs = "advance|create|get|list|update|amend|delete|set|verify|release|retry|rotate|send|replay|receive"
-    verbs += "|approve|reject|cancel|close"
+    verbs += "|approve|reject|cancel|close|deliver"
     ids = [operation["operationId"] for _, _, operation in operations(description)]
     assert len(set(ids)) == len(ids)
     assert {"createOrder", "getOrder", "listOrders", "updateOrder", "deleteOrder"} < set(ids)
@@ -337,6 +338,33 @@ def _return(call: Callable[..., Any], settle: Callable[[str], None]) -> None:
     call("post", f"{one}/cancel", f"{made.headers['Location']}/cancel")
 
 
+def _ship(call: Callable[..., Any], path: str) -> None:
+    """Each answer of a shipment: made, read, corrected, delivered and cancelled."""
+    shipments, one = "/orders/{id}/shipments", "/orders/{id}/shipments/{shipmentId}"
+    url, body = f"{path}/shipments", {"products": [{"line": 1, "quantity": 1}], "tracking": {"number": "2"}}
+    call("post", shipments, url, json=body, query_string=DRY)
+    made = call("post", shipments, url, json=body).headers["Location"]
+    for other in ({"products": [{"line": 1, "quantity": 2}]}, {"products": []}):
+        call("post", shipments, url, json=other)
+    call("post", shipments, url, json=body, headers={"If-Match": '"v1"'})
+    call("post", shipments, "/orders/none/shipments", json=body)
+    patch: dict[str, Any] = {
+        "json": {"tracking": {"number": None}},
+        "content_type": "application/merge-patch+json",
+    }
+    call("patch", one, made, **patch)
+    for command in ("cancel", "deliver"):
+        for location in (f"{made}/{command}", f"{made}0/{command}"):
+            call("post", f"{one}/{command}", location)
+    call("patch", one, made, json={"tracking": {"number": "3"}}, content_type="application/merge-patch+json")
+    again = call("post", shipments, url, json=body).headers["Location"]
+    call("post", f"{one}/deliver", f"{again}/deliver")
+    for location in (url, "/orders/none/shipments"):
+        call("get", shipments, location)
+    for location in (made, f"{made}0"):
+        call("get", one, location)
+
+
 def test_every_answer_matches_its_description(
     app: Flask, client: FlaskClient, description: dict[str, Any], settle: Callable[[str], None]
 ) -> None:
@@ -399,6 +427,7 @@ def test_every_answer_matches_its_description(
     _refund(call, settle, path)
     _return(call, settle)
     _cancel_pieces(call, path)
+    _ship(call, path)
     call(
         "put",
         one,

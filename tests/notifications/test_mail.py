@@ -261,13 +261,14 @@ def test_pieces_cancelled_before_the_capture_cost_less_and_free_ones_nothing() -
     assert "Cancelled:" not in text
 
 
-def test_mail_is_wanted_for_five_events_of_orders_with_an_address() -> None:
+def test_mail_is_wanted_for_what_customers_wait_for_if_an_order_has_an_address() -> None:
     """Not for steps on the way, and not once the address is erased."""
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
     order = order_after(CONFIRMED)
     wanted = {kind for kind in EVENTS if channel.wants(order, kind)}
-    of_orders = {"order.confirmed", "order.shipped", "order.delivered", "order.cancelled"}
-    assert wanted == {*of_orders, "cancellation.created"} == set(SUBJECTS)
+    of_orders = {f"order.{what}" for what in ("confirmed", "shipped", "delivered", "cancelled")}
+    of_shipments = {f"shipment.{what}" for what in ("created", "corrected", "delivered", "cancelled")}
+    assert wanted == of_orders | of_shipments | {"cancellation.created"} == set(SUBJECTS)
     del order["personal"]
     assert not any(channel.wants(order, kind) for kind in EVENTS)
     outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])

@@ -50,6 +50,12 @@ BODIES: dict[tuple[str, str], list[Any]] = {
     ("GET", "/orders/<order_id>/notes"): [None],
     ("GET", "/orders/<order_id>/notes/<note_id>"): [None],
     ("DELETE", "/orders/<order_id>/notes/<note_id>"): [None],
+    ("POST", "/orders/<order_id>/shipments"): [{"products": [{"line": 1, "quantity": 1}]}],
+    ("GET", "/orders/<order_id>/shipments"): [None],
+    ("GET", "/orders/<order_id>/shipments/<shipment_id>"): [None],
+    ("PATCH", "/orders/<order_id>/shipments/<shipment_id>"): [{"tracking": {"number": "2"}}],
+    ("POST", "/orders/<order_id>/shipments/<shipment_id>/deliver"): [None],
+    ("POST", "/orders/<order_id>/shipments/<shipment_id>/cancel"): [None],
     ("POST", "/orders/<order_id>/holds"): [{"code": "fraud_review"}],
     ("POST", "/orders/<order_id>/holds/<hold_code>/release"): [None],
     ("DELETE", "/orders/<order_id>/holds/<hold_code>"): [None],
@@ -117,6 +123,8 @@ def test_no_damaged_field_leads_to_an_internal_error(
         client.post(f"/orders/{order_id}/refunds", json={"products": [{"line": 1, "quantity": 1}]})
         settle(order_id)
         client.post(f"/orders/{order_id}/refunds", json=KEYED_REFUND, headers=KEY)
+        part = {"products": [{"line": 1, "quantity": 1}], "tracking": {"number": "1"}}
+        assert client.post(f"/orders/{order_id}/shipments", json=part).status_code == 201
     elif state == "with returns":
         settle(order_id)
         for status in ("shipped", "delivered"):
@@ -144,6 +152,7 @@ def test_no_damaged_field_leads_to_an_internal_error(
             url = route.replace("<order_id>", order_id).replace("<refund_id>", f"{order_id}-1")
             url = url.replace("<note_id>", f"{order_id}-n1").replace("<return_id>", f"{order_id}-r2")
             url = url.replace("<cancellation_id>", f"{order_id}-c1")
+            url = url.replace("<shipment_id>", f"{order_id}-s1")
             for body in bodies:
                 if not is_stored:
                     orders.delete_many({})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.clock import id_at
 from app.errors import IllegalTransition
 from app.orders.events import EVENTS, PUBLIC
+from app.orders.goods import shipments
 from app.orders.history import History
 from app.orders.holds import HOLDABLE
 from app.orders.log import first_bad_sequence
@@ -49,6 +50,14 @@ DATA: dict[str, dict[str, Any]] = {
     "payment.captured": {"capturedAmount": 200},
     "payment.refunded": {"refundedAmount": 200},
     "payment.action_required": {"reference": "ref", "action": {"type": "3ds", "clientSecret": "s"}},
+    "shipment.created": {
+        "shipmentId": f"{ID}-s1",
+        "products": [{"line": 1, "quantity": 2}],
+        "tracking": {"number": "№ 1"},
+    },
+    "shipment.corrected": {"shipmentId": f"{ID}-s1", "tracking": {"number": "№ 2"}},
+    "shipment.delivered": {"shipmentId": f"{ID}-s1"},
+    "shipment.cancelled": {"shipmentId": f"{ID}-s1"},
     "hold.placed": {"code": "a", "blocks": ["ship"], "then": "release", "reason": "№ 1"},
     "hold.released": {"code": "a"},
     "hold.expired": {"code": "a"},
@@ -60,6 +69,9 @@ DATA: dict[str, dict[str, Any]] = {
     "stock.insufficient": {"shortages": [{"productId": "apple", "requested": 2, "available": 1}]},
 }
 
+# These begin a refund or a shipment.
+FIRST = ("refund.requested", "shipment.created")
+
 
 def new_order() -> Order:
     """An order at version 1."""
@@ -67,7 +79,7 @@ def new_order() -> Order:
 
 
 def legal(order: Order) -> list[str]:
-    """The types of all events that the tables allow now; one refund is enough to try them."""
+    """The types of all events that the tables allow now; one refund and one shipment are enough."""
     present = {
         "order": order["status"],
         "payment": order["payment"]["status"],
@@ -75,6 +87,8 @@ def legal(order: Order) -> list[str]:
     }
     for refund in order.get("refunds", ()):
         present["refund"] = refund["status"]
+    for shipment in shipments(order):
+        present["shipment"] = shipment["status"]
     if order["status"] in HOLDABLE:
         # No table forbids an event of a hold.
         present["hold"] = ""
@@ -82,8 +96,9 @@ def legal(order: Order) -> list[str]:
         kind
         for kind, (axis, value, *_) in EVENTS.items()
         if (kind == "refund.requested" and "refund" not in present)
+        or (kind == "shipment.created" and present["order"] == "confirmed" and "shipment" not in present)
         or (
-            (kind != "refund.requested" and axis in present)
+            (kind not in FIRST and axis in present)
             and (value is None or value in TRANSITIONS[axis][present[axis]])
         )
     ]
@@ -147,7 +162,9 @@ def test_a_move_that_the_table_forbids_is_refused_and_changes_nothing(order: Ord
     for kind in EVENTS.keys() - set(legal(order)):
         if kind.startswith("refund.") and (not asked or kind == "refund.requested"):
             continue
-        if kind.startswith("hold."):
+        if kind.startswith(("hold.", "cancellation.", "return.")) or kind == "shipment.created":
+            continue
+        if kind.startswith("shipment.") and not shipments(order):
             continue
         with pytest.raises(IllegalTransition) as refusal:
             advance(
@@ -156,8 +173,8 @@ def test_a_move_that_the_table_forbids_is_refused_and_changes_nothing(order: Ord
                 "x",
                 [Change("order.deleted", DATA["order.deleted"]), Change(kind, DATA.get(kind, {}))],
             )
-        if not kind.startswith("refund."):
-            assert refusal.value.allowed == allowed_to_clients(order["status"])
+        if not kind.startswith(("refund.", "shipment.")):
+            assert refusal.value.allowed == allowed_to_clients(order)
     assert order == before
 
 
@@ -254,7 +271,7 @@ def test_personal_data_stand_outside_the_log_which_holds_their_digest() -> None:
 
 @pytest.mark.parametrize("status", STATUS)
 def test_a_client_may_ask_for_nothing_that_the_table_forbids_nor_for_confirmation(status: str) -> None:
-    assert set(allowed_to_clients(status)) == set(STATUS[status]) - {"confirmed"}
+    assert set(allowed_to_clients({"status": status})) == set(STATUS[status]) - {"confirmed"}
 
 
 def test_quantities_sum_the_lines_of_a_product() -> None:

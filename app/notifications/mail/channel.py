@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from decimal import Decimal
 from email import policy
@@ -17,7 +18,8 @@ from app.money import DECIMALS
 from app.notifications.mail.smtp import SmtpSession
 from app.notifications.mail.text import harmless, web_link
 from app.notifications.model import Delivery, Notification
-from app.orders.goods import cancelled
+from app.orders.goods import LinePieces, Shipment, cancelled, ordered, shipments
+from app.orders.log import Event
 from app.orders.model import Order
 
 log = structlog.get_logger(__name__)
@@ -30,6 +32,19 @@ SUBJECTS = {
     "order.delivered": "Order {} has been delivered",
     "order.cancelled": "Order {} has been cancelled",
     "cancellation.created": "A part of order {} has been cancelled",
+    "shipment.created": "A parcel of order {} is on its way",
+    "shipment.corrected": "The tracking of order {} has changed",
+    "shipment.delivered": "A parcel of order {} has been delivered",
+    "shipment.cancelled": "A parcel of order {} will not be sent",
+}
+# Each write is mailed once: these events have no mail if their write has one of the events beside them.
+COVERED_BY = {
+    "shipment.created": ("order.shipped",),
+    "shipment.delivered": ("order.delivered",),
+    "cancellation.created": ("order.cancelled",),
+    # The cancelled rest of a partly shipped order sends nothing on its way.
+    "order.shipped": ("cancellation.created",),
+    "order.delivered": ("cancellation.created",),
 }
 
 REASONS = {
@@ -154,6 +169,18 @@ def template_of(event_type: str) -> str:
     return event_type.removeprefix("order.")
 
 
+def mailed(events: Sequence[Event]) -> set[int]:
+    """The sequences of the events that are mailed. Events of one write have the same time."""
+    writes: dict[Any, set[str]] = defaultdict(set)
+    for event in events:
+        writes[event["at"]].add(event["type"])
+    return {
+        event["sequence"]
+        for event in events
+        if event["type"] in SUBJECTS and writes[event["at"]].isdisjoint(COVERED_BY.get(event["type"], ()))
+    }
+
+
 def _sender(mail_from: str) -> Address:
     if mail_from.isprintable():
         addresses = policy.SMTP.header_factory("From", mail_from).addresses
@@ -179,7 +206,8 @@ def _variables(order: Order) -> dict[str, Any]:
     cancellation = order.get("cancellation", {})
     off = sum(one["amount"] for one in order.get("cancellations", ()))
     reason = cancellation.get("reason", "requested")
-    given = order.get("tracking", {})
+    shipment = _shipment(order)
+    given = (order if shipment is None else shipment).get("tracking", {})
     tracking = {key: harmless(given.get(key, "")) for key in ("carrier", "number")}
     tracking["url"] = web_link(given.get("url", ""))
     return {
@@ -208,6 +236,7 @@ def _variables(order: Order) -> dict[str, Any]:
         ],
         "total": total,
         "tracking": tracking if any(tracking.values()) else None,
+        "parcel": _parcel(order, shipment),
         "reason": REASONS[reason],
         # For any other reason, the service itself wrote the detail, and not for customers.
         "note": harmless(cancellation.get("detail", ""), _LONGEST_NOTE) if reason == "requested" else "",
@@ -222,16 +251,32 @@ def _cancelled(order: Order) -> dict[str, Any] | None:
     newest = made[-1]
     rule = "nothing" if not newest["amount"] else "lowered" if "lowers" in newest else "refunded"
     return {
-        "pieces": [
-            {
-                "quantity": some["quantity"],
-                "product": harmless(order["products"][some["line"] - 1]["productId"]),
-            }
-            for some in newest["products"]
-        ],
+        "pieces": _named(order, newest["products"]),
         "note": harmless(newest.get("reason", ""), _LONGEST_NOTE),
         "money": MONEY_OF_PIECES[rule].format(amount=_amount(newest["amount"], order["currency"])),
     }
+
+
+def _shipment(order: Order) -> Shipment | None:
+    """The shipment that the last event of the order is about, or the one that made the order `shipped`."""
+    last = order["events"][-2:]
+    if last[-1]["type"] == "order.shipped" and last[0]["type"] != "shipment.created":
+        return None
+    wanted = last[0 if last[-1]["type"] == "order.shipped" else -1]["data"].get("shipmentId")
+    return next((one for one in shipments(order) if one["id"] == wanted), None)
+
+
+def _parcel(order: Order, shipment: Shipment | None) -> list[dict[str, Any]]:
+    """The pieces of the shipment. Empty if they are all of the order, which every mail lists."""
+    if shipment is None or sum(one["quantity"] for one in shipment["products"]) == sum(ordered(order)):
+        return []
+    return _named(order, shipment["products"])
+
+
+def _named(order: Order, pieces: Sequence[LinePieces]) -> list[dict[str, Any]]:
+    """The pieces with the products of their lines."""
+    products = [harmless(line["productId"]) for line in order["products"]]
+    return [{"product": products[one["line"] - 1], "quantity": one["quantity"]} for one in pieces]
 
 
 def _amount(minor: int, currency: str) -> str:
