@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from app.orders.events import EVENTS
-from app.orders.states import TRANSITIONS
 from app.webhooks.model import WAITS
 
 # Why an order expired: a hold ended it, the customer did not act, or this step was not done in time.
@@ -26,22 +24,12 @@ MOST_ATTEMPTS = len(WAITS) + 1
 _DIGITS = 3
 
 
-def _can_return(axis: str, value: str) -> bool:
-    """Whether an axis that has this value can have it again later."""
-    seen, next_values = set[str](), list(TRANSITIONS[axis][value])
-    while next_values:
-        following = next_values.pop()
-        if following not in seen:
-            seen.add(following)
-            next_values += TRANSITIONS[axis][following]
-    return value in seen
-
-
 # The events that a log can have once; those of refunds, once for each refund.
-ONCE = tuple(
-    name
-    for name, event in EVENTS.items()
-    if event.value is not None and not _can_return(event.axis, event.value)
+ONCE = (
+    *("order.created", "order.confirmed", "order.cancelled", "order.deleted"),
+    *("payment.authorized", "payment.declined", "payment.captured", "payment.voided", "payment.refunded"),
+    *("stock.decremented", "stock.insufficient", "stock.released", "stock.restocked"),
+    *("refund.succeeded", "refund.restocked"),
 )
 
 

@@ -199,13 +199,14 @@ def _expired_by() -> Document:
     """Why the order was not confirmed in time; null if it did not expire."""
     at_once = {"$eq": ["$$this.at", _first("$expired", "at")]}
     ended_by_hold = {"$gt": [_size(_filter("$events", _all_of(_is("hold.expired"), at_once))), 0]}
+    is_paid = {"$in": ["payment.authorized", "$types"]}
     return {
         "$switch": {
             "branches": [
                 {"case": {"$eq": ["$expired", []]}, "then": None},
                 {"case": ended_by_hold, "then": "hold"},
-                {"case": {"$in": ["stock.decremented", "$types"]}, "then": "capture"},
-                {"case": {"$in": ["payment.authorized", "$types"]}, "then": "decrement"},
+                {"case": _all_of(is_paid, {"$in": ["stock.decremented", "$types"]}), "then": "capture"},
+                {"case": is_paid, "then": "decrement"},
                 {"case": {"$in": ["payment.action_required", "$types"]}, "then": "customer"},
             ],
             "default": "authorize",

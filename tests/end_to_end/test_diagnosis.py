@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
@@ -52,7 +53,7 @@ def stuck(service: Service) -> list[str]:
 def test_every_stall_of_an_order_is_named_alone_and_in_pairs(
     serve: ServiceStarter, stripe_server: StripeServer
 ) -> None:
-    """Provider, bank, hold, stock, webhook and document; then each of them without a worker."""
+    """Provider, bank, hold, stock, webhook and document; then with a deaf worker, and with none."""
     settings = {
         "PAYMENT_PROVIDER": "stripe",
         "STRIPE_API_KEY": API_KEY,
@@ -98,15 +99,27 @@ def test_every_stall_of_an_order_is_named_alone_and_in_pairs(
             assert seen(service, order_id)["lastError"]["code"] == "provider_unavailable"
         assert [hold["code"] for hold in seen(service, both)["holds"]] == ["fraud_review"]
 
-        # No worker any more: orders that wait for a person still do, and all others are stuck.
-        service.stack.kill("worker")
-        late = service.placed(good)
-        for order_id in (late, down, both):
-            becomes(service, order_id, STUCK)
-        assert verdict(service, asked) == WAITS_FOR_CUSTOMER
-        assert verdict(service, held) == BLOCKED
-        assert verdict(service, confirmed) == TO_SHIP
-        assert set(stuck(service)) == {damaged, down, both, late}
+        # A worker that is connected and takes nothing, then no worker at all: orders that wait for a person
+        # still do, and all others are stuck.
+        stuck_before = {damaged, down, both}
+        for signum in (signal.SIGSTOP, signal.SIGKILL):
+            service.stack.kill("worker", signum)
+            late = service.placed(good)
+            for order_id in (late, down, both):
+                becomes(service, order_id, STUCK)
+            assert [hold["code"] for hold in seen(service, both)["holds"]] == ["fraud_review"]
+            assert verdict(service, asked) == WAITS_FOR_CUSTOMER
+            assert verdict(service, held) == BLOCKED
+            assert verdict(service, confirmed) == TO_SHIP
+            assert verdict(service, short) == ("done", "nobody", None)
+            stuck_before.add(late)
+            assert set(stuck(service)) == stuck_before
+
+        # A damaged order is that, whatever else it waits for.
+        for order_id in (both, held):
+            service.database.orders.update_one({"_id": ObjectId(order_id)}, {"$set": {"totalAmount": "x"}})
+            assert verdict(service, order_id)[:2] == ("stuck", "worker")
+            assert seen(service, order_id)["lastError"]["code"] == "order_damaged"
 
         # It passes. The orders that the provider did not answer for wait for their next attempts.
         stripe_server.fail_no_more()
@@ -133,8 +146,13 @@ def test_a_missing_relay_beat_or_broker_leaves_orders_stuck_and_no_longer(
     service = serve(redis_url=broker.url())
     becomes(service, service.placed(draft()), TO_SHIP)
 
+    service.set_stock("short", 0)
+    on_hold = {**draft(), "holds": [{"code": "fraud_review"}]}
     service.stack.kill("relay")
     becomes(service, service.placed(draft()), TO_SHIP)
+    becomes(service, service.placed(draft("short")), ("done", "nobody", None))
+    held = service.placed(on_hold)
+    becomes(service, held, BLOCKED)
 
     service.stack.kill("beat")
     waiting = service.placed(draft())
@@ -145,12 +163,18 @@ def test_a_missing_relay_beat_or_broker_leaves_orders_stuck_and_no_longer(
     becomes(service, waiting, TO_SHIP)
 
     broker.stop()
-    refused = service.placed(draft())
-    becomes(service, refused, STUCK)
+    refused, refused_held = service.placed(draft()), service.placed(on_hold)
+    refused_short = service.placed(draft("short"))
+    for order_id in (refused, refused_held, refused_short):
+        becomes(service, order_id, STUCK)
+    assert [hold["code"] for hold in seen(service, refused_held)["holds"]] == ["fraud_review"]
+    assert verdict(service, held) == BLOCKED
     service.stack.kill("worker")
     assert verdict(service, refused) == STUCK
-    assert stuck(service) == [refused]
+    assert set(stuck(service)) == {refused, refused_held, refused_short}
     broker.start()
     service.stack.start("worker")
     becomes(service, refused, TO_SHIP)
+    becomes(service, refused_held, BLOCKED)
+    becomes(service, refused_short, ("done", "nobody", None))
     assert stuck(service) == []

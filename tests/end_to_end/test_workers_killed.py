@@ -61,6 +61,9 @@ def test_orders_are_done_once_though_workers_are_killed_twenty_times(
     assert _on_hand(service) == KILLS * PRODUCTS * ORDERS - PRODUCTS * ORDERS
     assert books.faults(service, ids) == []
     assert service.broken_chains(ids[::10]) == []
+    promises = service.http.get("/promises").json()
+    assert [promises[name] for name in ("accepted", "lost", "doubled", "unreadable")] == [ORDERS, 0, 0, 0]
+    assert promises["confirmed"]["orders"] == ORDERS
 
 
 def _wave(number: int, size: int) -> list[dict[str, object]]:

@@ -11,8 +11,10 @@ from bson import ObjectId
 from app.clock import new_id
 from app.errors import InvalidInput
 from app.orders.documents_store import document_of
+from app.orders.events import EVENTS
 from app.orders.model import Change, advance, create
 from app.promises import service
+from app.promises.model import ONCE
 from app.promises.schemas import shown
 from app.reconciliation.report import Difference
 from app.reconciliation.run import begin
@@ -233,6 +235,10 @@ def test_an_event_that_stands_twice_in_a_log_doubles_its_order(services: Service
     again = {"type": "refund.succeeded", "at": datetime.now(UTC), "data": {"refundId": "r-2"}}
     planted.change(twice, {"$push": {"events": again}})
     assert figures(services)["doubled"] == 5
+
+
+def test_the_events_that_can_happen_once_exist() -> None:
+    assert set(ONCE) < EVENTS.keys()
 
 
 def test_lost_and_doubled_orders_are_those_that_reconciliations_found(
