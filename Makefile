@@ -24,8 +24,8 @@ quick: dev
 test: dev ## Run all tests; they start their own servers (ARGS="-k stock")
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-conformance: dev ## Send random requests to the running service in each mode of AUTH (SECONDS=600)
-	@CONFORMANCE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/conformance $(ARGS)
+conformance: dev ## Send random requests to the service, and drive orders at random (SECONDS=600 for each test)
+	@CONFORMANCE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/conformance tests/model $(ARGS)
 
 lint: dev ## Check the style and the directions of imports
 	@$(BIN)/ruff check .
