@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tasks import app
@@ -23,6 +24,9 @@ pytest_plugins = [
 # A deadline per example measures the machine's other load, not this code.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+# By default, a traceback shows the variables of each frame in colours, which can take seconds.
+PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[structlog.processors.add_log_level, PLAIN])
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,8 @@ def in_state(status: str, payment: str, stock: str, *refunds: tuple[str, bool]) 
     return reachable()[state][0]
 
 
-CONFIRMED = in_state("confirmed", "captured", "decremented")
+def confirmed() -> Order:
+    return in_state("confirmed", "captured", "decremented")
 
 
 def is_taken(order: Order, command: str, *changes: Change) -> bool:
@@ -99,10 +100,10 @@ def test_whatever_a_command_sets_in_motion_ends_below_the_bound() -> None:
 @pytest.mark.parametrize("command", OTHERS)
 def test_a_command_is_taken_below_its_limit_and_not_from_it_on(command: str) -> None:
     limit = LIMITS[command].events
-    assert is_taken(grown(CONFIRMED, limit - 1), command)
-    assert not is_taken(grown(CONFIRMED, limit), command)
+    assert is_taken(grown(confirmed(), limit - 1), command)
+    assert not is_taken(grown(confirmed(), limit), command)
     with pytest.raises(HistoryFull, match=f"The order has {limit} events"):
-        advance(grown(CONFIRMED, limit), AT, "u", [NOTHING], command)
+        advance(grown(confirmed(), limit), AT, "u", [NOTHING], command)
 
 
 def test_the_events_that_the_order_owes_count_as_written() -> None:
@@ -113,7 +114,7 @@ def test_the_events_that_the_order_owes_count_as_written() -> None:
 
 
 def test_the_services_own_events_are_always_accepted() -> None:
-    advance(grown(CONFIRMED, MOST_EVENTS - 1), AT, "system", [NOTHING])
+    advance(grown(confirmed(), MOST_EVENTS - 1), AT, "system", [NOTHING])
 
 
 @pytest.mark.parametrize("command", LEAVING_AN_END)
@@ -121,9 +122,9 @@ def test_refunds_leave_room_to_cancel_refund_once_more_and_delete(command: str) 
     """From the highest version at which one is taken."""
     half = {"refundId": "x-1", "amount": 1}
     asked = Change("refund.requested", half)
-    last = next(n for n in range(MOST_EVENTS, 0, -1) if is_taken(grown(CONFIRMED, n), command, asked))
+    last = next(n for n in range(MOST_EVENTS, 0, -1) if is_taken(grown(confirmed(), n), command, asked))
     assert last == 967
-    order = advance(grown(CONFIRMED, last), AT, "u", [asked], command)
+    order = advance(grown(confirmed(), last), AT, "u", [asked], command)
     paid = Change("payment.partially_refunded", {"refundedAmount": 1})
     order = advance(order, AT, "system", [Change("refund.succeeded", {"refundId": "x-1"}), paid])
     rest = {"refundId": "x-2", "amount": 1}
