@@ -21,6 +21,18 @@ MAX_DEPTH = 32
 JSON = "application/json"
 
 _NESTING = (dict, list)
+# The faults of a JSON text, by how Python's parser begins to name them.
+_SYNTAX = {
+    "Expecting value": "A value is missing here.",
+    "Expecting property name": "A name in double quotes is missing here.",
+    "Expecting ':'": "A colon is missing here.",
+    "Expecting ','": "A comma or a closing bracket is missing here.",
+    "Illegal trailing comma": "No comma may follow the last entry.",
+    "Extra data": "Nothing may follow the first value.",
+    "Unterminated string": "The text that begins here has no closing quotation mark.",
+    "Invalid control character": "A control character in a text must be escaped.",
+    "Invalid \\": "JSON has no such escape.",
+}
 _CUT_SHORT = "The request body ended early, or its chunked encoding is invalid."
 
 
@@ -60,8 +72,7 @@ def parse(raw: bytes) -> Any:
             # A value that is too deep is not searched.
             flaws = () if _is_deep(raw, value) else tuple(_flaws(value))
     except json.JSONDecodeError as error:
-        detail = f"The body is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}."
-        raise Problem("malformed_json", detail) from error
+        raise Problem("malformed_json", _where(text, error)) from error
     except UnicodeDecodeError as error:
         raise Problem("malformed_json", f"The body must be UTF-8, but byte {error.start} is not.") from error
     except RecursionError as error:
@@ -71,6 +82,14 @@ def parse(raw: bytes) -> Any:
     if flaws:
         raise Problem("malformed_json", "The body has values that are not valid JSON. See errors.", *flaws)
     return value
+
+
+def _where(text: str, error: json.JSONDecodeError) -> str:
+    place = f"The body is not valid JSON at line {error.lineno}, column {error.colno}."
+    if error.pos >= len(text.rstrip()):
+        return f"{place} It ends too early."
+    reason = next((ours for theirs, ours in _SYNTAX.items() if error.msg.startswith(theirs)), None)
+    return f"{place} {reason}" if reason else place
 
 
 def digest(value: Any) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.http.fields import is_finer
-from app.http.json_body import MAX_DEPTH, digest, parse
+from app.http.json_body import _SYNTAX, MAX_DEPTH, digest, parse
 from app.http.problems import Problem
 
 WHOLE = st.integers(-(2**53), 2**53)
@@ -19,6 +19,15 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
+
+
+def refusal(text: str) -> str:
+    """Why the text is refused; empty if it is not."""
+    try:
+        parse(text.encode())
+    except Problem as refused:
+        return str(refused)
+    return ""
 
 
 @given(VALUES)
@@ -31,6 +40,34 @@ def test_any_json_is_read_exactly(value: Any) -> None:
 def test_any_other_bytes_are_refused_and_nothing_else_goes_wrong(raw: bytes) -> None:
     with suppress(Problem):
         parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "reason"),
+    [
+        ('{"a":\n  nil}', (2, 3), "A value is missing here."),
+        ("{a: 1}", (1, 2), "A name in double quotes is missing here."),
+        ('{"a" 1}', (1, 6), "A colon is missing here."),
+        ("[1 2]", (1, 4), "A comma or a closing bracket is missing here."),
+        ("{} {}", (1, 4), "Nothing may follow the first value."),
+        ('{"a": "b}', (1, 7), "The text that begins here has no closing quotation mark."),
+        ('{"a": "b\n"}', (1, 9), "A control character in a text must be escaped."),
+        ('["\\x"]', (1, 3), "JSON has no such escape."),
+        ('["\\u12"]', (1, 4), "JSON has no such escape."),
+        ('{"a": 1', (1, 8), "It ends too early."),
+        ("[1,", (1, 4), "It ends too early."),
+    ],
+)
+def test_a_syntax_error_is_named_with_its_place(text: str, place: tuple[int, int], reason: str) -> None:
+    line, column = place
+    assert refusal(text) == f"The body is not valid JSON at line {line}, column {column}. {reason}"
+
+
+@given(st.text(alphabet='{}[]":,0123456789.eE+-tfnNI \\u"', max_size=60))
+def test_every_syntax_error_is_one_of_the_table(text: str) -> None:
+    refused = refusal(text)
+    if refused.startswith("The body is not valid JSON at"):
+        assert refused.endswith(("It ends too early.", *_SYNTAX.values()))
 
 
 @given(st.text(alphabet='{}[]":,0123456789.eE+-tfnNI \\u"', max_size=60))
