@@ -105,8 +105,8 @@ def test_writes_go_on_by_themselves_whatever_becomes_of_the_primary(
     resumed = []
     with Load(service, product="kept") as load, Customer(service, "counted") as customer:
         for way in WAYS:
-            replica_set.wait_whole()
             load.wait_for(20)
+            replica_set.wait_whole()
             primary, began = replica_set.primary(), time.monotonic()
             getattr(replica_set, way)(primary)
             if way == "part":

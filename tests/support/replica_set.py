@@ -7,6 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from pymongo import WriteConcern
 from pymongo.errors import PyMongoError
 
 from deploy.local.servers import REPLICA_SET, Mongod, direct
@@ -57,10 +58,10 @@ class ReplicaSet:
         return self._await(self._elected)
 
     def wait_whole(self) -> None:
-        """Return when one member is the primary and the others have begun to follow it.
+        """Return when one member is the primary and both others have just had a write from it.
 
-        One that is cut off before that holds up the new primary's majority for half a minute: a secondary
-        waits so long for the answer of one that it would follow.
+        A secondary that has only just begun to follow waits a minute for the first answer of a primary that
+        is cut off. Until then the next primary has no majority. So call this directly before the fault.
         """
         self._await(self._is_whole)
 
@@ -111,8 +112,14 @@ class ReplicaSet:
         if sorted(states, key=str) != [PRIMARY, SECONDARY, SECONDARY]:
             return False
         seen = sorted(member["state"] for member in known[states.index(PRIMARY)]["members"])
-        following = [status["syncSourceHost"] for status in known if status["myState"] == SECONDARY]
-        return seen == [PRIMARY, SECONDARY, SECONDARY] and all(following)
+        return seen == [PRIMARY, SECONDARY, SECONDARY] and self._is_followed(states.index(PRIMARY))
+
+    def _is_followed(self, primary: int) -> bool:
+        everywhere = WriteConcern(w=len(self.members), wtimeout=2_000)
+        with contextlib.suppress(PyMongoError), direct(self.members[primary].address) as client:
+            client.replica_set.get_collection("followed", write_concern=everywhere).insert_one({})
+            return True
+        return False
 
     def _await(self, condition: Callable[[], Any], timeout: float = 60.0) -> Any:
         deadline = time.monotonic() + timeout

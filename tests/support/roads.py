@@ -72,10 +72,10 @@ class Roads:
     def _carrier(self, target: Mongod) -> Callable[..., object]:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             ports = writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")[1]
-            source = await asyncio.to_thread(self._who, *ports)
-            gate = self._gate(source, target)
             # Where it is cancelled this is the end of it, of which asyncio's streams make a fault (3.11).
             with contextlib.suppress(OSError, asyncio.CancelledError):
+                source = await asyncio.to_thread(self._who, *ports)
+                gate = self._gate(source, target)
                 await gate.wait()
                 there, back = await asyncio.open_connection(HOST, target.port)
                 async with asyncio.TaskGroup() as both_ways:
