@@ -195,8 +195,8 @@ class Life:
 
     def _lose_database(self) -> None:
         self.mongo.kill()
-        for _ in range(3):
-            self.service.post(draft(userId=self.secrets["user"], email=f"{self.secrets['email']}@b.example"))
+        body = draft(userId=self.secrets["user"], email=f"{self.secrets['email']}@b.example")
+        self.service.post_all([body] * 3)
         self._metrics()
         self.mongo.start()
         eventually(lambda: self.service.http.get("/readyz").status_code == 200)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.end_to_end import books
-from tests.end_to_end.service import Load, eventually
+from tests.end_to_end.service import Load, at_once, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,10 @@ def test_every_order_accepted_outlives_the_database_and_is_processed(
         (mongo.kill if way == "killed" else mongo.stop)()
         load.wait_for(8, status=503)
         seen = load.of(201)[0].content["order"]["id"]
-        assert service.http.get(f"/orders/{seen}").status_code == 503
-        assert service.http.get("/readyz").status_code == 503
-        assert service.http.get("/healthz").status_code == 200
+        asked = at_once(
+            [partial(service.http.get, path) for path in (f"/orders/{seen}", "/readyz", "/healthz")]
+        )
+        assert [answer.status_code for answer in asked] == [503, 503, 200]
         mongo.start()
         load.wait_for(50)
         eventually(lambda: service.http.get("/readyz").status_code == 200)

@@ -110,11 +110,15 @@ def shell(newcomer: Newcomer, command: str) -> subprocess.CompletedProcess[str]:
 def test_the_settings_that_are_written_down_are_those_of_the_running_service(
     newcomer: Newcomer, start: Callable[..., Process]
 ) -> None:
-    """All settings, with any characters in them, readable by a shell and by no other user."""
+    """All settings, with any characters in them, readable by a shell and by no other user.
+
+    Where tokens are required, the command line makes them by these settings, as the printed order does.
+    """
     given = {
         "MAIL_FROM": "The \"Shop\" & 'Sons' <shop@example.org>",
         "STOCK_POLICY": "strict",
         "KEEPALIVE": "9",
+        "AUTH": "jwt",
     }
     python = str(newcomer.bin / "python")
     runner = start("make", "run", f"PYTHON={python}", ORDER_EXPIRY="", API_PREFIX="/api", **given)
@@ -127,20 +131,14 @@ def test_the_settings_that_are_written_down_are_those_of_the_running_service(
     schedule = newcomer.folder / ".local" / "beat-schedule"
     own = {"WEBHOOK_ALLOW_PRIVATE": "true", "BEAT_SCHEDULE": str(schedule), "GRACEFUL_TIMEOUT": "3"}
     assert written == {**given, **own, "API_PREFIX": "/api", "PORT": written["PORT"]}
-    assert httpx.get(f"http://127.0.0.1:{written['PORT']}/api/healthz", trust_env=False).status_code == 200
+    address = re.findall(r"address +(\S+)", runner.output())[0]
+    assert address == f"http://127.0.0.1:{written['PORT']}/api"
+    assert httpx.get(f"{address}/healthz", trust_env=False).status_code == 200
 
     status = shell(newcomer, "flask --app wsgi db status")
     assert (status.returncode, status.stderr) == (0, "")
     assert "pending" not in status.stdout
 
-
-def test_the_command_line_makes_the_tokens_that_the_service_takes(
-    newcomer: Newcomer, start: Callable[..., Process]
-) -> None:
-    """With nothing given but that tokens are asked for; the order that is printed is paid for with one."""
-    runner = start(AUTH="jwt")
-    eventually(lambda: ready(runner), timeout=60)
-    address = re.findall(r"address +(\S+)", runner.output())[0]
     assert httpx.get(f"{address}/orders", trust_env=False).status_code == 401
     made = shell(newcomer, f"flask --app wsgi token {shlex.join(READER)}")
     assert (made.returncode, made.stderr) == (0, "")
