@@ -19,7 +19,7 @@ check: dev ## Check style, imports and types, and run the fast tests, in about a
 	@$(MAKE) --no-print-directory --jobs=3 lint types quick
 
 quick: dev
-	@$(BIN)/python -m pytest --quiet --numprocesses=3 --dist=loadfile -m "not processes and not slow" $(ARGS)
+	@$(BIN)/python -m pytest --quiet --numprocesses=3 --dist=loadfile --hypothesis-profile=quick -m "not processes and not slow" $(ARGS)
 
 test: dev ## Run all tests; they start their own servers (ARGS="-k stock")
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)

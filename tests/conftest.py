@@ -23,6 +23,8 @@ pytest_plugins = [
 
 # A deadline per example measures the machine's other load, not this code.
 settings.register_profile("steady", deadline=None)
+# For `make check`; all examples run in `make test`.
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("steady")
 # By default, a traceback shows the variables of each frame in colours, which can take seconds.
 PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
