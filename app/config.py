@@ -159,6 +159,11 @@ class Settings:
     return_window: timedelta = setting(
         duration, "30d", "The time from the delivery of pieces on in which customers can return them."
     )
+    stock_first: bool = setting(
+        boolean,
+        "false",
+        "Whether new orders take their stock before the payment. Backorders always do.",
+    )
     order_expiry: timedelta = setting(
         duration, "15m", "An order that is not confirmed after this time is cancelled."
     )

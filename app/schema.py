@@ -29,6 +29,8 @@ def _where(field: str) -> Document:
 # with that field.
 _LISTED: Document = {"visible": True}
 
+_HOLDING: Document = {"stockFirst": True, "status": "pending", "stock.status": "decremented"}
+
 INDEXES: dict[str, tuple[Index, ...]] = {
     "orders": (
         Index(("visible", "_id"), only=_LISTED),
@@ -57,8 +59,14 @@ INDEXES: dict[str, tuple[Index, ...]] = {
         Index(("holds.blocks", "_id"), only=_where("holds.blocks")),
         Index(("refunds.status", "_id"), only={"refunds.status": "failed"}),
         Index(("deletedAt",), only=_where("deletedAt")),
+        # Backorders: by the products that are missing, as a list, and by the end of their time.
+        Index(("stock.shortages.productId", "_id"), only={"stock.status": "backordered"}),
+        Index(("stock.status", "_id"), only={"stock.status": "backordered"}),
+        Index(("backorderUntil",), only={"status": "pending", **_where("backorderUntil")}),
+        # Orders that hold stock and wait for their payment.
+        Index(("products.productId", "stock.status", "_id"), only=_HOLDING),
     ),
-    "stock": (),
+    "stock": (Index(("came",), only=_where("came")),),
     "stock_movements": (
         Index(("productId", "_id")),
         Index(

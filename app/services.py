@@ -162,6 +162,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
         step_deadline=settings.step_deadline,
         order_expiry=settings.order_expiry,
         retention_days=settings.retention_days,
+        stock_first=settings.stock_first,
         **common,
     )
     payments = PaymentServices(

@@ -91,7 +91,9 @@ _BOOKS_BALANCE: Schema = {
     ]
 }
 
-_LEVEL = exactly({"_id": NAME, "onHand": COUNT, "version": COUNT, "updatedAt": TIME})
+_LEVEL = exactly(
+    {"_id": NAME, "onHand": COUNT, "version": COUNT, "updatedAt": TIME}, came=KEY, waited=KEY, trackedAt=TIME
+)
 _MOVEMENT = exactly(
     {
         "_id": KEY,

@@ -44,7 +44,8 @@ class Backlog:
         newest = self._generations[-1]
         for change in changes:
             newest.resume_token = change.resume_token
-            for name in () if change.carried else to_send(change.event_types):
+            names = to_send(change.event_types, stock_first=change.stock_first)
+            for name in () if change.carried else names:
                 waiting = newest.owed.setdefault(name, {})
                 if len(waiting) < MOST_WAITING:
                     waiting.setdefault(change.order_id, change.at)

@@ -10,6 +10,7 @@ from app.orders import sweeping
 from app.payments.events import events_due, purge_events
 from app.reconciliation import run as reconciling
 from app.stock.load import finish_loads
+from app.stock.taking import deal_stock
 from app.webhooks.delivery import endpoints_due, purge_deliveries
 from tasks.celery import app
 from tasks.composition import services
@@ -57,6 +58,12 @@ def expire() -> None:
     """Ends the holds whose time is over, and cancels the orders that were not confirmed in time."""
     expire_holds(services().orders)
     sweeping.expire_orders(services().orders)
+
+
+@app.task(name="maintenance.deal_stock")
+def deal_stock_that_came() -> None:
+    """Deals stock that has come to the orders that wait for it."""
+    deal_stock(services().stock)
 
 
 @app.task(name="maintenance.finish_loads")

@@ -8,6 +8,7 @@ EVERY = {
     "maintenance.retry_webhooks": timedelta(seconds=1),
     "maintenance.send_payment_events": timedelta(seconds=1),
     "maintenance.expire": timedelta(seconds=2),
+    "maintenance.deal_stock": timedelta(seconds=1),
     "maintenance.finish_loads": timedelta(seconds=10),
     "maintenance.number_orders": timedelta(seconds=5),
     "maintenance.reconcile": timedelta(seconds=1),

@@ -21,7 +21,16 @@ from app.orders.events import EVENTS
 from app.orders.refunds import is_pending, to_restock
 from app.orders.schemas import OrderIn, OrdersQuery
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, STATUS, STOCK, TRANSITIONS
-from app.orders.steps import ANNOUNCE, CAPTURE, RESTOCK, RESTOCK_CANCELLED, RESTOCK_RETURNED, STEPS
+from app.orders.steps import (
+    ANNOUNCE,
+    AUTHORIZE,
+    CAPTURE,
+    DECREMENT_FIRST,
+    RESTOCK,
+    RESTOCK_CANCELLED,
+    RESTOCK_RETURNED,
+    STEPS,
+)
 from app.payments.sandbox.provider import METHODS
 from deploy.local.stack import OF_PROCESSES, ROOT, procfile
 from tasks.schedule import EVERY
@@ -48,6 +57,8 @@ MORE_SHOWN = {
     RESTOCK_CANCELLED: "; cancelled pieces to restock",
     RESTOCK_RETURNED: "; returned pieces to restock",
     RESTOCK: "; no cancelled pieces to restock",
+    DECREMENT_FIRST: "; stock comes first, and was not tried or fits anew",
+    AUTHORIZE: "; stock that comes first is taken",
 }
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from app.orders.holds import Hold, blocking
 from app.orders.model import Order, refundable
 from app.orders.refunds import Refund
+from app.orders.shortages import expires_from, may_wait
 from app.orders.states import CAPTURED
 from app.orders.step_errors import StepError
 from app.orders.steps import (
@@ -18,6 +19,7 @@ from app.orders.steps import (
     AUTHORIZE,
     CAPTURE,
     DECREMENT,
+    DECREMENT_FIRST,
     HELD_CAPTURE,
     REFUND,
     RESTOCK,
@@ -50,6 +52,12 @@ def _asked(refunds: Sequence[Refund]) -> int:
     return sum(refund["amount"] for refund in refunds if refund["status"] != "failed")
 
 
+# No task does this step: the order has to wait until stock comes.
+WAIT = DECREMENT_FIRST._replace(
+    after=("stock.backordered",),
+    stock=("backordered",),
+    order=lambda order: not DECREMENT_FIRST.is_due(order),
+)
 # The steps of the shop. No task does them, so they are not in the step table.
 RETRY_REFUND = Step("shop.refund", after=("refund.failed",), order=_owes_failed_refund)
 SHIP = Step("shop.ship", after=("order.confirmed", "order.reopened"), status=("confirmed",))
@@ -59,6 +67,8 @@ DELIVER = Step("shop.deliver", after=("order.shipped",), status=("shipped",))
 # nothing, so it only shows once it is overdue.
 PUBLIC_NAMES: dict[Step, str | None] = {
     AUTHORIZE: "authorize",
+    DECREMENT_FIRST: "decrement",
+    WAIT: "decrement",
     DECREMENT: "decrement",
     CAPTURE: "capture",
     HELD_CAPTURE: "capture",
@@ -84,6 +94,7 @@ _ALSO_AFTER = {
 # What a hold must block so that it stops the step.
 _STOPPED_BY = {HELD_CAPTURE: "capture", SHIP: "ship"}
 _OF_THE_SHOP = (HELD_CAPTURE, RETRY_REFUND, SHIP, DELIVER)
+_OF_NO_TASK = (*_OF_THE_SHOP, WAIT)
 _OF_THE_PROVIDER = (AUTHORIZE, CAPTURE, VOID, REFUND)
 # These errors pass by themselves. After any other, a person has to look.
 _PASSING = ("provider_unavailable", "stock_busy")
@@ -195,6 +206,7 @@ _ROWS = (
     _Row(BLOCKED, "shop", lambda case: _blocking(case.order, case.step)),
     _Row(STUCK, "shop", lambda case: case.step is RETRY_REFUND),
     _Row(WAITING, "shop", lambda case: case.step in _OF_THE_SHOP),
+    _Row(WAITING, "stock", lambda case: case.step is WAIT),
     _Row(WAITING, "customer", _waits_for_customer),
     _Row(STUCK, "worker", _has_failed),
     _Row(STUCK, "worker", _is_overdue),
@@ -218,7 +230,7 @@ def diagnose(order: Order, limits: Limits) -> Diagnosis:
     shown["since"] = case.since
     if (due_by := order.get("dueBy")) is not None:
         shown["dueBy"] = due_by
-        working = next((PUBLIC_NAMES[one.step] for one, _ in found if one.step not in _OF_THE_SHOP), None)
+        working = next((PUBLIC_NAMES[one.step] for one, _ in found if one.step not in _OF_NO_TASK), None)
         if working and due_by > limits.now:
             shown["next"] = {"what": working, "at": due_by}
     shown["attempts"] = int(order.get("attempts", 0))
@@ -226,10 +238,14 @@ def diagnose(order: Order, limits: Limits) -> Diagnosis:
         shown["lastError"] = {"code": "refund_failed", "at": case.since}
     elif error := order.get("lastError"):
         shown["lastError"] = {"code": error["code"], "at": error["at"]}
-    if order["status"] == "pending" and not order.get("holds"):
-        begins = order.get("releasedAt", order["createdAt"])
-        shown["otherwise"] = {"what": "order.cancelled", "at": begins + limits.order_expiry}
+    if order["status"] == "pending" and (may_wait(order) or not order.get("holds")):
+        shown["otherwise"] = {"what": "order.cancelled", "at": _ends_at(order, limits)}
     return shown
+
+
+def _ends_at(order: Order, limits: Limits) -> datetime:
+    """The time at which the pending order ends by itself."""
+    return order["backorderUntil"] if may_wait(order) else expires_from(order) + limits.order_expiry
 
 
 def damaged(order: Mapping[str, Any], now: datetime) -> Diagnosis:

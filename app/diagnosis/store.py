@@ -15,6 +15,7 @@ from app.orders.query_store import LIVE
 _OWING: Document = {"dueBy": {"$gt": datetime.min.replace(tzinfo=UTC)}}
 # Without this hint, the server may walk all orders to avoid a sort.
 _BY_DEADLINE = [("dueBy", 1), ("_id", 1)]
+_BACKORDERED: Document = {"stock.status": "backordered"}
 _FAILED_REFUND: Document = {"refunds.status": "failed"}
 
 
@@ -27,7 +28,7 @@ def _in_status(status: str) -> Document:
 _SOURCES: Mapping[str, Sequence[Document]] = {
     "done": (_in_status("delivered"), _in_status("cancelled")),
     "working": (_OWING,),
-    "waiting": (_OWING, _in_status("confirmed"), _in_status("shipped")),
+    "waiting": (_OWING, _BACKORDERED, _in_status("confirmed"), _in_status("shipped")),
     "blocked": ({"holds.blocks": "capture"}, {"holds.blocks": "ship"}),
     "stuck": (_OWING, _FAILED_REFUND),
 }

@@ -10,7 +10,7 @@ from app.orders.beside_store import CommandKey, CommandKeys, Idempotency, QuoteU
 from app.orders.history import as_of
 from app.orders.model import Order
 from app.orders.store import KeyTaken, Orders, QuoteTaken
-from app.stock.model import Movement
+from app.stock.model import Movement, Supply
 from app.stock.store import Stock
 
 # The transaction of steps that are done in memory alone.
@@ -130,6 +130,13 @@ class StockInMemory(Stock):
             if row["productId"] in present:
                 present[row["productId"]] += row["quantity"]
         return present
+
+    def supply(self, product_ids: Iterable[str], transaction: Transaction) -> Supply:
+        """The quantity on hand of each product that is tracked, as if all stock that came were dealt."""
+        return Supply(self.on_hand(product_ids, transaction), set())
+
+    def begin_waiting(self, product_ids: Iterable[str], transaction: Transaction) -> None:
+        """Marks nothing."""
 
     def held_by(self, order_ids: Sequence[str], transaction: Transaction) -> dict[str, dict[str, int]]:
         """The quantity of each product that these orders have taken and not put back."""

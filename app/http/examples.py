@@ -33,7 +33,13 @@ CREATED = {"message": "Order created successfully", "order": ORDER}
 SHIPMENT = {"status": "shipped", "tracking": {"carrier": "DHL", "number": "00340434161094000000"}}
 UPDATED = {"message": "Order updated successfully", "order": ORDER | SHIPMENT | {"version": 6}}
 PAGE = {"orders": [ORDER], "nextCursor": "TpYr0xkE6lF-2l82NmZmYmQyMGExYjJjM2Q0ZTVmNjA3MTg"}
-LEVEL = {"productId": "product-id", "onHand": 10, "version": 3, "updatedAt": "2024-10-04T10:00:00.000Z"}
+LEVEL = {
+    "productId": "product-id",
+    "onHand": 10,
+    "held": 2,
+    "version": 3,
+    "updatedAt": "2024-10-04T10:00:00.000Z",
+}
 NEW_LEVEL = {"onHand": 10}
 LEVELS = {"levels": [LEVEL]}
 MOVEMENT = {

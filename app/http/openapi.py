@@ -132,6 +132,16 @@ def _unless(field: str, refused: dict[str, Any]) -> dict[str, Any]:
     return {"not": {"allOf": [{"not": {"required": [field]}}, refused]}}
 
 
+def _on_shortage(choice: str) -> dict[str, Any]:
+    """The condition that an order chooses this for a shortage."""
+    return {"properties": {"onShortage": {"const": choice}}, "required": ["onShortage"]}
+
+
+_WITHOUT_QUOTE = {"not": {"required": ["quote"]}}
+_SOME_LINE_WITHOUT_PRICE = {
+    "properties": {"products": {"contains": {"not": {"required": ["unitPrice"]}}}},
+    "required": ["products"],
+}
 _EITHER = {"anyOf": [{"required": ["line"]}, {"required": ["productId"]}]}
 # Rules between fields. apispec cannot derive them from a schema's validators.
 _CONDITIONS: dict[str, dict[str, Any]] = {
@@ -141,7 +151,16 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
             "reason": {"properties": {"status": {"const": "cancelled"}}},
         }
     },
-    "OrderIn": _unless("quote", {"not": {"required": ["products", "totalAmount"]}}),
+    "OrderIn": {
+        "not": {
+            "anyOf": [
+                {"allOf": [_WITHOUT_QUOTE, {"not": {"required": ["products", "totalAmount"]}}]},
+                {"allOf": [_WITHOUT_QUOTE, _on_shortage("partial"), _SOME_LINE_WITHOUT_PRICE]},
+                {"allOf": [_on_shortage("backorder"), {"not": {"required": ["backorderUntil"]}}]},
+                {"allOf": [{"required": ["backorderUntil"]}, {"not": _on_shortage("backorder")}]},
+            ]
+        }
+    },
     "HoldIn": _unless("until", {"properties": {"then": {"const": "cancel"}}, "required": ["then"]}),
     "RefundLineIn": {"not": {"anyOf": [{"required": ["line", "productId"]}, {"not": _EITHER}]}},
     "AdjustmentIn": {"not": {"properties": {"quantity": {"const": 0}}, "required": ["quantity"]}},

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class OrderServices:
     """The collaborators of the order functions.
 
-    `accepts` returns whether the payment provider supports a payment method. `effects` maps each step to the
+    `accepts` returns whether the payment provider supports a payment method. New orders take their stock
+    before the payment if `stock_first`. `effects` maps each step to the
     function that does it, as in `Effect`. Each
     function in `forget` deletes the related data of orders that are about to be purged.
     """
@@ -44,6 +45,7 @@ class OrderServices:
     step_deadline: timedelta
     order_expiry: timedelta
     retention_days: int
+    stock_first: bool
 
     def of(self, owner: str) -> OrderServices:
         """The same services, limited to the orders of one user."""

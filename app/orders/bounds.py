@@ -11,6 +11,7 @@ from app.orders.goods import RUNNING
 from app.orders.holds import CANCEL
 from app.orders.refunds import is_pending, to_restock
 from app.orders.returns import unstocked
+from app.orders.shortages import BACKORDER, PARTIAL
 
 if TYPE_CHECKING:
     from app.orders.model import Order
@@ -51,6 +52,8 @@ LIMITS = {
     "tag": Limit(900),
     "hold": Limit(900),
     "release": Limit(980),
+    # The service does this one: it states anew for what a backorder waits.
+    "wait": Limit(900),
     "ship": Limit(980),
     "create_shipment": Limit(980, leaves_an_end=True),
     "correct_shipment": Limit(980, leaves_an_end=True),
@@ -75,7 +78,9 @@ LIMITS = {
 # are for a refund: an order can end before the service learns that the money was captured.
 _STATUS = {"pending": 1}
 _PAYMENT = {"pending": 7, "authorized": 5}
-_STOCK = {"pending": 2, "decremented": 1}
+_STOCK = {"pending": 2, "backordered": 2, "decremented": 1}
+# The further events of an order whose stock is short: it waits first, or loses some of its pieces.
+_SHORT = {BACKORDER: 1, PARTIAL: 4}
 # In these statuses, decremented stock can be restocked without a client's command.
 _COMES_BACK = ("pending", "cancelled")
 
@@ -103,6 +108,7 @@ def owed(order: "Order") -> int:
     events = _STATUS.get(status, 0) + _PAYMENT.get(payment["status"], 0) - ("action" in payment)
     if status in _COMES_BACK:
         events += _STOCK.get(stock, 0)
+        events += _SHORT.get(order.get("onShortage", ""), 0) if stock == "pending" else 0
     for cancellation in order.get("cancellations", ()):
         # If the capture is on its way, what the cancellation takes off is refunded.
         events += 3 if "lowers" in cancellation and status == "pending" else 0
@@ -136,6 +142,14 @@ def _running_returns(order: "Order") -> int:
     return sum(one["status"] in RUNNING for one in order.get("returns", ()))
 
 
+def has_room(order: "Order", command: str) -> bool:
+    """Whether the log has room for a command, apart from what ends the order."""
+    limit = LIMITS[command].events
+    # Each shipment under way has its delivery to come.
+    kept = under_way(order) if limit < LIMITS["deliver"].events else 0
+    return order["version"] + owed(order) + kept < limit
+
+
 def require_room(before: "Order", after: "Order", command: str) -> None:
     """Raises HistoryFull if the log has no room for the command."""
     limit = LIMITS[command]
@@ -144,8 +158,6 @@ def require_room(before: "Order", after: "Order", command: str) -> None:
         end = 0 if "deletedAt" in after else rest
         is_full = after["version"] + owed(after) + end > limit.events
     else:
-        # Each shipment under way has its delivery to come.
-        kept = under_way(before) if limit.events < LIMITS["deliver"].events else 0
-        is_full = before["version"] + owed(before) + kept >= limit.events
+        is_full = not has_room(before, command)
     if is_full:
         raise HistoryFull(before["version"])

@@ -50,6 +50,7 @@ _PIPELINE: list[Document] = [
             "fullDocument.events.type": 1,
             "fullDocument.events.sequence": 1,
             "fullDocument.events.at": 1,
+            "fullDocument.stockFirst": 1,
             "updateDescription.updatedFields": 1,
         }
     },
@@ -63,7 +64,8 @@ class ResumeTokenLost(Exception):
 class Changed(NamedTuple):
     """One change of an order: the types of its new events, the first one's sequence, and its time.
 
-    `carried` says that the worker that wrote it goes on with the order.
+    `carried` says that the worker that wrote it goes on with the order. `stock_first` says that a new order
+    takes its stock before the payment.
     """
 
     order_id: str
@@ -72,6 +74,7 @@ class Changed(NamedTuple):
     first_sequence: int = 1
     at: datetime | None = None
     carried: bool = False
+    stock_first: bool = False
 
 
 @reports_outages
@@ -200,6 +203,7 @@ def _changed(found: Document | RawBSONDocument) -> Changed:
         change = _decoded(found)
         events = _events(change)
         carried = "carried" in change.get("updateDescription", {}).get("updatedFields", {})
+        stock_first = "stockFirst" in change.get("fullDocument", {})
         types = [event["type"] for event in events]
         first, at = (events[0]["sequence"], events[0].get("at")) if events else (1, None)
         if not all(isinstance(kind, str) for kind in types) or not isinstance(first, int):
@@ -207,7 +211,8 @@ def _changed(found: Document | RawBSONDocument) -> Changed:
     except Exception:
         log.exception("change of an order cannot be read", order_id=order_id)
         return Changed(order_id, [], token)
-    return Changed(order_id, types, token, first, at if isinstance(at, datetime) else None, carried)
+    moment = at if isinstance(at, datetime) else None
+    return Changed(order_id, types, token, first, moment, carried, stock_first)
 
 
 def _events(change: Document) -> list[Document]:

@@ -126,7 +126,12 @@ def _payment(order: Order) -> dict[str, Any]:
 
 
 def _stock(order: Order) -> dict[str, Any]:
-    return {"stock": order["stock"]["status"], "shortages": order["stock"].get("shortages")}
+    stock = order["stock"]
+    return {
+        "stock": stock["status"],
+        "shortages": stock.get("shortages"),
+        "held until": stock.get("heldUntil"),
+    }
 
 
 def _nothing(_order: Order) -> dict[str, Any]:

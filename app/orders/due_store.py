@@ -31,6 +31,7 @@ _SHOWN = dict.fromkeys(
     (
         *("status", "payment.status", "stock.status", "refunds", "holds.blocks"),
         *("cancellations", "returns.receipts", "announced"),
+        *("stockFirst", "stock.shortages", "products.productId", "products.quantity"),
         *("publicVersion", "version", "dueBy", "attempts", "origin"),
     ),
     1,

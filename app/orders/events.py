@@ -13,7 +13,8 @@ class EventType(NamedTuple):
     The event sets the axis `axis` to `value`; if that is None, the axis keeps its value. The event's data are
     merged into the axis. `carries` lists the fields of the data.
 
-    `internal` lists the data, at any depth, that customers do not see.
+    `internal` lists the data, at any depth, that customers do not see. `ends` lists fields of the axis that
+    the event removes.
 
     `public` says whether the event is announced to clients. To make an existing type public, set it to the
     time from which on that holds. So older events of this type stay as they were.
@@ -25,6 +26,7 @@ class EventType(NamedTuple):
     carries: str = ""
     public: bool | datetime = False
     internal: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
     def is_public(self, at: datetime) -> bool:
         """Whether an event of this type that happened at this time is public."""
@@ -38,8 +40,8 @@ EVENTS: dict[str, EventType] = {
         "The order was placed.",
         "the order as it was placed; `personalDigest` stands for its personal data",
         public=True,
-        # The reasons of its holds.
-        internal=("reason",),
+        # The reasons of its holds, and how the shop works.
+        internal=("reason", "stockFirst"),
     ),
     "order.confirmed": EventType(
         "order", "confirmed", "The payment is captured and the stock decremented.", public=True
@@ -113,7 +115,14 @@ EVENTS: dict[str, EventType] = {
     "payment.refunded": EventType(
         "payment", "refunded", "All of the money was refunded.", "`refundedAmount`", public=True
     ),
-    "stock.decremented": EventType("stock", "decremented", "The goods were taken out of the stock."),
+    "stock.backordered": EventType("stock", "backordered", "The order waits for stock.", "`shortages`"),
+    "stock.decremented": EventType(
+        "stock",
+        "decremented",
+        "The goods were taken out of the stock.",
+        "`heldUntil`; `shortages`, if lines were cut to what was there",
+        ends=("shortages",),
+    ),
     "stock.insufficient": EventType("stock", "insufficient", "The stock does not suffice.", "`shortages`"),
     "stock.released": EventType("stock", "released", "The order ended before it took any stock."),
     "stock.restocked": EventType("stock", "restocked", "The goods are back in the stock."),

@@ -12,6 +12,7 @@ from app.orders.bounds import MOST_CANCELLATIONS, MOST_RETURNS, MOST_SHIPMENTS
 from app.orders.goods_fields import FULFILLMENT, PART_CANCELLATION, RETURN, SHIPMENT, TRACKING
 from app.orders.holds import BLOCKS, MOST_HOLDS, THEN
 from app.orders.shares import KINDS
+from app.orders.shortages import ON_SHORTAGE
 from app.orders.states import CANCELLATION_REASONS, PAYMENT, REFUND, STATUS, STOCK
 from app.orders.values import (
     COUNTRY,
@@ -114,7 +115,8 @@ STOCK_STATE = Record(
     "The state of the order's stock.",
     (
         Field("status", Choice(tuple(STOCK)), "Whether the goods are taken out of the stock."),
-        _own("shortages", Many(SHORTAGE), "The products that were short, if the stock was insufficient."),
+        _own("shortages", Many(SHORTAGE), "The products that are or were short."),
+        _own("heldUntil", Moment(), "The time until which a pending order holds the stock that it took."),
     ),
 )
 ADDRESS = Record(
@@ -246,6 +248,18 @@ ORDER: tuple[Field, ...] = (
         "The currency of all amounts as an ISO 4217 code. Requests may leave it out to use the default.",
         given="optional",
     ),
+    _may(
+        "onShortage",
+        Choice(ON_SHORTAGE),
+        "What happens if the stock is short: the order is cancelled (`cancel`, the default), its lines are "
+        "cut to what is there (`partial`), or it waits for stock (`backorder`).",
+    ),
+    _may(
+        "backorderUntil",
+        Moment(),
+        "The time until which the order waits for stock. Required with `backorder`, and only allowed then.",
+    ),
+    _own("stockFirst", Flag(), "Present if the stock is taken before the payment.", shown=False),
     # It becomes the payment's `method`.
     _may(
         "paymentMethod",
@@ -268,7 +282,7 @@ ORDER: tuple[Field, ...] = (
         internal=True,
     ),
     HOLDS,
-    _own("releasedAt", Moment(), "The time at which the last hold ended.", changes=True, shown=False),
+    _own("releasedAt", Moment(), "The time from which the expiry counts anew.", changes=True, shown=False),
     _own("notes", Many(NOTE, 0, MOST_NOTES), "The notes, oldest first.", changes=True, shown=False),
     Field("fulfillment", FULFILLMENT, "How far the goods are on their way.", stored=False),
     _own("tracking", TRACKING, "The data for tracking the newest shipment.", changes=True),

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NotRequired, TypedDict
 
 from app.orders.log import Event
+from app.orders.shortages import count_anew
 
 MOST_HOLDS = 20
 BLOCKS = ("capture", "ship")
@@ -76,7 +77,7 @@ def _ended(order: dict[str, Any], event: Event) -> None:
     if left:
         order["holds"] = left
     else:
-        order["releasedAt"] = event["at"]
+        count_anew(order, event["at"])
 
 
 # What each of these events changes in an order, beyond its version and time.

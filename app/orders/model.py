@@ -62,10 +62,11 @@ class Payment(TypedDict):
 
 class Stock(TypedDict):
     """The state of the stock. `shortages` lists each product with too little stock: `productId`, `requested`,
-    `available`."""
+    `available`. `heldUntil` is the time at which the order expires if it is not confirmed."""
 
     status: str
     shortages: NotRequired[list[dict[str, Any]]]
+    heldUntil: NotRequired[datetime]
 
 
 class Personal(TypedDict, total=False):
@@ -147,6 +148,9 @@ class Order(TypedDict):
     tracking: NotRequired[dict[str, str]]
     cancellation: NotRequired[dict[str, str]]
     deletedAt: NotRequired[datetime]
+    onShortage: NotRequired[str]
+    backorderUntil: NotRequired[datetime]
+    stockFirst: NotRequired[bool]
 
 
 # The fields that a new order copies from its first event.
@@ -193,7 +197,7 @@ def create(order_id: str, at: datetime, actor: str, data: dict[str, Any], person
     """A new order at version 1.
 
     `data` is the data of `order.created`: userId, products, totalAmount (minor units), currency, and
-    optionally adjustments, paymentMethod and reference.
+    optionally adjustments, paymentMethod, reference, onShortage, backorderUntil and stockFirst.
     """
     if personal:
         data = {**data, "personalDigest": digest_of(personal)}
@@ -292,6 +296,10 @@ def _born(order_id: str, created: Event) -> Order:
     }
     if "holds" in data:
         order["holds"] = holds.begun(data["holds"], created["at"])
+    if "stockFirst" in data:
+        order["stockFirst"] = data["stockFirst"]
+    if "backorderUntil" in data:
+        order["releasedAt"] = data["backorderUntil"]
     return order
 
 
@@ -311,9 +319,13 @@ def _moved(order: Order, event: Event) -> Order:
                 raise IllegalTransition(part["status"], value, allowed_to_clients(order))
             part["status"] = value
             part.pop("action", None)
+        for name in kind.ends:
+            part.pop(name, None)
         part.update(event["data"])
         if axis != "order":
             after[axis] = part
+            if event["type"] == "stock.decremented" and "backorderUntil" in order:
+                after["releasedAt"] = event["at"]
         elif value is not None:
             holds.end_with_status(after)
     after["version"] = event["sequence"]

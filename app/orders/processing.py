@@ -25,7 +25,7 @@ from app.apart import apart
 from app.orders import OrderServices
 from app.orders.model import Order
 from app.orders.saving import set_aside, write_kept
-from app.orders.steps import ANNOUNCE, AUTHORIZE, STEPS, Step, set_in_motion
+from app.orders.steps import ANNOUNCE, FIRST, STEPS, Step, set_in_motion
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ class _Run:
         """Loads the orders and does the step for those for which it is due."""
         orders: Sequence[Order] = self._services.store.load(order_ids)
         # The relay sends no message for the announcement of a new order, which must not wait for the payment.
-        along = {ANNOUNCE.name} if step is AUTHORIZE and self._own else set[str]()
+        along = {ANNOUNCE.name} if step in FIRST and self._own else set[str]()
         self._owed |= {order["id"]: set(along) for order in orders}
         orders = self._announced(orders)
         due = apart(orders, lambda some: filter(step.is_due, some), partial(self._set_aside, step))

@@ -39,8 +39,16 @@ def order_text(found: Order, *, for_shop: bool) -> bytes:
     """The public form of an order as JSON text. Raises OrderUnreadable, as `order` does."""
     form = _ORDER if for_shop else _CUSTOMERS_ORDER
     with reading(found["id"]):
-        derived = {"fulfillment": fulfillment(found)}
+        derived = {"fulfillment": fulfillment(found), "stock": _stock(found)}
         return orjson.dumps(form({**found.get("personal", {}), **found, **derived}, found["currency"]))
+
+
+def _stock(found: Order) -> dict[str, Any]:
+    """The state of the stock. Only a pending order holds stock for a limited time."""
+    stock: dict[str, Any] = {**found["stock"]}
+    if found["status"] != "pending" or stock["status"] != "decremented":
+        stock.pop("heldUntil", None)
+    return stock
 
 
 def hold(found: Hold) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from app.observability.tracing import about
 from app.orders import OrderServices
 from app.orders.model import Change, Order, advance
 from app.orders.step_errors import StepError, code_of
-from app.orders.steps import Step, set_in_motion
+from app.orders.steps import Step, set_in_motion, started
 
 log = structlog.get_logger()
 
@@ -64,12 +64,13 @@ def save(
         before = orders[order_id]
         after = advance(before, at, actor, made, command)
         after["attempts"] = 0
-        follows = set_in_motion(change.type for change in made)
+        kinds = [change.type for change in made]
+        follows = started(kinds, after)
         if follows & joining:
             after["storedVersion"] = before.get("storedVersion", before["version"])
             kept.append(after)
             continue
-        if follows and follows <= names:
+        if follows <= names and set_in_motion(kinds):
             after["carried"] = after["version"]
         pairs.append((before, after))
     lost = services.store.append_all(pairs, services.due_by(), transaction) if pairs else []

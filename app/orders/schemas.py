@@ -35,6 +35,7 @@ from app.orders.fields import HOLD, HOLDS, ORDER
 from app.orders.goods_fields import TRACKING
 from app.orders.holds import BLOCKS, CANCEL, MOST_HOLDS, RELEASE
 from app.orders.numbers import parse
+from app.orders.shortages import BACKORDER, PARTIAL
 from app.orders.states import PAYMENT, STATUS
 from app.orders.values import EMAIL, ID_LENGTH, TAG
 from app.shapes import Record
@@ -138,6 +139,26 @@ class OrderIn(Input.from_dict(input_fields(_SENT))):  # type: ignore[misc]
             raise ValidationError(faults)
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def check_shortage(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """Checks that `onShortage` fits `backorderUntil` and the prices."""
+        if not isinstance(original, dict):
+            return
+        choice, faults = data.get("onShortage"), dict[str, list[str]]()
+        if choice == BACKORDER and "backorderUntil" not in original:
+            faults["backorderUntil"] = ["is required with backorder"]
+        # An unknown choice is a fault of its own.
+        if (
+            "backorderUntil" in original
+            and choice != BACKORDER
+            and ("onShortage" in original) == bool(choice)
+        ):
+            faults["backorderUntil"] = ["is only allowed with backorder"]
+        if choice == PARTIAL and self._is_complete(original) and _lacks_a_price(original.get("products")):
+            faults["onShortage"] = ["may be partial only if every line has a unitPrice"]
+        if faults:
+            raise ValidationError(faults)
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
     def check_holds(self, data: dict[str, Any], original: Any, **_: Any) -> None:
         """Checks that no two holds have the same code."""
         if not isinstance(original, dict) or not isinstance(original.get("holds"), list):
@@ -162,6 +183,12 @@ class OrderIn(Input.from_dict(input_fields(_SENT))):  # type: ignore[misc]
     def _is_complete(self, order: dict[str, Any]) -> bool:
         """Whether the order itself has its prices."""
         return "quote" not in order and may_set_prices()
+
+
+def _lacks_a_price(lines: Any) -> bool:
+    """Whether some line has no price. What is no line is a fault of its own."""
+    found = lines if isinstance(lines, list) else []
+    return any(isinstance(line, dict) and "unitPrice" not in line for line in found)
 
 
 class Basket(OrderIn):

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Container, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import structlog
@@ -45,6 +46,7 @@ from app.orders.pieces import requested
 from app.orders.query_store import OrderQuery
 from app.orders.reading import reading, reads_order
 from app.orders.shipping import deliver_all, ship
+from app.orders.shortages import BACKORDER, NOT_TAKEN, OUT_OF_STOCK, is_without_payment
 from app.orders.states import CAPTURED, COMMANDS, OF_THE_SHOP, STATUS
 from app.orders.store import KeyTaken, NumberTaken, QuoteTaken
 
@@ -65,6 +67,8 @@ class Draft(TypedDict):
     shippingAddress: NotRequired[dict[str, str]]
     metadata: NotRequired[dict[str, str]]
     holds: NotRequired[list[dict[str, Any]]]
+    onShortage: NotRequired[str]
+    backorderUntil: NotRequired[datetime]
 
 
 class Placed(NamedTuple):
@@ -104,10 +108,10 @@ def place_order(
     """
     if not services.accepts(draft.get("paymentMethod")):
         raise InvalidInput(Fault("/paymentMethod", "must be a payment method of the provider"))
-    if late := past_ends(draft.get("holds", ()), services.clock()):
-        faults = (Fault(f"/holds/{position}/until", IN_THE_FUTURE) for position in late)
+    if late := _past_times(draft, services.clock()):
+        faults = (Fault(pointer, IN_THE_FUTURE) for pointer in late)
         return _replayed_or(InvalidInput(*faults), services, actor, key, digest)
-    stated = _stated(draft)
+    stated = _stated(draft, stock_first=services.stock_first)
     answered = None if waits else 1
     while True:
         at = services.clock()
@@ -251,12 +255,26 @@ def verify(services: OrderServices, order_id: str) -> int | None:
 
 def cancellation(order: Order, reason: str, detail: str | None = None, **of_refund: Any) -> list[Change]:
     """The changes that cancel an order before it is shipped. They release stock that is not decremented yet,
-    and request a refund of the captured money that is left. `of_refund` are further fields of that refund."""
+    void a payment that was never asked for, and request a refund of the captured money that is left.
+    `of_refund` are further fields of that refund."""
     data = {"reason": reason, "detail": detail} if detail else {"reason": reason}
     changes = [Change("order.cancelled", {"cancellation": data})]
-    if order["stock"]["status"] == "pending":
+    if order["stock"]["status"] in NOT_TAKEN:
         changes.append(Change("stock.released"))
-    return [*changes, *_rest_given_back(order, of_refund)]
+    return [*changes, *_never_paid(order), *_rest_given_back(order, of_refund)]
+
+
+def out_of_stock(order: Order, shortages: list[dict[str, Any]]) -> list[Change]:
+    """The changes that cancel an order because its stock is short."""
+    return [
+        Change("stock.insufficient", {"shortages": shortages}),
+        Change("order.cancelled", {"cancellation": {"reason": OUT_OF_STOCK}}),
+        *_never_paid(order),
+    ]
+
+
+def _never_paid(order: Order) -> list[Change]:
+    return [Change("payment.voided")] if is_without_payment(order) else []
 
 
 def _rest_given_back(order: Order, of_refund: dict[str, Any]) -> list[Change]:
@@ -280,11 +298,21 @@ def page_of(found: list[Any], limit: int, id_field: str) -> Page:
     return Page(items, items[-1][id_field] if len(found) > limit else None)
 
 
-def _stated(draft: Draft) -> dict[str, Any]:
+def _past_times(draft: Draft, now: datetime) -> list[str]:
+    """The pointers to the times that have to be in the future and are not."""
+    late = [f"/holds/{position}/until" for position in past_ends(draft.get("holds", ()), now)]
+    if "backorderUntil" in draft and draft["backorderUntil"] <= now:
+        late.append("/backorderUntil")
+    return late
+
+
+def _stated(draft: Draft, *, stock_first: bool) -> dict[str, Any]:
     """The data of `order.created`. An empty list of holds is none."""
     stated = {field: draft[field] for field in STATED if field in draft}  # type: ignore[literal-required]
     if not stated.get("holds"):
         stated.pop("holds", None)
+    if stock_first or draft.get("onShortage") == BACKORDER:
+        stated["stockFirst"] = True
     return stated
 
 

@@ -19,7 +19,9 @@ PAYMENT = {
     "voided": (),
 }
 STOCK = {
-    "pending": ("decremented", "insufficient", "released"),
+    "pending": ("backordered", "decremented", "insufficient", "released"),
+    # A backordered order stays so while other products become short.
+    "backordered": ("backordered", "decremented", "insufficient", "released"),
     "decremented": ("restocked",),
     "insufficient": (),
     "released": (),

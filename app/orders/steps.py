@@ -11,9 +11,10 @@ from typing import NamedTuple
 from app.orders.cancellations import holds_stock
 from app.orders.events import EVENTS, PUBLIC
 from app.orders.holds import blocking
-from app.orders.model import Order
+from app.orders.model import Order, quantities
 from app.orders.refunds import Refund, is_pending, to_restock
 from app.orders.returns import unstocked
+from app.orders.shortages import NOT_TAKEN
 
 
 class Step(NamedTuple):
@@ -60,7 +61,36 @@ def _owes_pieces(order: Order) -> bool:
     return any(map(holds_stock, order.get("cancellations", ())))
 
 
-AUTHORIZE = Step("payments.authorize", after=("order.created",), status=("pending",), payment=("pending",))
+def _may_try_stock(order: Order) -> bool:
+    """Whether the order takes its stock first and has not tried to, or needs less than at its last try."""
+    if "stockFirst" not in order:
+        return False
+    stock, needed = order["stock"], quantities(order)
+    return stock["status"] == "pending" or any(
+        needed.get(short["productId"], 0) != short["requested"] for short in stock["shortages"]
+    )
+
+
+def _may_be_paid(order: Order) -> bool:
+    return "stockFirst" not in order or order["stock"]["status"] == "decremented"
+
+
+# For orders that take their stock before the payment.
+DECREMENT_FIRST = Step(
+    "stock.decrement_first",
+    after=("order.created", "cancellation.created"),
+    status=("pending",),
+    payment=("pending",),
+    stock=NOT_TAKEN,
+    order=_may_try_stock,
+)
+AUTHORIZE = Step(
+    "payments.authorize",
+    after=("order.created", "stock.decremented"),
+    status=("pending",),
+    payment=("pending",),
+    order=_may_be_paid,
+)
 DECREMENT = Step(
     "stock.decrement",
     after=("payment.authorized",),
@@ -71,7 +101,7 @@ DECREMENT = Step(
 )
 CAPTURE = Step(
     "payments.capture",
-    after=("stock.decremented", "hold.released", "hold.expired"),
+    after=("stock.decremented", "payment.authorized", "hold.released", "hold.expired"),
     status=("pending",),
     payment=("authorized",),
     stock=("decremented",),
@@ -100,6 +130,7 @@ ANNOUNCE = Step(
 
 # In the order in which a worker takes an order through them.
 STEPS = (
+    DECREMENT_FIRST,
     AUTHORIZE,
     DECREMENT,
     CAPTURE,
@@ -112,23 +143,35 @@ STEPS = (
     ANNOUNCE,
 )
 
+# The first steps of new orders. Whatever does one of them announces the order before.
+FIRST = (AUTHORIZE, DECREMENT_FIRST)
+
+_NAMED = {step.name: step for step in STEPS}
 _AFTER: dict[str, tuple[str, ...]] = {
     kind: tuple(step.name for step in STEPS if kind in step.after) for step in STEPS for kind in step.after
 }
 
 
 def set_in_motion(event_types: Iterable[str]) -> set[str]:
-    """The names of the steps that these events start."""
+    """The names of the steps that these events can start."""
     return {name for kind in event_types for name in _AFTER.get(kind, ())}
 
 
-def to_send(event_types: Sequence[str]) -> set[str]:
+def started(event_types: Iterable[str], order: Order) -> set[str]:
+    """The names of the steps that these last events of the order start."""
+    return {name for name in set_in_motion(event_types) if _NAMED[name].is_due(order)}
+
+
+def to_send(event_types: Sequence[str], *, stock_first: bool = False) -> set[str]:
     """The names of the steps for which the relay sends messages after these events.
 
-    The worker that authorizes a new order announces it first, or sends the message for that.
+    The worker that does the first step of a new order announces it, or sends the message for that.
+    `stock_first` says whether a new order takes its stock before the payment. Of other changes the relay
+    knows only the events. So it may send for a step that is not due.
     """
-    names = set_in_motion(event_types)
-    return names - {ANNOUNCE.name} if AUTHORIZE.name in names else names
+    if "order.created" in event_types:
+        return {(DECREMENT_FIRST if stock_first else AUTHORIZE).name}
+    return set_in_motion(event_types)
 
 
 def due(order: Order) -> list[str]:

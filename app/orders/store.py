@@ -45,6 +45,7 @@ from app.orders.numbers import parse
 from app.orders.personal_index import PersonalIndex
 from app.orders.query_store import LIVE, OWES_NO_MONEY, OrderQuery, conditions
 from app.orders.reading import reading
+from app.orders.shortages import NOT_TAKEN
 
 _WITH_NOTES = {"events": 0, "emailKey": 0, "idempotency": 0, "quote": 0, "refundKeys": 0, "commandKeys": 0}
 _WITHOUT_LOG = {**_WITH_NOTES, "noteTexts": 0}
@@ -277,6 +278,28 @@ class Orders:
             released = {**free, "releasedAt": {"$lt": moment}, "_id": {"$nin": object_ids(but)}}
             found += self._documents.find(released, WITH_TAIL, limit=limit - len(found))
         return found
+
+    def waiting_for(self, product_ids: Iterable[str], after: str | None, limit: int) -> list[Order]:
+        """The orders that wait for one of the products, oldest first, from behind the order `after`."""
+        products = sorted(product_ids)
+        condition: Document = {
+            "stock.status": "backordered",
+            "stock.shortages.productId": products[0] if len(products) == 1 else {"$in": products},
+        }
+        if after is not None:
+            condition["_id"] = {"$gt": ObjectId(after)}
+        return self._documents.find(condition, WITH_TAIL, sort=[("_id", ASCENDING)], limit=limit)
+
+    def backordered_until(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[Order]:
+        """The orders without stock that wait for it until the moment or an earlier one, except those in
+        `but`."""
+        condition = {
+            "status": "pending",
+            "backorderUntil": {"$lte": moment},
+            "stock.status": {"$in": NOT_TAKEN},
+            "_id": {"$nin": object_ids(but)},
+        }
+        return self._documents.find(condition, WITH_TAIL, limit=limit)
 
     def held_until(self, moment: datetime, limit: int, but: Iterable[str] = ()) -> list[Order]:
         """The orders with a hold that ends at the moment or earlier, except those in `but`."""

@@ -11,9 +11,10 @@ from app.apart import apart
 from app.observability.tracing import about
 from app.orders import OrderServices, steps
 from app.orders.due_store import PageEnd
-from app.orders.model import Order, advance
+from app.orders.model import Change, Order, advance
 from app.orders.saving import ACTOR, set_aside
-from app.orders.service import cancellation
+from app.orders.service import cancellation, out_of_stock
+from app.orders.shortages import OUT_OF_STOCK
 
 log = structlog.get_logger()
 
@@ -96,13 +97,36 @@ def due_now(services: OrderServices, begun: set[tuple[str, datetime]]) -> Owed:
 def expire_orders(services: OrderServices) -> int:
     """Cancels the orders that were not confirmed in time, and returns their number.
 
-    A held order does not expire. From its last release on it has its whole time again.
+    A held order does not expire. From its last release on it has its whole time again. A backorder ends if it
+    has no stock at its `backorderUntil`, and has its whole time from the moment at which it gets its stock.
     """
+    return _all_expired(
+        services, lambda now, kept: services.store.backordered_until(now, BATCH, kept), backorder_end
+    ) + _all_expired(
+        services,
+        lambda now, kept: services.store.pending_since_before(now - services.order_expiry, BATCH, kept),
+        lambda order: cancellation(order, "expired"),
+    )
+
+
+def backorder_end(order: Order) -> list[Change]:
+    """The changes that cancel an order whose time to wait for stock is over."""
+    if order["stock"]["status"] == "pending":
+        return cancellation(order, OUT_OF_STOCK)
+    return out_of_stock(order, order["stock"]["shortages"])
+
+
+def _all_expired(
+    services: OrderServices,
+    find: Callable[[datetime, Sequence[str]], list[Order]],
+    end: Callable[[Order], list[Change]],
+) -> int:
+    """Ends the orders that `find` finds, given the time and the ids of those that cannot be ended now."""
     expired, kept = 0, list[str]()
     while True:
         now = services.clock()
-        orders = services.store.pending_since_before(now - services.order_expiry, BATCH, kept)
-        ended = set(apart(orders, partial(_expire, services, now), _cannot_expire))
+        orders = find(now, kept)
+        ended = set(apart(orders, partial(_expire, services, now, end), _cannot_expire))
         expired += len(ended)
         kept += [order["id"] for order in orders if order["id"] not in ended]
         if len(orders) < BATCH:
@@ -180,9 +204,11 @@ def _end_of_page(order: Order) -> PageEnd:
     return order["dueBy"], order["id"]
 
 
-def _expire(services: OrderServices, now: datetime, orders: Sequence[Order]) -> list[str]:
+def _expire(
+    services: OrderServices, now: datetime, end: Callable[[Order], list[Change]], orders: Sequence[Order]
+) -> list[str]:
     """Cancels the orders, and returns their ids, without those that another process changed first."""
-    ended = [(order, advance(order, now, ACTOR, cancellation(order, "expired"))) for order in orders]
+    ended = [(order, advance(order, now, ACTOR, end(order))) for order in orders]
     lost = set(services.store.append_all(ended, services.due_by()))
     return [order["id"] for order in orders if order["id"] not in lost]
 

@@ -159,9 +159,14 @@ def _taken_and_given_back(order: Order, found: ProviderPayment) -> list[Change]:
     return [
         *(_authorized(order, found) if order["payment"]["status"] == "pending" else []),
         Change("payment.captured", {"capturedAmount": found.captured}),
-        *(cancellation(order, "payment_declined") if order["status"] == "pending" else []),
+        *(_ended(order) if order["status"] == "pending" else []),
         *_given_back(order, found.captured, found.captured),
     ]
+
+
+def _ended(order: Order) -> list[Change]:
+    """The changes that end the order, whose payment is captured by then."""
+    return [change for change in cancellation(order, "payment_declined") if change.type != "payment.voided"]
 
 
 def _refunded_outside(order: Order, found: ProviderPayment) -> list[Change]:

@@ -20,6 +20,7 @@ from app.reconciliation import ReconciliationServices, payment_checks, stock_che
 from app.reconciliation.kinds import KINDS
 from app.reconciliation.records import AuditContext, Case, Level, OrderRecords
 from app.reconciliation.report import Difference, Report, ReportedDifference, Scope
+from app.stock.model import MOST_ON_HAND
 from app.webhooks import model as webhooks
 
 log = structlog.get_logger()
@@ -109,12 +110,18 @@ def check_orphans(payments: list[ProviderPayment]) -> Iterator[Difference]:
 def _context(
     services: ReconciliationServices, all_records: Sequence[OrderRecords], scopes: Sequence[Scope]
 ) -> AuditContext:
+    now, settings = services.clock(), services.settings
     first_movements: Mapping[str, datetime] = {}
+    spare: Mapping[str, int] = {}
     if "stock" in scopes:
         # The check of an order reports that it cannot be read here.
         products = each_apart(all_records, stock_checks.without_movement, lambda *_: None)
         first_movements = services.audit.first_movements(set().union(*products))
-    now, settings = services.clock(), services.settings
+        wanted = set[str]().union(*each_apart(all_records, stock_checks.waited_for, lambda *_: None))
+        spare = services.audit.on_hand_since(now - settings.step_deadline, wanted)
+        if settings.stock_policy != "strict":
+            # A product that is not tracked never runs out.
+            spare = {**dict.fromkeys(wanted, MOST_ON_HAND), **spare}
     return AuditContext(
         now=now,
         step_deadline=settings.step_deadline,
@@ -122,6 +129,7 @@ def _context(
         kept_since=now - timedelta(days=settings.retention_days),
         is_fed=services.changes.resume_token() is not None,
         tracked_since=first_movements,
+        spare=spare,
         endpoints=services.webhooks.endpoints.enabled() if "orders" in scopes else (),
         personal_index=services.orders.search_keys.index,
         deliveries_since=webhooks.kept_since(now, settings.delivery_retention_days),

@@ -171,6 +171,13 @@ KINDS: dict[str, Kind] = {
         "Find the order in a backup; otherwise adjust the level by their quantities.",
         stock_checks.movement_orphaned,
     ),
+    "backorder_forgotten": Kind(
+        "stock",
+        "An order waits for stock that has been there for a while.",
+        "Take the stock for it. Is beat running?",
+        stock_checks.backorder_forgotten,
+        repairs.take_stock,
+    ),
     # Any check finds this kind, by failing to read the order.
     "order_unreadable": Kind(
         "orders",
@@ -264,6 +271,13 @@ KINDS: dict[str, Kind] = {
         "Cancel it as expired. Is beat running?",
         order_checks.expiry_overdue,
         repairs.expire,
+    ),
+    "backorder_overdue": Kind(
+        "orders",
+        "An order has no stock long after its `backorderUntil`.",
+        "Cancel it as out of stock. Is beat running?",
+        order_checks.backorder_overdue,
+        repairs.end_backorder,
     ),
     "hold_overdue": Kind(
         "orders",

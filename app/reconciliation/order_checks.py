@@ -19,6 +19,7 @@ from app.orders.model import Order, digest_of, digest_of_note, logged_digest
 from app.orders.pieces import cost, is_by_lines, lowered, lowering, shares, to_pay_back
 from app.orders.refunds import Refund
 from app.orders.shares import total
+from app.orders.shortages import expires_from, may_wait
 from app.orders.states import OPEN_PAYMENT
 from app.reconciliation.records import ADOPTED_BY, CHANGING, FEEDING, Case, Finding, Recorded
 from app.webhooks.model import delivery_id, wants
@@ -197,11 +198,19 @@ def forgotten(case: Case) -> Iterator[Finding]:
         yield Finding(_ids(order), f"a deadline for {', '.join(owed)}", "no deadline")
 
 
+def backorder_overdue(case: Case) -> Iterator[Finding]:
+    """An order that has waited for stock long after its `backorderUntil`."""
+    order = case.order
+    if order and order["status"] == "pending" and may_wait(order) and order["backorderUntil"] < case.long_ago:
+        until = to_text(order["backorderUntil"])
+        yield Finding(_ids(order), "decremented or cancelled", f"has no stock since {until}")
+
+
 def expiry_overdue(case: Case) -> Iterator[Finding]:
     """A pending order that should have expired long ago."""
     order = case.order
-    if order and order["status"] == "pending" and "holds" not in order:
-        since = order.get("releasedAt", order["createdAt"])
+    if order and order["status"] == "pending" and "holds" not in order and not may_wait(order):
+        since = expires_from(order)
         if since < case.long_ago - case.context.order_expiry:
             yield Finding(_ids(order), "confirmed or cancelled", f"pending since {to_text(since)}")
 

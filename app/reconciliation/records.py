@@ -65,7 +65,8 @@ class AuditContext(NamedTuple):
 
     Orders deleted before `kept_since` are being purged. `is_fed` means that the feed has caught up once.
     `tracked_since` has the time of the first movement of each product that a checked order took without a
-    movement. `endpoints` are the enabled ones. Deliveries of events since `deliveries_since` are all kept.
+    movement. `spare` has what is on hand, for a while already, of the products of checked orders that wait.
+    `endpoints` are the enabled ones. Deliveries of events since `deliveries_since` are all kept.
     """
 
     now: datetime
@@ -74,6 +75,7 @@ class AuditContext(NamedTuple):
     kept_since: datetime
     is_fed: bool
     tracked_since: Mapping[str, datetime]
+    spare: Mapping[str, int]
     endpoints: Sequence[Endpoint]
     deliveries_since: datetime
     personal_index: PersonalIndex

@@ -128,6 +128,15 @@ class Audit:
         }
         return {product: first["at"] for product, first in firsts.items() if first}
 
+    def on_hand_since(self, moment: datetime, products: Collection[str]) -> dict[str, int]:
+        """What is on hand of the tracked ones of these products; 0 if that has changed since the moment."""
+        if not products:
+            return {}
+        found = self._database["stock"].find(
+            {"_id": {"$in": sorted(products)}}, {"onHand": 1, "updatedAt": 1}
+        )
+        return {level["_id"]: level["onHand"] if level["updatedAt"] < moment else 0 for level in found}
+
     def stage(self, report_id: str, payments: Iterable[ProviderPayment]) -> None:
         """Stores the provider's payments by order while the reconciliation runs. Safe to repeat."""
         documents = [

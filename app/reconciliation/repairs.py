@@ -8,6 +8,8 @@ from app.orders.model import Change, Order, advance, refundable
 from app.orders.refunds import next_id
 from app.orders.service import cancellation
 from app.orders.states import CAPTURED
+from app.orders.steps import DECREMENT_FIRST
+from app.orders.sweeping import backorder_end
 from app.payments.align import LEFT, align
 from app.reconciliation import ReconciliationServices
 from app.reconciliation.records import ADOPTED_BY
@@ -49,6 +51,18 @@ def correct_email_key(services: ReconciliationServices, reported: ReportedDiffer
 def expire(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
     """Cancels the order as expired."""
     return _append(services, order, cancellation(order, "expired"))
+
+
+def end_backorder(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    """Cancels the order as out of stock."""
+    return _append(services, order, backorder_end(order))
+
+
+def take_stock(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:
+    """Takes the stock for the order, unless it is gone by now."""
+    present = services.orders.store.load([order["id"]])
+    saved = services.orders.effects[DECREMENT_FIRST](present, ())
+    return any(after["stock"]["status"] == "decremented" for one in saved for after in one.orders)
 
 
 def end_holds(services: ReconciliationServices, reported: ReportedDifference, order: Order) -> bool:

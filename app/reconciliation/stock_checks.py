@@ -11,9 +11,10 @@ from typing import Any
 
 from app.orders.model import Order, quantities
 from app.orders.returns import in_stock, resellable
+from app.orders.shortages import NOT_TAKEN
 from app.reconciliation.records import AuditContext, Case, Finding, Level, OrderRecords, Row
 
-_NOTHING_TAKEN = ("pending", "insufficient", "released")
+_NOTHING_TAKEN = (*NOT_TAKEN, "insufficient", "released")
 # The clocks of two workers may differ by this much.
 _SKEW = timedelta(minutes=1)
 
@@ -104,6 +105,22 @@ def cancelled_pieces_differ(case: Case) -> Iterator[Finding]:
         yield Finding(
             {**ids, "cancellationId": row.cancellation_id}, f"at most {most} back", f"{row.quantity} back"
         )
+
+
+def backorder_forgotten(case: Case) -> Iterator[Finding]:
+    """Orders that wait for stock that has been there for a while."""
+    order = case.at_rest
+    if order and waited_for(case.records):
+        needed = quantities(order)
+        if all(case.context.spare.get(product, 0) >= quantity for product, quantity in needed.items()):
+            ids = {"orderId": order["id"]}
+            yield Finding(ids, "takes its stock", f"waits for {', '.join(sorted(needed))[:500]}")
+
+
+def waited_for(records: OrderRecords) -> set[str]:
+    """The products of an order that waits for stock."""
+    order = records.order
+    return set(quantities(order)) if order and order["stock"]["status"] == "backordered" else set()
 
 
 def without_movement(records: OrderRecords) -> set[str]:

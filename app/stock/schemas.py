@@ -39,6 +39,7 @@ class Level(Answer):
 
     productId = text("The id of the product.")
     onHand = whole("The number of pieces in stock.", minimum=0)
+    held = whole("The pieces that orders not yet confirmed have taken off `onHand`.", minimum=0)
     version = whole("The number of changes of the level.", minimum=0)
     updatedAt = moment("The time of the last change.")
 

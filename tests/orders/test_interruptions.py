@@ -25,7 +25,7 @@ ROAD = (steps.AUTHORIZE, steps.DECREMENT, steps.CAPTURE)
 # it: there nobody else can come in between, only a crash.
 POINTS = {
     steps.AUTHORIZE: (("orders", "load"), ("payments", "authorize"), ("orders", "append_all")),
-    steps.DECREMENT: (("orders", "load"), ("stock", "on_hand"), ("stock", "move")),
+    steps.DECREMENT: (("orders", "load"), ("stock", "supply"), ("stock", "move")),
     steps.CAPTURE: (("orders", "load"), ("payments", "capture"), ("orders", "append_all")),
     steps.VOID: (("orders", "load"), ("payments", "void"), ("orders", "append_all")),
     steps.REFUND: (("orders", "load"), ("payments", "refund"), ("orders", "append_all")),

@@ -126,7 +126,14 @@ READS: dict[str, Callable[[storage.Database[Any]], object]] = {
     "holds to end": _orders(lambda orders: orders.held_until(END, 50)),
     "orders to purge": _orders(lambda orders: orders.deleted_before(MIDDLE, 50)),
     "a level": lambda database: Stock(database).level("product-1"),
-    "levels": lambda database: Stock(database).levels("product-1", 50),
+    "levels": _stock(lambda stock, transaction: stock.levels("product-1", 50, transaction)),
+    "a level and its marks": _stock(lambda stock, transaction: stock.supply(["product-1"], transaction)),
+    "stock that came": lambda database: Stock(database).arrivals(50),
+    "backorders of a product": _orders(lambda orders: orders.waiting_for(["product-1"], None, 50)),
+    "backorders of products, a later page": _orders(
+        lambda orders: orders.waiting_for(["product-1", "product-2"], id_at(MIDDLE), 50)
+    ),
+    "backorders to end": _orders(lambda orders: orders.backordered_until(END, 50)),
     "movements": lambda database: Stock(database).movements("product-1", None, 50),
     "movements, a later page": lambda database: Stock(database).movements("product-1", id_at(MIDDLE), 50),
     "what is on hand": _stock(lambda stock, transaction: stock.on_hand(["product-1"], transaction)),
@@ -160,6 +167,43 @@ def test_the_holds_of_a_batch_are_looked_up_by_the_ids_of_its_orders(explained: 
     (plan,) = explained.plans(lambda: Orders(explained.database).held_from_capture(SOME))
     assert plan.scales, plan
     assert plan.documents <= len(SOME), plan
+
+
+def test_what_is_held_of_a_product_is_found_among_the_orders_that_hold_stock(explained: Explained) -> None:
+    """However many other orders of the product there are, and however many orders have other products."""
+    orders, holding = explained.database["orders"], {"status": "pending", "stock.status": "decremented"}
+    ids = [found["_id"] for found in orders.find({"status": "confirmed"}, {"_id": 1}).limit(40)]
+    kept = {found["_id"]: found for found in orders.find({"_id": {"$in": ids}})}
+    try:
+        for place, order_id in enumerate(ids):
+            first = {"stockFirst": True, "products.0.productId": f"product-{place % 4}"}
+            change = {**holding, "payment.status": "authorized", **(first if place % 2 else {})}
+            orders.update_one({"_id": order_id}, {"$set": change}, bypass_document_validation=True)
+        held = _stock(lambda stock, transaction: stock.held(["product-1"], transaction))
+        before, paid, _ = explained.plans(lambda: held(explained.database))
+        assert before.scales, before
+        assert before.documents <= before.returned, before
+        assert 10 <= before.returned <= before.keys <= 21, before
+        assert paid.scales, paid
+        assert paid.documents <= 40, paid
+    finally:
+        for order_id, order in kept.items():
+            orders.replace_one({"_id": order_id}, order, bypass_document_validation=True)
+
+
+def test_backorders_do_not_slow_down_the_search_for_orders_to_expire(explained: Explained) -> None:
+    orders = explained.database["orders"]
+    pending = {"visible": True, "status": "pending", "_id": {"$lt": ObjectId(id_at(MIDDLE))}}
+    ids = [found["_id"] for found in orders.find(pending, {"_id": 1}).sort("_id").limit(60)]
+    try:
+        orders.update_many({"_id": {"$in": ids}}, {"$set": {"releasedAt": END, "backorderUntil": END}})
+        first, *_ = explained.plans(lambda: Orders(explained.database).pending_since_before(MIDDLE, 20))
+        assert (first.keys, first.documents, first.returned) == (20, 20, 20), first
+        (ending,) = explained.plans(lambda: Orders(explained.database).backordered_until(END, 20))
+        assert ending.scales, ending
+        assert ending.documents == ending.returned == 20, ending
+    finally:
+        orders.update_many({"_id": {"$in": ids}}, {"$unset": {"releasedAt": "", "backorderUntil": ""}})
 
 
 def test_held_orders_do_not_slow_down_the_search_for_orders_to_expire(explained: Explained) -> None:

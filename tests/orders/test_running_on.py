@@ -37,7 +37,7 @@ CALLS = (
     ("orders", "load", 1),
     ("notifications", "record", 1),
     ("payments", "authorize", 1),
-    ("stock", "on_hand", 1),
+    ("stock", "supply", 1),
     ("stock", "move", 1),
     ("orders", "append_all", 1),
     ("transact", "", 1),

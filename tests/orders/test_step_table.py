@@ -1,7 +1,7 @@
 """The event table: every state an order can reach owes a step or is at rest, and the relay hears of each."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -11,15 +11,18 @@ from app.clock import id_at
 from app.errors import IllegalTransition
 from app.orders.events import EVENTS, PUBLIC
 from app.orders.holds import HOLDABLE
-from app.orders.model import Change, Order, advance, create, refundable
+from app.orders.model import Change, Order, advance, create, quantities, refundable
 from app.orders.pieces import lowered
 from app.orders.refunds import Refund, is_pending, next_id, to_restock
+from app.orders.shortages import NOT_TAKEN, is_without_payment
 from app.orders.states import CAPTURED, TRANSITIONS
 from app.orders.steps import (
     ANNOUNCE,
     AUTHORIZE,
     CAPTURE,
     DECREMENT,
+    DECREMENT_FIRST,
+    FIRST,
     REFUND,
     RESTOCK,
     RESTOCK_CANCELLED,
@@ -30,12 +33,16 @@ from app.orders.steps import (
     Step,
     due,
     set_in_motion,
+    started,
+    to_send,
 )
 
 AT = datetime(2024, 10, 4, 10, tzinfo=UTC)
 TOTAL = 2
 MOST_REFUNDS = 3
 
+# Lines are cut to what is there.
+CUT = ("cancellation.created", "stock.decremented")
 # The writes that each step can end in, and those of clients and of the expiry.
 ENDS: dict[Step, tuple[tuple[str, ...], ...]] = {
     AUTHORIZE: (
@@ -44,7 +51,13 @@ ENDS: dict[Step, tuple[tuple[str, ...], ...]] = {
         ("payment.declined", "order.cancelled", "stock.released"),
         ("payment.voided", "order.cancelled", "stock.released"),
     ),
-    DECREMENT: (("stock.decremented",), ("stock.insufficient", "order.cancelled")),
+    DECREMENT_FIRST: (
+        ("stock.decremented",),
+        ("stock.backordered",),
+        CUT,
+        ("stock.insufficient", "order.cancelled", "payment.voided"),
+    ),
+    DECREMENT: (("stock.decremented",), CUT, ("stock.insufficient", "order.cancelled")),
     CAPTURE: (
         ("payment.captured", "order.confirmed"),
         ("payment.captured", "order.confirmed", "refund.requested"),
@@ -67,6 +80,7 @@ ENDS: dict[Step, tuple[tuple[str, ...], ...]] = {
 }
 CLIENTS = (
     ("order.cancelled", "stock.released"),
+    ("order.cancelled", "stock.released", "payment.voided"),
     ("order.cancelled",),
     ("order.cancelled", "refund.requested"),
     ("order.shipped",),
@@ -77,6 +91,7 @@ CLIENTS = (
     ("cancellation.created", "refund.requested"),
     ("cancellation.created", "order.cancelled"),
     ("cancellation.created", "order.cancelled", "stock.released"),
+    ("cancellation.created", "order.cancelled", "stock.released", "payment.voided"),
     ("cancellation.created", "order.cancelled", "refund.requested"),
     ("return.requested", "return.approved", "return.received"),
     ("hold.placed",),
@@ -86,14 +101,25 @@ CLIENTS = (
 HOLDS_END = (
     ("hold.expired",),
     ("hold.expired", "order.cancelled", "stock.released"),
+    ("hold.expired", "order.cancelled", "stock.released", "payment.voided"),
     ("hold.expired", "order.cancelled"),
     ("hold.expired", "order.cancelled", "refund.requested"),
 )
+# What the service writes when stock comes for a backorder, and when its time is over.
+WAITING_ENDS = (("stock.decremented",), ("stock.insufficient", "order.cancelled", "payment.voided"))
+# How the stock of an order is taken: after the payment, before it, or before it and as soon as it comes.
+KINDS: dict[str, dict[str, Any]] = {
+    "backorder": {"stockFirst": True, "onShortage": "backorder", "backorderUntil": AT + timedelta(days=1)},
+    "cut, stock first": {"stockFirst": True, "onShortage": "partial"},
+    "stock first": {"stockFirst": True},
+    "cut": {"onShortage": "partial"},
+    "paid first": {},
+}
 HOLD = {"code": "review", "blocks": ["capture", "ship"], "until": AT, "then": "cancel"}
 
-# The three axes, of each refund its status and whether its goods are back, whether the order is held, and of
-# each part cancellation whether it lowers the capture and whether its goods are back, and of each return
-# whether its goods are back.
+# The three axes, of each refund its status and whether its goods are back, whether the order is held, of each
+# part cancellation whether it lowers the capture and whether its goods are back, of each return whether its
+# goods are back, and the kind of the order.
 State = tuple[
     str,
     str,
@@ -102,6 +128,7 @@ State = tuple[
     bool,
     tuple[tuple[bool, bool | None], ...],
     tuple[bool, ...],
+    str,
 ]
 
 
@@ -111,7 +138,10 @@ def state(order: Order) -> State:
     cancelled = tuple(("lowers" in one, one.get("restocked")) for one in order.get("cancellations", ()))
     axes = order["status"], order["payment"]["status"], order["stock"]["status"]
     returned = tuple("restocked" in one["receipts"][0] for one in order.get("returns", ()))
-    return *axes, refunds, "holds" in order, cancelled, returned
+    kind = next(name for name, stated in KINDS.items() if stated == {key: order.get(key) for key in stated})
+    if axes[2] == "backordered" and DECREMENT_FIRST.is_due(order):
+        kind += " that needs less"
+    return *axes, refunds, "holds" in order, cancelled, returned, kind
 
 
 def owed(order: Order) -> set[str]:
@@ -133,7 +163,11 @@ def written(order: Order, write: tuple[str, ...]) -> Order | None:
             return None
     payment = after["payment"]
     forbidden = (
-        (after["status"] == "cancelled" and after["stock"]["status"] == "pending")
+        # A payment that was never asked for is void at once, and only then.
+        ("order.cancelled" in write and (write[-1] == "payment.voided") != is_without_payment(order))
+        or (write == CUT and order.get("onShortage") != "partial")
+        or (write == ("stock.decremented",) and "stockFirst" in order and payment["status"] != "pending")
+        or (after["status"] == "cancelled" and after["stock"]["status"] in NOT_TAKEN)
         or ("order.cancelled" in write and payment["status"] in CAPTURED and refundable(after) > 0)
         or ("payment.refunded" in write)
         != (payment["refundedAmount"] == payment["capturedAmount"] > order["payment"]["refundedAmount"])
@@ -146,7 +180,10 @@ LATE = ("payment.captured", "order.confirmed", "refund.requested")
 
 
 def of_pieces(order: Order, kind: str, write: tuple[str, ...]) -> dict[str, Any] | None:
-    """The data of a capture, or of an event of the order's only part cancellation."""
+    """The data of a wait, of a capture, or of an event of the order's only part cancellation."""
+    if kind == "stock.backordered":
+        shortage = {"productId": "apple", "requested": quantities(order)["apple"], "available": 0}
+        return {"shortages": [shortage]} if "backorderUntil" in order else None
     if kind == "payment.captured":
         if write == LATE and not lowered(order):
             return None
@@ -174,7 +211,7 @@ def of_return(order: Order, kind: str) -> dict[str, Any] | None:
 def data_of(order: Order, kind: str, write: tuple[str, ...]) -> dict[str, Any] | None:
     """The data of an event; None where it makes no sense. A refund asked for alone is of half the money."""
     refunds = order.get("refunds", [])
-    if kind in ("payment.captured", "cancellation.created", "cancellation.restocked"):
+    if kind in ("stock.backordered", "payment.captured", "cancellation.created", "cancellation.restocked"):
         return of_pieces(order, kind, write)
     if kind.startswith("return."):
         return of_return(order, kind)
@@ -211,20 +248,23 @@ def data_of(order: Order, kind: str, write: tuple[str, ...]) -> dict[str, Any] |
 @cache
 def reachable() -> dict[State, tuple[Order, tuple[tuple[tuple[str, ...], bool, Order], ...]]]:
     """Every state, an order in it, and the writes out of it: events, whether by a step, the order then."""
-    born = create(
-        id_at(AT),
-        AT,
-        "u",
-        {
-            "userId": "u",
-            "products": [{"productId": "apple", "quantity": 2}],
-            "totalAmount": TOTAL,
-            "currency": "USD",
-        },
-        None,
-    )
+    unseen = [
+        create(
+            id_at(AT),
+            AT,
+            "u",
+            {
+                "userId": "u",
+                "products": [{"productId": "apple", "quantity": 2}],
+                "totalAmount": TOTAL,
+                "currency": "USD",
+                **kind,
+            },
+            None,
+        )
+        for kind in KINDS.values()
+    ]
     found: dict[State, tuple[Order, tuple[tuple[tuple[str, ...], bool, Order], ...]]] = {}
-    unseen = [born]
     while unseen:
         order = unseen.pop()
         if state(order) in found:
@@ -238,6 +278,8 @@ def reachable() -> dict[State, tuple[Order, tuple[tuple[tuple[str, ...], bool, O
 def possible(order: Order) -> Iterator[tuple[tuple[str, ...], bool, Order]]:
     """The writes that may follow, whether a step makes them, and the order after each."""
     ends = [(write, True) for step, writes in ENDS.items() if step.is_due(order) for write in writes]
+    if order["stock"]["status"] == "backordered":
+        ends += [(write, False) for write in WAITING_ENDS]
     for write, by_step in [*ends, *((write, False) for write in (*CLIENTS, *HOLDS_END))]:
         if after := written(order, write):
             yield write, by_step, after
@@ -245,12 +287,14 @@ def possible(order: Order) -> Iterator[tuple[tuple[str, ...], bool, Order]]:
 
 def at_rest(now: State) -> bool:
     """Whether nothing is open: all taken for an order that goes on, all given back for one that ended. A
-    refund that has failed waits for a person, and so does a capture that is held."""
-    status, payment, stock, refunds, held, cancelled, returned = now
+    refund that has failed waits for a person, a capture that is held too, and a backorder for stock."""
+    status, payment, stock, refunds, held, cancelled, returned, kind = now
     if any(back is False for _, back in cancelled) or not all(returned):
         return False
     if held and (status, payment, stock) == ("pending", "authorized", "decremented"):
         return True
+    if (status, stock) == ("pending", "backordered"):
+        return kind == "backorder"
     if any(refund == "pending" or (refund == "succeeded" and not back) for refund, back in refunds):
         return False
     if status == "cancelled":
@@ -288,11 +332,17 @@ def test_a_step_that_becomes_due_is_set_in_motion_by_the_write_that_made_it_due(
     for order, writes in reachable().values():
         for write, _, after in writes:
             assert owed(after) - owed(order) <= set_in_motion(write), (state(order), write)
+            assert owed(after) - owed(order) <= started(write, after) <= set(due(after))
 
 
-def test_a_new_order_owes_its_authorization_and_its_announcement() -> None:
-    order, _ = reachable()["pending", "pending", "pending", (), False, (), ()]
-    assert set(due(order)) == set_in_motion(["order.created"]) == {AUTHORIZE.name, ANNOUNCE.name}
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [("paid first", AUTHORIZE), ("stock first", DECREMENT_FIRST), ("backorder", DECREMENT_FIRST)],
+)
+def test_a_new_order_owes_its_first_step_and_its_announcement(kind: str, first: Step) -> None:
+    order, _ = reachable()["pending", "pending", "pending", (), False, (), (), kind]
+    assert set(due(order)) == started(["order.created"], order) == {first.name, ANNOUNCE.name}
+    assert to_send(["order.created"], stock_first="stockFirst" in order) == {first.name}
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS if step is not ANNOUNCE], ids=lambda step: step.name)
@@ -300,7 +350,7 @@ def test_each_event_that_sets_a_step_in_motion_can_lead_to_a_state_where_it_is_d
     for kind in step.after:
         assert kind in EVENTS
         if kind == "order.created":
-            assert step is AUTHORIZE
+            assert step in FIRST
             continue
         assert any(
             kind in write and step.is_due(after)
@@ -323,7 +373,7 @@ def test_every_public_event_is_announced_and_no_other() -> None:
 
 
 def test_announcing_is_due_until_the_last_public_event_is_announced() -> None:
-    order, _ = reachable()["pending", "pending", "pending", (), False, (), ()]
+    order, _ = reachable()["pending", "pending", "pending", (), False, (), (), "paid first"]
     assert ANNOUNCE.name in due(order)
     assert ANNOUNCE.name not in due({**order, "announced": 1})
     authorized = advance(order, AT, "u", [Change("payment.authorized")])

@@ -39,6 +39,7 @@ CONTEXT = AuditContext(
     kept_since=AT - timedelta(days=30),
     is_fed=True,
     tracked_since={"apple": AT - 9 * HOUR},
+    spare={"apple": 2},
     endpoints=[ENDPOINT],
     deliveries_since=AT - 9 * HOUR,
     personal_index=PersonalIndex("secret"),
@@ -133,6 +134,23 @@ def pending(*payments: ProviderPayment, changes: tuple[Change, ...] = (), **fiel
     """The records of an order whose provider does not answer, so that its next step is due later."""
     fields = {"dueBy": CONTEXT.now, **fields}
     return records_of(order_after(*changes, **fields), *payments)
+
+
+def waiting(until: datetime, requested: int) -> OrderRecords:
+    """The records of an order that waits until then for so many of a product of which there are two."""
+    data: Any = {
+        "userId": "user",
+        "products": [{"productId": "apple", "quantity": requested}],
+        "totalAmount": 1000,
+        "currency": "USD",
+        "stockFirst": True,
+        "onShortage": "backorder",
+        "backorderUntil": until,
+    }
+    shortages = [{"productId": "apple", "requested": requested, "available": 0}]
+    order = create(ORDER_ID, AT, "user", data, None)
+    order = advance(order, AT, "service", [Change("stock.backordered", {"shortages": shortages})])
+    return records_of({**order, "announced": order["version"]})  # type: ignore[typeddict-item]
 
 
 def priced(order: Order, **line: Any) -> OrderRecords:
@@ -242,6 +260,8 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "overdue": lambda: pending(dueBy=AT),
     "forgotten": lambda: pending(dueBy=None),
     "expiry_overdue": lambda: pending(at=AT - 5 * HOUR),
+    "backorder_overdue": lambda: waiting(until=AT + HOUR / 2, requested=3),
+    "backorder_forgotten": lambda: waiting(until=AT + 2 * HOUR, requested=2),
     "hold_overdue": lambda: pending(changes=(HELD,)),
     "announced_ahead": lambda: confirmed_order(announced=99),
     "announcement_missing": lambda: confirmed(notifications=without(HEALTHY.notifications, 1)),
@@ -319,7 +339,7 @@ def test_every_kind_has_a_fault_here_and_one_check_of_its_own() -> None:
 def test_an_order_that_has_just_changed_is_compared_with_its_own_log_alone(fault: str) -> None:
     """Its due work is checked, too."""
     own = {"log_broken", "document_differs", "personal_differs", "email_key_differs", "note_differs"}
-    due = {"overdue", "forgotten", "expiry_overdue", "hold_overdue", "announced_ahead"}
+    due = {"overdue", "forgotten", "expiry_overdue", "backorder_overdue", "hold_overdue", "announced_ahead"}
     records = FAULTS[fault]()
     records = replace(records, order={**records.order, "updatedAt": CONTEXT.now})  # type: ignore[typeddict-item]
     # `updatedAt` itself is then not what the log says.

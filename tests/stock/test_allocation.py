@@ -29,8 +29,11 @@ def test_every_order_takes_all_its_lines_or_none_and_no_level_falls_below_zero(
 ) -> None:
     orders = [ordered(number, *of_one) for number, of_one in enumerate(wanted)]
     chance.shuffle(orders)  # type: ignore[attr-defined]
-    taken, short = allocate(orders, on_hand, strict=strict)
+    taken, short, rest = allocate(orders, on_hand, strict=strict)
 
+    assert rest == {
+        product: level - totals(taken.values()).get(product, 0) for product, level in on_hand.items()
+    }
     assert taken.keys() | short.keys() == {order["id"] for order in orders}
     assert not taken.keys() & short.keys()
     for order in orders:
@@ -47,7 +50,7 @@ def test_an_order_that_is_refused_would_not_have_fitted_when_its_turn_came(
     wanted: list[list[tuple[str, int]]], on_hand: dict[str, int], strict: bool
 ) -> None:
     orders = [ordered(number, *of_one) for number, of_one in enumerate(wanted)]
-    taken, short = allocate(orders, on_hand, strict=strict)
+    taken, short, _ = allocate(orders, on_hand, strict=strict)
     left = dict(on_hand)
     for order in orders:
         for shortage in short.get(order["id"], []):

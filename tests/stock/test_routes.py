@@ -19,7 +19,7 @@ def test_a_level_is_set_shown_and_set_again(client: FlaskClient) -> None:
     first = client.put("/stock/p", json={"onHand": 10})
     again = client.put("/stock/p", json={"onHand": 4})
     assert (first.status_code, again.status_code) == (201, 200)
-    assert set(first.get_json()) == {"productId", "onHand", "updatedAt", "version"}
+    assert set(first.get_json()) == {"productId", "onHand", "held", "updatedAt", "version"}
     assert (first.get_json()["productId"], first.get_json()["onHand"]) == ("p", 10)
     assert again.get_json()["version"] > first.get_json()["version"]
     assert client.get("/stock/p").get_json() == again.get_json()

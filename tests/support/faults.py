@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from app.clock import id_at, new_id
+from app.orders import steps
 from app.orders.log import event_hash
 from app.orders.model import Change, advance, create
 from app.orders.service import change_status
 from app.payments.model import Charge, ProviderPayment
 from app.refunds.service import retry_refund
+from app.stock.service import set_levels
 from tests.support.damage import NO_TIME
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ FIRST = (
     "captured_on_cancelled",
     "cancelled_refund_failed",
     "expiry_overdue",
+    "backorder_overdue",
+    "backorder_forgotten",
     "hold_overdue",
     "return_refund_differs",
     "returned_beyond_shipped",
@@ -253,13 +257,37 @@ class Planter:
         return order_id
 
     def expiry_overdue(self) -> str:
-        at = self._services.clock() - timedelta(hours=1)
-        lines = [{"productId": "untracked", "quantity": 1}]
-        data: Any = {"userId": "user", "products": lines, "totalAmount": 1000, "currency": "USD"}
-        order = create(id_at(at, 1), at, "user", {**data, "paymentMethod": "sandbox_unavailable"}, None)
-        self._services.orders.store.add(order, self._services.orders.due_by(), None)
-        self._healthy.ids["waiting"].append(order["id"])
+        order_id = self._placed_before(1, "untracked", paymentMethod="sandbox_unavailable")
+        self._healthy.ids["waiting"].append(order_id)
         self._healthy.come_to_rest()
+        return order_id
+
+    def backorder_overdue(self) -> str:
+        return self._backordered(2, "scarce", self._services.clock() - timedelta(minutes=30))
+
+    def backorder_forgotten(self) -> str:
+        """Stock came, and the mark that it is to be dealt is lost."""
+        set_levels(self._services.stock, {"awaited": 0})
+        order_id = self._backordered(3, "awaited", self._services.clock() + timedelta(days=1))
+        set_levels(self._services.stock, {"awaited": 1})
+        unmarked = self._database["stock"].update_one({"_id": "awaited"}, {"$unset": {"came": ""}})
+        assert unmarked.modified_count == 1
+        return order_id
+
+    def _backordered(self, number: int, product: str, until: datetime) -> str:
+        fields = {"onShortage": "backorder", "backorderUntil": until, "stockFirst": True}
+        order_id = self._placed_before(number, product, **fields)
+        # It comes to rest with the orders of the faults that are planted next.
+        self._healthy.perform(steps.DECREMENT_FIRST, [order_id])
+        return order_id
+
+    def _placed_before(self, number: int, product: str, **fields: Any) -> str:
+        """Places an order as of an hour ago."""
+        at = self._services.clock() - timedelta(hours=1)
+        lines = [{"productId": product, "quantity": 1}]
+        data: Any = {"userId": "user", "products": lines, "totalAmount": 1000, "currency": "USD"}
+        order = create(id_at(at, number), at, "user", {**data, **fields}, None)
+        self._services.orders.store.add(order, self._services.orders.due_by(), None)
         return order["id"]
 
     def hold_overdue(self) -> str:

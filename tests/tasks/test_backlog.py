@@ -15,7 +15,7 @@ from tasks.backlog import BATCH, MOST_WAITING, Backlog
 
 NAMES = sorted(step.name for step in STEPS)
 # The events of a change that sets two steps in motion, in two queues.
-BOTH = ["payment.authorized", "order.confirmed"]
+BOTH = ["refund.requested", "order.confirmed"]
 ORDERS = [f"{number:024x}" for number in range(6)]
 
 moves = st.one_of(
@@ -81,13 +81,13 @@ def test_a_busy_queue_gathers_larger_messages_and_holds_up_no_other() -> None:
         backlog.publish(lambda name: name.startswith("notifications"), lambda *message: sent.append(message))
     assert sent == [("notifications.announce", [order_id]) for order_id in ORDERS]
     backlog.publish(lambda _: True, lambda *message: sent.append(message))
-    assert sent[-1] == ("stock.decrement", ORDERS)
+    assert sent[-1] == ("payments.refund", ORDERS)
     assert not backlog
 
 
 def test_no_message_holds_more_than_a_batch() -> None:
     backlog, sizes = Backlog(0), []
-    backlog.add(Changed(f"{n:024x}", ["payment.authorized"], n) for n in range(BATCH * 2 + 1))
+    backlog.add(Changed(f"{n:024x}", ["refund.requested"], n) for n in range(BATCH * 2 + 1))
     while backlog:
         backlog.publish(lambda _: True, lambda _, ids: sizes.append(len(ids)))
     assert sizes == [BATCH, BATCH, 1]
@@ -106,13 +106,13 @@ def test_messages_that_could_not_be_sent_stay_and_hold_the_checkpoint() -> None:
     assert backlog.checkpoint == 0
     while backlog:
         backlog.publish(lambda _: True, lambda name, ids: sent.append((name, ids)))
-    assert sorted(name for name, _ in sent) == ["notifications.announce", "stock.decrement"]
+    assert sorted(name for name, _ in sent) == ["notifications.announce", "payments.refund"]
 
 
 def test_an_endless_flow_of_changes_does_not_stop_the_checkpoint() -> None:
     backlog = Backlog(0)
     for token in range(1, 200):
-        backlog.add([Changed(f"{token:024x}", ["payment.authorized"], token)])
+        backlog.add([Changed(f"{token:024x}", ["refund.requested"], token)])
         if token % 10 == 0:
             backlog.publish(lambda _: True, lambda *_: None)
             backlog.add([Changed(f"{token:024x}", ["stock.decremented"], token)])
@@ -131,7 +131,7 @@ def test_changes_that_set_nothing_in_motion_move_the_checkpoint_too() -> None:
 def test_a_queue_without_workers_does_not_fill_the_memory() -> None:
     backlog, sent = Backlog(0), []
     ids = [f"{number:024x}" for number in range(MOST_WAITING + 10)]
-    backlog.add(Changed(order_id, ["payment.authorized"], token) for token, order_id in enumerate(ids, 1))
+    backlog.add(Changed(order_id, ["refund.requested"], token) for token, order_id in enumerate(ids, 1))
     while backlog:
         backlog.publish(lambda _: True, lambda _, batch: sent.extend(batch))
     assert sent == ids[:MOST_WAITING]
