@@ -18,6 +18,7 @@ from app.broker import QUEUES
 from app.config import ConfigError
 from app.observability.logging import configure
 from tasks.composition import settings
+from tasks.hearing import watch_hearing
 from tasks.observed import ObservedTask, share_counts, show_counts
 from tasks.starting import await_database, watch_broker
 
@@ -54,9 +55,10 @@ class BrokerWatch(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def start(self, worker: object) -> None:
-        """Logs from now on when the worker waits for the broker."""
+    def start(self, worker: Any) -> None:
+        """From now on, logs when the worker waits for the broker, and ends the worker when it is deaf."""
         watch_broker()
+        watch_hearing(settings().redis_url, worker.app.amqp.queues.consume_from, worker.concurrency)
 
 
 @worker_ready.connect
