@@ -43,6 +43,7 @@ CHANGES: dict[tuple[str, str], list[Any]] = {
     ("POST", "/orders/<order_id>/holds"): [{"code": "another"}],
     ("POST", "/orders/<order_id>/holds/<hold_code>/release"): [{}],
     ("DELETE", "/orders/<order_id>/holds/<hold_code>"): [None],
+    ("POST", "/orders/<order_id>/cancellations"): [{"products": [{"line": 1, "quantity": 1}], "amount": 1}],
     ("POST", "/orders/<order_id>/refunds"): [{"amount": 1}],
     ("POST", "/orders/<order_id>/refunds/<refund_id>/retry"): [None],
 }
