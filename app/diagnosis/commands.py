@@ -1,22 +1,35 @@
 """The commands that would change an order now, each tried by a dry run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import count
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from app.cancellations.service import Draft, create_cancellation
 from app.corrections.service import add_note, amend, tag
 from app.dry_run.service import rehearse
-from app.errors import DatabaseUnavailable, OrderServiceError
+from app.errors import DatabaseUnavailable, NotFound, OrderServiceError
 from app.holds.service import place_hold, release_hold
 from app.orders.commands import Request
-from app.orders.goods import numbered, open_pieces, shipments
+from app.orders.goods import (
+    LinePieces,
+    Return,
+    numbered,
+    open_pieces,
+    received,
+    returnable,
+    shipments,
+    shipped,
+    summed,
+)
+from app.orders.goods_fields import ON_APPROVAL, ON_RECEIPT, RESELLABLE
 from app.orders.holds import BLOCKS, RELEASE, find
 from app.orders.model import Order
 from app.orders.service import change_status, delete_order
 from app.orders.states import COMMANDS as TO_STATUSES
 from app.refunds.service import request_refund
+from app.returns.model import beyond
+from app.returns.service import announce_return, approve_return, end_return, receive_return
 from app.shipments.service import cancel_shipment, correct_shipment, create_shipment, deliver_shipment
 
 if TYPE_CHECKING:
@@ -83,6 +96,56 @@ def _correct(services: "Services", order: Order, actor: str) -> None:
     correct_shipment(services.orders, order["id"], _shipment(order), patch, Request(actor))
 
 
+def _create_return(services: "Services", order: Order, actor: str) -> None:
+    pieces = numbered([min(1, left) for left in returnable(order)])[:1]
+    if not pieces:
+        raise NotFound("The order has no such pieces.")
+    announce_return(services.orders, order["id"], {"products": pieces}, Request(actor), window=None)
+
+
+def _approve_return(services: "Services", order: Order, actor: str) -> None:
+    one = _return_in(order, "requested")
+    wanted = one["products"] if one["refund"] == ON_APPROVAL else []
+    amount = _amount_for(order, wanted)
+    approve_return(services.orders, order["id"], one["id"], amount, Request(actor))
+
+
+def _receive_return(services: "Services", order: Order, actor: str) -> None:
+    """All that is announced and can still come, or else any piece."""
+    one = _return_in(order, "approved")
+    left = [out - back for out, back in zip(shipped(order), received(order), strict=True)]
+    waiting = zip(summed(order, [one]), summed(order, one["receipts"]), left, strict=True)
+    pieces = numbered([min(expected - back, most) for expected, back, most in waiting]) or numbered(left)[:1]
+    wanted = {ON_RECEIPT: pieces, ON_APPROVAL: beyond(order, one, pieces)}.get(one["refund"], [])
+    draft: dict[str, Any] = {"products": [{**some, "condition": RESELLABLE} for some in pieces]}
+    if (amount := _amount_for(order, wanted)) is not None:
+        draft["amount"] = amount
+    receive_return(services.orders, order["id"], one["id"], draft, Request(actor))
+
+
+def _end_return(status: str, *begun: str) -> Call:
+    def call(services: "Services", order: Order, actor: str) -> None:
+        one = _return_in(order, *begun)
+        reason = "reason" if status == "rejected" else None
+        end_return(services.orders, order["id"], one["id"], status, Request(actor), reason)
+
+    return call
+
+
+def _return_in(order: Order, *statuses: str) -> Return:
+    """The first return in one of these statuses. Raises NotFound."""
+    for one in order.get("returns", ()):
+        if one["status"] in statuses:
+            return one
+    raise NotFound("The order has no such return.")
+
+
+def _amount_for(order: Order, pieces: Sequence[LinePieces]) -> Decimal | None:
+    """The amount that a refund of these pieces needs, the least of all; None if each has a price."""
+    unpriced = any("unitPrice" not in order["products"][some["line"] - 1] for some in pieces)
+    return Decimal(0) if unpriced else None
+
+
 _CALLS: dict[str, Call] = {
     **{command: _change_to(status) for status, command in TO_STATUSES.items()},
     "delete": lambda services, order, actor: delete_order(services.orders, order["id"], actor=actor),
@@ -105,6 +168,12 @@ _CALLS: dict[str, Call] = {
     "tag": _tag,
     "hold": _hold,
     "release": _release,
+    "create_return": _create_return,
+    "approve_return": _approve_return,
+    "reject_return": _end_return("rejected", "requested"),
+    "cancel_return": _end_return("cancelled", "requested", "approved"),
+    "receive_return": _receive_return,
+    "close_return": _end_return("closed", "approved"),
 }
 COMMANDS = tuple(_CALLS)
 

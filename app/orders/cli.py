@@ -13,7 +13,7 @@ from app.console import OperatorGroup, echo_columns, plain, progress_bar, servic
 from app.errors import NotFound
 from app.orders import steps
 from app.orders.fields import ORDER, with_amounts
-from app.orders.goods import PartCancellation
+from app.orders.goods import PartCancellation, Return
 from app.orders.holds import Hold
 from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Adjustment, NoteText, Order
@@ -38,6 +38,7 @@ def show(ctx: click.Context, key: str) -> None:
         adjustments = [_adjustment(order, one) for one in order.get("adjustments", ())]
         holds = [_hold(hold) for hold in order.get("holds", ())]
         cancellations = [_cancellation(order, one) for one in order.get("cancellations", ())]
+        returns = [_return(one) for one in order.get("returns", ())]
         notes = [_note(order, text) for text in order.get("noteTexts", ())]
         entries = [_entry(event, order) for event in order["events"]]
     echo_columns(facts)
@@ -46,6 +47,9 @@ def show(ctx: click.Context, key: str) -> None:
     if cancellations:
         click.echo("\ncancelled pieces")
         echo_columns(cancellations, indent="  ")
+    if returns:
+        click.echo("\nreturns")
+        echo_columns(returns, indent="  ")
     if holds:
         click.echo("\nholds")
         echo_columns(holds, indent="  ")
@@ -149,7 +153,7 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
     "updatedAt": lambda order: {"updated": order["updatedAt"]},
     "deletedAt": lambda order: {"deleted": order.get("deletedAt")},
     "releasedAt": lambda order: {"released": order.get("releasedAt")},
-    # The lines, the amounts, the cancelled pieces, the holds, the notes and the history show these.
+    # Tables below the facts show these.
     **dict.fromkeys(
         (
             "products",
@@ -158,6 +162,7 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
             "publicVersion",
             "refunds",
             "cancellations",
+            "returns",
             "holds",
             "notes",
         ),
@@ -197,6 +202,18 @@ def _adjustment(order: Order, one: Adjustment) -> tuple[str, ...]:
 def _hold(hold: Hold) -> tuple[str, ...]:
     end = f"until {to_text(hold['until'])}, then {hold['then']}" if "until" in hold else ""
     return hold["code"], f"blocks {', '.join(hold['blocks'])}", end, plain(hold.get("reason", ""))
+
+
+def _return(one: Return) -> tuple[str, ...]:
+    pieces = ", ".join(f"{some['quantity']} of line {some['line']}" for some in one["products"])
+    came = ", ".join(
+        f"{some['quantity']} of line {some['line']} {some['condition']}"
+        for receipt in one["receipts"]
+        for some in receipt["products"]
+    )
+    reason = one.get("rejection", {}).get("reason", one.get("note", ""))
+    back = f"received {came}" if came else ""
+    return one["id"], to_text(one["createdAt"]), one["status"], pieces, one["refund"], back, plain(reason)
 
 
 def _cancellation(order: Order, one: PartCancellation) -> tuple[str, ...]:

@@ -298,12 +298,16 @@ def test_a_shipment_that_is_under_way_may_be_corrected_delivered_and_cancelled(
     client.post(f"/orders/{order_id}/shipments", json={"products": [{"line": 1, "quantity": 1}]})
     shown = may(client, order_id)
     of_shipments = {"create_shipment", "correct_shipment", "deliver_shipment", "cancel_shipment"}
-    assert set(shown) == {"ship", *of_shipments, "create_cancellation", "refund", *CORRECTIONS, "hold"}
+    assert set(shown) == {"ship", *of_shipments, "create_cancellation", "refund", *CORRECTIONS, "hold"} | {
+        "create_return"
+    }
     assert shown["deliver_shipment"] == ["shipment.delivered"]
     assert seen(client, order_id)["step"] == "ship"
     client.put(f"/orders/{order_id}", json={"status": "shipped"})
     shown = may(client, order_id)
-    assert set(shown) == {"deliver", *of_shipments - {"create_shipment"}, "refund", *CORRECTIONS}
+    assert set(shown) == {"deliver", *of_shipments - {"create_shipment"}, "refund", *CORRECTIONS} | {
+        "create_return"
+    }
     assert shown["deliver"] == [*2 * ["shipment.delivered"], "order.delivered"]
     assert shown["cancel_shipment"] == ["shipment.cancelled", "order.reopened"]
 
@@ -329,7 +333,45 @@ def test_a_delivered_order_may_only_be_refunded_corrected_and_deleted(
     for status in ("shipped", "delivered"):
         client.put(f"/orders/{order_id}", json={"status": status})
         assert ("deliver" in may(client, order_id)) is (status == "shipped")
-    assert set(may(client, order_id)) == {"refund", *CORRECTIONS, "delete"}
+    assert set(may(client, order_id)) == {"refund", *CORRECTIONS, "delete", "create_return"}
+
+
+@pytest.mark.parametrize("refund", ["on_receipt", "on_approval", "none"])
+def test_the_commands_on_returns_that_may_be_given_are_those_of_their_states(
+    refund: str, client: FlaskClient, post_order: Place, settle: Settle
+) -> None:
+    """The lines have no price, so the refunds are tried with the least amount."""
+    client.put("/stock/product-id", json={"onHand": 10})
+    order_id = post_order()["id"]
+    settle(order_id)
+    for status in ("shipped", "delivered"):
+        client.put(f"/orders/{order_id}", json={"status": status})
+    assert may(client, order_id)["create_return"] == ["return.requested"]
+    path, piece = f"/orders/{order_id}/returns", {"line": 1, "quantity": 2}
+    return_id = client.post(path, json={"products": [piece], "refund": refund}).get_json()["id"]
+
+    def on_returns() -> dict[str, list[str]]:
+        shown = may(client, order_id)
+        return {command: sets for command, sets in shown.items() if command.endswith("_return")}
+
+    assert "delete" not in may(client, order_id)
+    assert on_returns() == {
+        f"{verb}_return": [f"return.{status}"]
+        for verb, status in (("approve", "approved"), ("reject", "rejected"), ("cancel", "cancelled"))
+    }
+    client.post(f"{path}/{return_id}/approve", json={"amount": 0} if refund == "on_approval" else {})
+    assert on_returns() == {
+        "cancel_return": ["return.cancelled"],
+        "receive_return": ["return.received", "return.closed", "return.restocked"],
+        "close_return": ["return.closed"],
+    }
+    parcel = {"products": [{**piece, "quantity": 1, "condition": "damaged"}]}
+    client.post(
+        f"{path}/{return_id}/receive", json=parcel | ({"amount": 0} if refund == "on_receipt" else {})
+    )
+    assert set(on_returns()) == {"receive_return", "close_return"}
+    client.post(f"{path}/{return_id}/close")
+    assert set(on_returns()) == {"create_return"}
 
 
 def test_a_damaged_order_may_have_no_command(

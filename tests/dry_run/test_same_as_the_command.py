@@ -128,6 +128,34 @@ commands |= st.sampled_from(
         Command("PUT", "/tags", ["gift"]),
     )
 )
+returned_lines = st.lists(
+    st.fixed_dictionaries({"line": st.integers(1, 3), "quantity": st.integers(1, 2)}),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda some: some["line"],
+)
+amounts_of_returns = st.fixed_dictionaries({}, optional={"amount": st.sampled_from((0, 5))})
+commands |= st.one_of(
+    st.fixed_dictionaries(
+        {"products": returned_lines},
+        optional={"refund": st.sampled_from(("on_receipt", "on_approval", "none")), "note": st.just("n")},
+    ).map(lambda body: Command("POST", "/returns", body)),
+    amounts_of_returns.map(lambda body: Command("POST", "/returns/{id}-r1/approve", body)),
+    st.tuples(returned_lines, st.sampled_from(("resellable", "damaged")), amounts_of_returns).map(
+        lambda parts: Command(
+            "POST",
+            "/returns/{id}-r1/receive",
+            {"products": [{**some, "condition": parts[1]} for some in parts[0]], **parts[2]},
+        )
+    ),
+    st.sampled_from(("reject", "cancel", "close")).map(
+        lambda verb: Command(
+            "POST", f"/returns/{{id}}-r1/{verb}", {"reason": "r"} if verb == "reject" else None
+        )
+    ),
+)
+ANNOUNCE_RETURN = Command("POST", "/returns", {"products": [{"line": 1, "quantity": 1}]})
+APPROVE_RETURN = Command("POST", "/returns/{id}-r1/approve", {})
 SHIP, DELIVER = (Command("PUT", body={"status": status}) for status in ("shipped", "delivered"))
 REFUND, DELETE = Command("POST", "/refunds", {}), Command("DELETE")
 # What happens between two commands: one step of the workers, all of them, or the expiry of the order.
@@ -141,6 +169,8 @@ beginnings = st.sampled_from(
         (HOLD, "all"),
         ("all", SHIP),
         ("all", SHIP, DELIVER),
+        ("all", SHIP, DELIVER, ANNOUNCE_RETURN),
+        ("all", SHIP, DELIVER, ANNOUNCE_RETURN, APPROVE_RETURN),
         ("all", REFUND, "all"),
         ("all", Command("PUT", body={"status": "cancelled"}), "all"),
     )

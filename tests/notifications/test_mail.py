@@ -1,16 +1,17 @@
 """The mails to customers, as they are before they reach a server."""
 
 import html
+from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.money import DECIMALS, to_text
 from app.notifications.log import LogChannel
-from app.notifications.mail.channel import MONEY, REASONS, SUBJECTS, MailChannel
+from app.notifications.mail.channel import MONEY, REASONS, SUBJECTS, MailChannel, mailed
 from app.notifications.model import Delivery
 from app.orders.events import EVENTS, PUBLIC
-from app.orders.model import Change, Order
+from app.orders.model import Change, Order, advance
 from app.orders.states import CANCELLATION_REASONS, PAYMENT
 from tests.support.mails import (
     AUTHORIZED,
@@ -261,6 +262,68 @@ def test_pieces_cancelled_before_the_capture_cost_less_and_free_ones_nothing() -
     assert "Cancelled:" not in text
 
 
+PIECES = [{"line": 1, "quantity": 2, "reason": "too small"}]
+ASKED = Change("return.requested", {"returnId": "r1", "products": PIECES, "refund": "on_receipt"})
+TAKEN = Change("return.approved", {"returnId": "r1"})
+GONE = [*CONFIRMED, Change("order.shipped"), Change("order.delivered")]
+PARCEL = [
+    {"line": 1, "quantity": 1, "condition": "resellable"},
+    {"line": 1, "quantity": 1, "condition": "damaged"},
+]
+MONEY_BACK = "We are refunding 200.00 USD; your bank may take a few days to show it."
+RETURNS: dict[str, tuple[list[Change], list[str]]] = {
+    "requested": ([ASKED], ["We refund the pieces once they have arrived."]),
+    "approved": ([ASKED, TAKEN], ["We refund the pieces once they have arrived."]),
+    "approved at once": (
+        [ASKED, Change("return.approved", {"returnId": "r1", "refundId": "1", "amount": 20000})],
+        [MONEY_BACK],
+    ),
+    "rejected": (
+        [ASKED, Change("return.rejected", {"returnId": "r1", "rejection": {"reason": "made to measure"}})],
+        ["Reason: made to measure"],
+    ),
+    "cancelled": ([ASKED, Change("return.cancelled", {"returnId": "r1"})], []),
+    "closed": ([ASKED, TAKEN, Change("return.closed", {"returnId": "r1"})], []),
+}
+
+
+@pytest.mark.parametrize("name", RETURNS)
+def test_the_mails_of_a_return_name_its_pieces_and_the_money(name: str) -> None:
+    changes, sentences = RETURNS[name]
+    for shown in texts_of(mail_of(order_after([*GONE, *changes]), changes[-1].type)):
+        for sentence in (f"2 {TIMES} tea-pot", "The number of the return is r1.", *sentences):
+            assert sentence in " ".join(shown.replace("<bdi>", "").replace("</bdi>", "").split())
+
+
+def test_a_receipt_that_closes_its_return_is_one_mail() -> None:
+    came = Change("return.received", {"returnId": "r1", "receipt": 1, "products": PARCEL})
+    closed = Change("return.closed", {"returnId": "r1"})
+    order = order_after([*GONE, ASKED, TAKEN])
+    after = advance(order, order["updatedAt"] + timedelta(hours=1), "shop", [came, closed])
+    assert mailed(after["events"][-2:]) == {after["version"] - 1}
+    assert mailed(after["events"][-1:]) == {after["version"]}
+
+
+def test_the_mail_of_a_receipt_names_the_pieces_that_came_and_which_are_damaged() -> None:
+    came = Change(
+        "return.received",
+        {"returnId": "r1", "receipt": 1, "products": PARCEL, "refundId": "1", "amount": 20000},
+    )
+    text, _ = texts_of(mail_of(order_after([*GONE, ASKED, TAKEN, came]), "return.received"))
+    assert text.startswith(
+        "Hello,\n"
+        "\n"
+        f"We have received these pieces of your order {NUMBER}:\n"
+        "\n"
+        f"  1 {TIMES} tea-pot\n"
+        f"  1 {TIMES} tea-pot (damaged)\n"
+        "\n"
+        f"{MONEY_BACK}\n"
+        "\n"
+        "The number of the return is r1. This is your order:\n"
+    )
+
+
 def test_mail_is_wanted_for_what_customers_wait_for_if_an_order_has_an_address() -> None:
     """Not for steps on the way, and not once the address is erased."""
     channel = MailChannel("smtp://127.0.0.1:1", "orders@shop.example")
@@ -268,7 +331,9 @@ def test_mail_is_wanted_for_what_customers_wait_for_if_an_order_has_an_address()
     wanted = {kind for kind in EVENTS if channel.wants(order, kind)}
     of_orders = {f"order.{what}" for what in ("confirmed", "shipped", "delivered", "cancelled")}
     of_shipments = {f"shipment.{what}" for what in ("created", "corrected", "delivered", "cancelled")}
-    assert wanted == of_orders | of_shipments | {"cancellation.created"} == set(SUBJECTS)
+    ends = ("rejected", "cancelled", "received", "closed")
+    of_returns = {f"return.{what}" for what in ("requested", "approved", *ends)}
+    assert wanted == of_orders | of_shipments | {"cancellation.created"} | of_returns == set(SUBJECTS)
     del order["personal"]
     assert not any(channel.wants(order, kind) for kind in EVENTS)
     outcomes = delivered(channel, [(notification_of(order, "order.confirmed"), order)])

@@ -20,9 +20,13 @@ from app.orders.bounds import (
     MOST_EVENTS,
     MOST_REFUND_LINES,
     MOST_REFUNDS,
+    MOST_RETURN_LINES,
+    MOST_RETURN_TEXT,
+    MOST_RETURNS,
 )
 from app.orders.documents_store import document_of
 from app.orders.fields import LONGEST_NOTE, MOST_NOTES, MOST_TAGS
+from app.orders.goods_fields import LONGEST_RETURN_NOTE
 from app.orders.model import Change, Order, Origin, Personal, advance, create
 from app.orders.schemas import OrderIn, StatusChange
 from app.payments.model import Outcome, Repayment
@@ -96,6 +100,26 @@ def failed(order: Order, refund_id: str) -> list[Change]:
     return repaid(order, [(Repayment(charge(order), refund_id, 1, 1), outcome)])
 
 
+def returned(order_id: str) -> list[Change]:
+    """Returns and receipts with as many lines, and as much text, as an order can have."""
+    changes: list[Change] = []
+    text, lines = MOST_RETURN_TEXT, MOST_RETURN_LINES // MOST_RETURNS
+    for number in range(1, MOST_RETURNS + 1):
+        note, text = BIG * min(text, LONGEST_RETURN_NOTE), max(0, text - LONGEST_RETURN_NOTE)
+        pieces = [{"line": 200, "quantity": 1_000_000} for _ in range(lines)]
+        back = [{**some, "condition": "resellable"} for some in pieces]
+        refund = {"refundId": f"{order_id}-{number}", "amount": 10**12}
+        of = {"returnId": f"{order_id}-r{number}"}
+        data = {**of, "receipt": 1, "products": back, "unannounced": pieces, **refund}
+        changes += [
+            Change("return.requested", {**of, "products": pieces, "note": note, "refund": "on_approval"}),
+            Change("return.approved", {**of, **refund}),
+            Change("return.received", data),
+            Change("return.restocked", {**of, "receipt": 1}),
+        ]
+    return changes
+
+
 def heaviest() -> dict[str, Any]:
     """The document of an order that has all that can be had, up to the last event."""
     order = placed()
@@ -127,6 +151,7 @@ def heaviest() -> dict[str, Any]:
     changes.append(
         Change("order.tagged", {"added": [f"{n:02}" * 20 for n in range(MOST_TAGS)], "removed": []})
     )
+    changes += returned(order["id"])
     refunds = []
     for number, draft in enumerate(refund_drafts()):
         refunds.append(f"{order['id']}-{number + 1}")
@@ -148,6 +173,7 @@ def test_the_heaviest_order_takes_less_than_half_of_a_document() -> None:
     document = heaviest()
     assert len(document["events"]) >= MOST_EVENTS - 2
     assert len(document["refunds"]) == MOST_REFUNDS
+    assert len(document["returns"]) == MOST_RETURNS
     assert len(document["notes"]) == len(document["noteTexts"]) == MOST_NOTES
     weight = len(bson.encode(document))
     assert 5_000_000 < weight < MOST_OF_MONGODB / 2, weight

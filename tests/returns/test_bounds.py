@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.clock import id_at
-from app.errors import NotDelivered, NothingReturnable, OrderServiceError, TooLate
+from app.errors import HistoryFull, NotDelivered, NothingReturnable, OrderServiceError, TooLate
+from app.orders.bounds import LIMITS, MOST_EVENTS
 from app.orders.goods import LinePieces, open_pieces, ordered, received, shipped, summed
 from app.orders.goods import announced as reserved
 from app.orders.model import Change, Order, advance, create, fold, refundable
@@ -125,6 +126,35 @@ def test_an_order_that_an_earlier_release_delivered_has_its_time_in_its_log() ->
     require_announceable(order, asked, AT + 31 * DAY, WINDOW, order["events"])
     with pytest.raises(TooLate):
         require_announceable(order, asked, AT + 32 * DAY, WINDOW, order["events"])
+
+
+def test_an_order_with_a_full_log_can_end_its_returns_and_be_deleted() -> None:
+    """From the highest version at which a return is announced, and at which it is approved, on."""
+    order = order_of([2], [parcel(1, {1: 2}, 0)])
+    order = advance(order, AT, "u", [Change("order.shipped"), Change("order.delivered")])
+    deleted = Change("order.deleted", {"deletedAt": AT})
+
+    def taken(order: Order, changes: list[Change], command: str) -> Order:
+        """The order after the command, from the highest version at which it is taken."""
+        for version in range(990, order["version"], -1):
+            last = {**order["events"][-1], "sequence": version}
+            grown: Any = {**order, "version": version, "events": [last]}
+            with suppress(HistoryFull):
+                return advance(grown, AT, "u", changes, command)
+        raise AssertionError
+
+    draft = {"products": [{"line": 1, "quantity": 1}], "refund": "on_approval"}
+    made = taken(order, [announced(order, draft, AT, None)], "create_return")
+    rejected = ended(find(made, f"{made['id']}-r1"), "rejected", "r")
+    after = advance(advance(made, AT, "u", rejected, "reject_return"), AT, "u", [deleted], "delete")
+    assert after["version"] == LIMITS["delete"].events
+    waiting = advance(order, AT, "u", [announced(order, draft, AT, None)])
+    through = taken(waiting, approved(waiting, waiting["returns"][0], None), "approve_return")
+    refund = through["refunds"][0]["id"]
+    through = advance(through, AT, "u", [Change("refund.succeeded", {"refundId": refund})])
+    closed = ended(through["returns"][0], "closed")
+    through = advance(through, AT, "u", closed, "close_return")
+    assert advance(through, AT, "u", [deleted], "delete")["version"] <= MOST_EVENTS
 
 
 lines = st.lists(st.integers(1, 4), min_size=1, max_size=3)

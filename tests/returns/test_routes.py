@@ -313,6 +313,35 @@ def test_the_texts_of_all_returns_are_bounded_together(returns: Returns) -> None
     assert returns.announce((1, 1)).status_code == 201
 
 
+def test_an_order_with_an_open_return_cannot_be_deleted(returns: Returns, client: FlaskClient) -> None:
+    return_id = returns.made((1, 1))
+    for _ in range(2):
+        assert refusal(client.delete(f"/orders/{returns.order_id}")) == (409, "return_open")
+        assert returns.do(return_id, "approve").status_code == 200
+    returns.do(return_id, "close")
+    assert client.delete(f"/orders/{returns.order_id}").status_code == 204
+    assert refusal(returns.announce((1, 1))) == (404, "not_found")
+    assert refusal(returns.do(return_id, "close")) == (404, "not_found")
+
+
+def test_a_shipment_of_which_pieces_are_in_a_return_cannot_be_cancelled(
+    brought: Callable[..., Returns], client: FlaskClient
+) -> None:
+    """Pieces of a line are alike, so another shipment of the line can stand in."""
+    returns = brought("confirmed")
+    path = f"/orders/{returns.order_id}/shipments"
+    for some in (2, 1):
+        body = {"products": [{"line": 1, "quantity": some}]}
+        assert client.post(path, json=body).status_code == 201
+    assert refusal(returns.announce((1, 4))) == (409, "nothing_returnable")
+    return_id = returns.made((1, 2))
+    assert refusal(client.post(f"{path}/{returns.order_id}-s1/cancel")) == (409, "pieces_returned")
+    assert client.post(f"{path}/{returns.order_id}-s2/cancel").status_code == 200
+    returns.do(return_id, "cancel")
+    assert client.post(f"{path}/{returns.order_id}-s1/cancel").status_code == 200
+    assert refusal(returns.announce((1, 1))) == (409, "nothing_returnable")
+
+
 SHOP = bearer(token("shop", "orders:read orders:write orders:admin"))
 ANN, BOB = (bearer(token(name)) for name in ("ann", "bob"))
 
@@ -384,6 +413,35 @@ def test_customers_return_pieces_from_their_delivery_on_and_within_the_window(
     assert refusal(refused) == (409, "too_late")
     assert refused.get_json()["returnable"] == []
     assert delivered.announce((1, 2)).status_code == 201
+
+
+def test_a_line_can_be_returned_in_part_by_the_deliveries_of_its_shipments(
+    shop: Callable[..., Returns], later: Callable[[timedelta], None]
+) -> None:
+    returns = shop("confirmed")
+    ann, path = seen_by(returns, ANN), f"/orders/{returns.order_id}/shipments"
+    for number in (1, 2, 3):
+        body = {"products": [{"line": 1, "quantity": 1}]}
+        assert returns.client.post(path, json=body, headers=SHOP).status_code == 201
+        if number < 3:
+            deliver = f"{path}/{returns.order_id}-s{number}/deliver"
+            assert returns.client.post(deliver, headers=SHOP).status_code == 200
+        later(8 * DAY * number)
+    refused = ann.announce((1, 3))
+    assert (refusal(refused), refused.get_json()["returnable"]) == (
+        (409, "not_delivered"),
+        [{"line": 1, "quantity": 2}],
+    )
+    later(35 * DAY)
+    refused = ann.announce((1, 3))
+    assert (refusal(refused), refused.get_json()["returnable"]) == (
+        (409, "too_late"),
+        [{"line": 1, "quantity": 1}],
+    )
+    assert ann.announce((1, 1)).status_code == 201
+    assert refusal(ann.announce((1, 2))) == (409, "too_late")
+    assert refusal(ann.announce((1, 1))) == (409, "not_delivered")
+    assert returns.announce((1, 2)).status_code == 201
 
 
 def test_the_window_is_a_setting(

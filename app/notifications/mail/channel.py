@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from app.mail_server import SmtpServer
 from app.money import DECIMALS
+from app.notifications.mail import returns
 from app.notifications.mail.smtp import SmtpSession
 from app.notifications.mail.text import harmless, web_link
 from app.notifications.model import Delivery, Notification
@@ -36,12 +37,14 @@ SUBJECTS = {
     "shipment.corrected": "The tracking of order {} has changed",
     "shipment.delivered": "A parcel of order {} has been delivered",
     "shipment.cancelled": "A parcel of order {} will not be sent",
+    **returns.SUBJECTS,
 }
 # Each write is mailed once: these events have no mail if their write has one of the events beside them.
 COVERED_BY = {
     "shipment.created": ("order.shipped",),
     "shipment.delivered": ("order.delivered",),
     "cancellation.created": ("order.cancelled",),
+    "return.closed": ("return.received",),
     # The cancelled rest of a partly shipped order sends nothing on its way.
     "order.shipped": ("cancellation.created",),
     "order.delivered": ("cancellation.created",),
@@ -226,6 +229,9 @@ def _variables(order: Order) -> dict[str, Any]:
         ],
         "taken_off": amount(-off) if off and order["status"] != "cancelled" else None,
         "cancelled": _cancelled(order),
+        "returned": returns.variables(
+            order, lambda minor: MONEY_OF_PIECES["refunded"].format(amount=amount(minor))
+        ),
         "adjustments": [
             {
                 "name": harmless(one.get("name", "")) or one["kind"].capitalize(),
