@@ -209,6 +209,7 @@ def services_over(database: mongodb.OrderDatabase, settings: Settings, **others:
             due_times=DueTimes(database),
             orders=orders,
             payments=payments,
+            stock=stock,
             notifications=announcements,
             webhooks=webhooks,
         )

@@ -50,16 +50,16 @@ def decrement_first(services: StockServices, due: list[Order], onward: Sequence[
 
 
 def deal_stock(services: StockServices) -> int:
-    """Deals all stock that has come to the orders that wait for it. Returns the number of its products.
+    """Deals all stock that has come to the orders that wait for it. Returns the number of the products of
+    which nothing is left to deal.
 
     If that fails for a product, it is logged and the others continue.
     """
     arrivals = services.store.arrivals(BATCH)
-    return len(
-        each_apart(
-            arrivals, lambda arrival: _deal(services, DECREMENT_FIRST, [arrival], ()), _cannot_be_dealt
-        )
-    )
+    each_apart(arrivals, lambda arrival: _deal(services, DECREMENT_FIRST, [arrival], ()), _cannot_be_dealt)
+    products = {arrival.product_id for arrival in arrivals}
+    left = services.store.arrivals(BATCH, products) if arrivals else []
+    return len(products - {arrival.product_id for arrival in left})
 
 
 def _cannot_be_dealt(arrival: Arrival, error: Exception) -> None:

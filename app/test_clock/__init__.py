@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from app.notifications import NotificationServices
     from app.orders import OrderServices
     from app.payments import PaymentServices
+    from app.stock import StockServices
     from app.test_clock.store import DueTimes
     from app.webhooks import WebhookServices
 
@@ -22,5 +23,6 @@ class TestClockServices:
     due_times: DueTimes
     orders: OrderServices
     payments: PaymentServices
+    stock: StockServices
     notifications: NotificationServices
     webhooks: WebhookServices

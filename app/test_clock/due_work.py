@@ -13,6 +13,7 @@ from app.orders import steps
 from app.orders.processing import perform
 from app.orders.sweeping import due_now, expire_orders, purge_deleted_orders
 from app.payments.events import events_due, purge_events, take_in
+from app.stock.taking import deal_stock
 from app.test_clock import TestClockServices
 from app.webhooks.delivery import deliver_next, endpoints_due, purge_deliveries
 
@@ -59,6 +60,11 @@ def _do_steps(walk: Walk) -> int:
         # What the steps record for mails and webhooks is due at once, and so is found by its kind.
         perform(walk.services.orders, _STEPS[name], order_ids, steps.STEPS)
     return sum(map(len, owed.values()))
+
+
+def _next_deal(walk: Walk, after: datetime) -> datetime | None:
+    """Stock that came is to be dealt at once."""
+    return after if after < walk.services.clock() and walk.services.stock.store.arrivals(1) else None
 
 
 def _take_in_payment_events(walk: Walk) -> int:
@@ -142,6 +148,12 @@ KINDS: dict[str, Kind] = {
         lambda walk, after: walk.services.due_times.expiry(after, walk.services.orders.order_expiry),
         lambda walk: expire_orders(walk.services.orders),
     ),
+    # The same work, at other times.
+    "backorders": Kind(
+        lambda walk, after: walk.services.due_times.end_of_backorder(after),
+        lambda walk: expire_orders(walk.services.orders),
+    ),
+    "stock that came": Kind(_next_deal, lambda walk: deal_stock(walk.services.stock), after_steps=True),
     "notifications": Kind(_due_by("notifications"), _deliver_notifications, after_steps=True),
     "webhooks": Kind(_due_by("webhook_deliveries"), _send_webhooks, after_steps=True),
     "purges": Kind(_next_purge, _purge),

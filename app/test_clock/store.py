@@ -12,6 +12,7 @@ from app.mongo.database import Document
 from app.mongo.documents import to_record
 from app.mongo.outages import reports_outages
 from app.orders.query_store import LIVE
+from app.orders.shortages import NOT_TAKEN
 from app.webhooks.model import Delivery
 
 _SECOND = timedelta(seconds=1)
@@ -54,6 +55,18 @@ class DueTimes:
         begun += [released["releasedAt"]] if released else []
         # The id of an order has whole seconds.
         return min(begun) + expires_after + _SECOND if begun else None
+
+    def end_of_backorder(self, after: datetime) -> datetime | None:
+        """The time until which an order waits for stock."""
+        waiting: Document = {
+            "status": "pending",
+            "backorderUntil": {"$gt": after},
+            "stock.status": {"$in": NOT_TAKEN},
+        }
+        found = self._orders.find_one(
+            waiting, {"_id": 0, "backorderUntil": 1}, sort=[("backorderUntil", ASCENDING)]
+        )
+        return found["backorderUntil"] if found else None
 
     def end_of_hold(self, after: datetime) -> datetime | None:
         """The time at which a hold ends."""

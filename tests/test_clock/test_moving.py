@@ -12,7 +12,8 @@ from app.errors import ClockIsMoving, InvalidInput
 from app.holds.service import place_hold
 from app.mongo.movable_clock import Mover
 from app.orders.commands import Request
-from app.orders.service import change_status, delete_order
+from app.orders.service import change_status, delete_order, place_order
+from app.stock.service import adjust
 from app.test_clock import due_work
 from app.test_clock.service import LAST, Advanced, advance, show_time
 from app.webhooks.model import WAITS
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from app.webhooks.model import Endpoint
     from tests.support.doubles import StoppedClock
     from tests.support.receiver import Receiver
-    from tests.support.service_fixtures import Place
+    from tests.support.service_fixtures import Place, SetStock
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 # A due time is rounded up to a second, and the next stop is a second later at least.
@@ -73,6 +74,31 @@ def test_an_order_that_is_just_placed_is_confirmed_and_does_not_expire(
     assert types_of(advanced, order["id"])[-1] == "order.confirmed"
     (confirmed,) = times_of(advanced, "order.confirmed")
     assert confirmed == order["createdAt"]
+
+
+def test_a_backorder_ends_at_its_time_or_is_served_by_what_has_come(
+    services: Services, test_clock: TestClockServices, stocked: SetStock
+) -> None:
+    stocked(apple=0)
+    until = services.clock() + DAY
+    draft: Any = {
+        "userId": "user",
+        "products": [{"productId": "apple", "quantity": 1}],
+        "totalAmount": 1000,
+        "currency": "USD",
+        "onShortage": "backorder",
+        "backorderUntil": until,
+    }
+    first, second = (
+        place_order(services.orders, draft, actor="user", key=None, digest="").order["id"] for _ in range(2)
+    )
+    advance(test_clock, MINUTE)
+    adjust(services.stock, "apple", 1, "delivery")
+    advanced = advance(test_clock, 2 * DAY)
+    (ended,) = times_of(advanced, "stock.insufficient")
+    assert until <= ended <= until + NEAR
+    types = [types_of(advanced, order_id) for order_id in (first, second)]
+    assert sorted(one[-1] for one in types) == ["order.confirmed", "payment.voided"]
 
 
 def test_a_webhook_is_tried_again_at_each_of_its_times(
@@ -266,7 +292,8 @@ def test_every_scheduled_task_is_a_kind_of_due_work_or_has_no_due_times() -> Non
         "maintenance.retry_notifications": ["notifications"],
         "maintenance.retry_webhooks": ["webhooks"],
         "maintenance.send_payment_events": ["payment events"],
-        "maintenance.expire": ["holds", "expiry"],
+        "maintenance.expire": ["holds", "expiry", "backorders"],
+        "maintenance.deal_stock": ["stock that came"],
         "maintenance.purge": ["purges"],
     }
     without = {"finish_loads", "number_orders", "reconcile", "count_orders"}
