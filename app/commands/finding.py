@@ -4,6 +4,7 @@ import csv
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -162,16 +163,21 @@ def tail(types: tuple[str, ...], last: int, follow: bool) -> None:
         raise click.BadParameter(f"unknown: {', '.join(unknown)}", param_hint="--type")
     wanted = frozenset[str]().union(*(KINDS[one] for one in types))
     position = max(0, services().feed.store.last() - last)
-    while True:
-        part = feeding.read(services().feed, position, _PAGE, wanted)
-        for event in part.events:
-            about = event.order.get("number", "") if event.order else "damaged"
-            click.echo(f"{to_text(event.at)}  {event.order_id}  {about:<11}  {event.type}")
-        position = part.position
-        if not part.has_more:
-            if not follow:
-                return
-            time.sleep(_PAUSE)
+    # Ctrl-C is how one ends it.
+    with suppress(KeyboardInterrupt):
+        while (after := _print_events(position, wanted)) != position or follow:
+            if after == position:
+                time.sleep(_PAUSE)
+            position = after
+
+
+def _print_events(position: int, types: frozenset[str]) -> int:
+    """Prints the next events of these types, or of all, and returns the position after them."""
+    part = feeding.read(services().feed, position, _PAGE, types)
+    for event in part.events:
+        about = event.order.get("number", "") if event.order else "damaged"
+        click.echo(f"{to_text(event.at)}  {event.order_id}  {about:<11}  {event.type}")
+    return part.position
 
 
 @orders.command()

@@ -170,10 +170,15 @@ def put_logs_by(folder: Path) -> None:
 
 
 def _write_down(environment: Mapping[str, str]) -> None:
-    """Writes all settings to a file for a shell, so that the command line can reach this service."""
+    """Writes all settings to a file for a shell, so that the command line can reach this service.
+
+    A setting that is unset has its default.
+    """
+    given = {name: value for name, value in environment.items() if value}
+    values = {name.upper(): row.default for name, row in TABLE.items() if row.default} | given
     of_tracing = (name for name in environment if name.startswith("OTEL_"))
     names = [*map(str.upper, TABLE), *OF_PROCESSES, *of_tracing]
-    lines = [f"{name}={shlex.quote(environment[name])}\n" for name in names if name in environment]
+    lines = [f"{name}={shlex.quote(values[name])}\n" for name in names if name in values]
     # The settings include secrets, so the file is private before the first byte is written.
     handle = os.open(HOME / "env", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -208,6 +211,24 @@ def test_the_latest_events_are_printed_in_order(
     assert shown("--type", "payment.*") == [e["type"] for e in events if e["type"].startswith("payment.")]
 
 
+def test_events_are_printed_as_they_come_until_ctrl_c(
+    runner: FlaskCliRunner, services: Services, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 2:
+            raise KeyboardInterrupt
+        place()
+        catch_up(services.feed, lambda: False)
+
+    monkeypatch.setattr("app.commands.finding.time", SimpleNamespace(sleep=pause))
+    lines = printed(runner, "orders", "tail").splitlines()
+    assert [line.split()[3] for line in lines] == ["order.created"] * 2
+    assert pauses == [1.0] * 3
+
+
 def test_why_says_what_an_order_waits_for(
     runner: FlaskCliRunner, services: Services, place: Place, finish: Finish
 ) -> None:
@@ -330,3 +351,22 @@ def test_the_shell_completes_commands_and_options() -> None:
 
     assert completed("flask orders ex") == ["export"]
     assert completed("flask orders list --created-f") == ["--created-from"]
+
+
+@pytest.mark.parametrize(("level", "shown"), [("info", ["careful"]), ("debug", ["quiet", "careful"])])
+def test_no_line_of_information_mixes_with_a_report_at_a_terminal(level: str, shown: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    code = "import wsgi, structlog as s; log = s.get_logger(); log.info('quiet'); log.warning('careful')"
+    settings = {"AUTH": "off", "LOG_LEVEL": level, "FLASK_RUN_FROM_CLI": "true"}
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **settings},
+        stderr=theirs,
+        timeout=60,
+        check=True,
+    )
+    os.close(theirs)
+    with contextlib.suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:
+        text = terminal.read(10_000).decode()
+    assert [word for word in ("quiet", "careful") if word in text] == shown

@@ -125,15 +125,22 @@ def test_the_settings_that_are_written_down_are_those_of_the_running_service(
     eventually(lambda: ready(runner), timeout=60)
     assert newcomer.folder.joinpath(".local", "env").stat().st_mode & 0o777 == 0o600
 
-    names = (*given, "PORT", "API_PREFIX", "WEBHOOK_ALLOW_PRIVATE", "BEAT_SCHEDULE", "GRACEFUL_TIMEOUT")
+    own = {
+        "WEBHOOK_ALLOW_PRIVATE": "true",
+        "TEST_CLOCK": "true",
+        "GRACEFUL_TIMEOUT": "3",
+        "ORDER_EXPIRY": "15m",
+    }
+    names = (*given, *own, "PORT", "API_PREFIX", "BEAT_SCHEDULE")
     shown = shell(newcomer, "env -0").stdout.split("\0")
     written = dict(line.split("=", 1) for line in shown if line.partition("=")[0] in names)
     schedule = newcomer.folder / ".local" / "beat-schedule"
-    own = {"WEBHOOK_ALLOW_PRIVATE": "true", "BEAT_SCHEDULE": str(schedule), "GRACEFUL_TIMEOUT": "3"}
-    assert written == {**given, **own, "API_PREFIX": "/api", "PORT": written["PORT"]}
+    own |= {"BEAT_SCHEDULE": str(schedule), "API_PREFIX": "/api", "PORT": written["PORT"]}
+    assert written == {**given, **own}
     address = re.findall(r"address +(\S+)", runner.output())[0]
     assert address == f"http://127.0.0.1:{written['PORT']}/api"
     assert httpx.get(f"{address}/healthz", trust_env=False).status_code == 200
+    assert httpx.get(f"{address}/test/clock", trust_env=False).status_code == 401
 
     status = shell(newcomer, "flask --app wsgi db status")
     assert (status.returncode, status.stderr) == (0, "")
