@@ -13,7 +13,8 @@ from app.console import OperatorGroup, echo_columns, plain, progress_bar, servic
 from app.errors import NotFound
 from app.orders import steps
 from app.orders.fields import ORDER, with_amounts
-from app.orders.goods import PartCancellation, Return
+from app.orders.goods import PartCancellation, Return, Shipment
+from app.orders.goods import shipments as shipments_of
 from app.orders.holds import Hold
 from app.orders.log import Event, first_bad_sequence
 from app.orders.model import Adjustment, NoteText, Order
@@ -37,6 +38,7 @@ def show(ctx: click.Context, key: str) -> None:
         lines = [_line(order, number) for number in range(len(order["products"]))]
         adjustments = [_adjustment(order, one) for one in order.get("adjustments", ())]
         holds = [_hold(hold) for hold in order.get("holds", ())]
+        shipments = [_shipment(one) for one in shipments_of(order, order["events"])]
         cancellations = [_cancellation(order, one) for one in order.get("cancellations", ())]
         returns = [_return(one) for one in order.get("returns", ())]
         notes = [_note(order, text) for text in order.get("noteTexts", ())]
@@ -44,6 +46,9 @@ def show(ctx: click.Context, key: str) -> None:
     echo_columns(facts)
     click.echo("\nlines")
     echo_columns(lines, indent="  ")
+    if shipments:
+        click.echo("\nshipments")
+        echo_columns(shipments, indent="  ")
     if cancellations:
         click.echo("\ncancelled pieces")
         echo_columns(cancellations, indent="  ")
@@ -161,6 +166,7 @@ _PRINTED: dict[str, Callable[[Order], dict[str, Any]]] = {
             "currency",
             "publicVersion",
             "refunds",
+            "shipments",
             "cancellations",
             "returns",
             "holds",
@@ -197,6 +203,13 @@ def _adjustment(order: Order, one: Adjustment) -> tuple[str, ...]:
     amount = money.to_text(one["amount"], order["currency"])
     about = f"for line {one['line']}" if "line" in one else ""
     return one["kind"], amount, plain(one.get("name", "")), "included" if one.get("included") else about
+
+
+def _shipment(one: Shipment) -> tuple[str, ...]:
+    pieces = ", ".join(f"{some['quantity']} of line {some['line']}" for some in one["products"])
+    tracking = one.get("tracking", {})
+    parcel = " ".join(tracking[name] for name in ("carrier", "number", "url") if name in tracking)
+    return one["id"], one["status"], to_text(one["updatedAt"]), pieces, plain(parcel)
 
 
 def _hold(hold: Hold) -> tuple[str, ...]:

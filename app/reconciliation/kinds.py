@@ -227,6 +227,18 @@ KINDS: dict[str, Kind] = {
         "Compare the refund with the lines of the order, and charge the difference.",
         order_checks.refund_beyond_shares,
     ),
+    "shipped_beyond_ordered": Kind(
+        "orders",
+        "More pieces of a line are shipped and cancelled than were ordered.",
+        "Find out what was sent, and ask for it back or charge it.",
+        order_checks.shipped_beyond_ordered,
+    ),
+    "status_unfounded": Kind(
+        "orders",
+        "The status of an order is not the one that its shipments give.",
+        "Find out what was sent, and ship or deliver the rest: something other than the service changed it.",
+        order_checks.status_unfounded,
+    ),
     "returned_beyond_shipped": Kind(
         "orders",
         "More pieces of a line came back than were shipped.",

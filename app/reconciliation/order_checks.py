@@ -12,7 +12,7 @@ from app import money
 from app.clock import to_text
 from app.orders.events import is_public
 from app.orders.fields import STATE, with_amounts
-from app.orders.goods import cancelled, received, shipped
+from app.orders.goods import cancelled, fulfillment, open_pieces, ordered, received, shipped
 from app.orders.holds import over
 from app.orders.log import Event
 from app.orders.model import Order, digest_of, digest_of_note, logged_digest
@@ -115,6 +115,27 @@ def refund_beyond_shares(case: Case) -> Iterator[Finding]:
         if _is_computed(refund) and refund["amount"] > share:
             ids = _ids(order, refundId=refund["id"])
             yield Finding(ids, f"at most {_money(share, order)}", _money(refund["amount"], order))
+
+
+def shipped_beyond_ordered(case: Case) -> Iterator[Finding]:
+    """Lines of which more pieces are shipped and cancelled than were ordered."""
+    order = case.at_rest
+    if order is None or order["status"] == "cancelled":
+        return
+    for line, (whole, left) in enumerate(zip(ordered(order), open_pieces(order), strict=True), 1):
+        if left < 0:
+            yield Finding(_ids(order, line=line), f"at most {whole} pieces", f"{whole - left}")
+
+
+def status_unfounded(case: Case) -> Iterator[Finding]:
+    """A status that the shipments do not give: an order is shipped once nothing is open."""
+    order = case.at_rest
+    if order is None or order["status"] not in ("confirmed", "shipped", "delivered"):
+        return
+    far = fulfillment(order)["status"]
+    expected = far if far in ("shipped", "delivered") else "confirmed"
+    if expected != order["status"]:
+        yield Finding(_ids(order), expected, order["status"])
 
 
 def returned_beyond_shipped(case: Case) -> Iterator[Finding]:

@@ -89,6 +89,22 @@ cancelled_pieces = st.fixed_dictionaries(
     },
     optional={"reason": st.just("no more"), "amount": st.sampled_from((0, 5, 30))},
 )
+shipments = st.fixed_dictionaries(
+    {},
+    optional={
+        "products": st.lists(
+            st.fixed_dictionaries({"line": st.integers(1, 3), "quantity": st.integers(1, 3)}),
+            min_size=1,
+            max_size=2,
+        ),
+        "tracking": st.just({"number": "1"}),
+    },
+)
+of_shipments = [
+    *(Command("POST", f"/shipments/{{id}}-s{n}/{what}") for n in (1, 2) for what in ("deliver", "cancel")),
+    Command("PATCH", "/shipments/{id}-s1", {"tracking": {"number": "2"}}, MERGE_PATCH),
+    Command("PATCH", "/shipments/{id}-s1", {"tracking": None}, MERGE_PATCH),
+]
 refund_drafts = st.fixed_dictionaries(
     {},
     optional={
@@ -109,6 +125,8 @@ commands = st.one_of(
     status_changes.map(lambda body: Command("PUT", body=body)),
     refund_drafts.map(lambda body: Command("POST", "/refunds", body)),
     st.sampled_from((1, 2)).map(lambda number: Command("POST", f"/refunds/{{id}}-{number}/retry")),
+    shipments.map(lambda body: Command("POST", "/shipments", body)),
+    st.sampled_from(of_shipments),
     cancelled_pieces.map(lambda body: Command("POST", "/cancellations", body)),
     patches.map(lambda body: Command("PATCH", body=body, media=MERGE_PATCH)),
     st.sampled_from((["vip"], ["vip", "gift"], [])).map(lambda body: Command("PUT", "/tags", body)),
@@ -168,6 +186,7 @@ beginnings = st.sampled_from(
         ("all",),
         (HOLD, "all"),
         ("all", SHIP),
+        ("all", Command("POST", "/shipments", {"products": [{"line": 1, "quantity": 1}]})),
         ("all", SHIP, DELIVER),
         ("all", SHIP, DELIVER, ANNOUNCE_RETURN),
         ("all", SHIP, DELIVER, ANNOUNCE_RETURN, APPROVE_RETURN),

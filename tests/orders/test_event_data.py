@@ -16,6 +16,7 @@ from app.orders.processing import perform
 from app.reconciliation.records import ADOPTED_BY
 from app.refunds.service import request_refund, retry_refund
 from app.returns.service import announce_return, approve_return, end_return, receive_return
+from app.shipments.service import cancel_shipment, create_shipment
 from tests.support.healthy import Healthy
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def test_events_carry_the_data_that_the_table_names(
     erase_note(services.orders, order_id, note.note["id"], Request("user"))
     _go_through_returns(services, healthy.ids["delivered"][0])
     order_id = healthy.ids["confirmed"][0]
+    first = create_shipment(services.orders, order_id, {"tracking": {"number": "1"}}, Request("shop"))
+    cancel_shipment(services.orders, order_id, first.shipment["id"], Request("shop"))
     for code in ("a", "b"):
         hold = {"code": code, "reason": "r", "blocks": ["ship"], "until": clock() + HOUR, "then": "release"}
         place_hold(services.orders, order_id, hold, Request("shop"))

@@ -32,6 +32,23 @@ EARLY = {
 HELD = {"code": "held", "blocks": ["capture"], "then": "release"}
 NOTE = {"visibility": "internal", "textDigest": "d" * 64}
 
+PIECE = [{"line": 1, "quantity": 1}]
+SHIPPED = Change("shipment.created", {"shipmentId": "s1", "products": PIECE})
+ANNOUNCED = Change("return.requested", {"returnId": "r1", "products": PIECE, "refund": "none"})
+APPROVED = Change("return.approved", {"returnId": "r1"})
+# What has to have happened to the order before, by the end of the path.
+BEFORE = {
+    "/<shipment_id>": [SHIPPED],
+    "/deliver": [SHIPPED],
+    "<shipment_id>/cancel": [SHIPPED],
+    "/returns": [SHIPPED],
+    "/approve": [SHIPPED, ANNOUNCED],
+    "/reject": [SHIPPED, ANNOUNCED],
+    "<return_id>/cancel": [SHIPPED, ANNOUNCED],
+    "/receive": [SHIPPED, ANNOUNCED, APPROVED],
+    "/close": [SHIPPED, ANNOUNCED, APPROVED],
+}
+
 # A body for each way to change an order, by its route and what it needs the order to be.
 CHANGES: dict[tuple[str, str], list[Any]] = {
     ("PUT", "/orders/<order_id>"): [{"status": "shipped"}, {"status": "cancelled"}],
@@ -43,7 +60,19 @@ CHANGES: dict[tuple[str, str], list[Any]] = {
     ("POST", "/orders/<order_id>/holds"): [{"code": "another"}],
     ("POST", "/orders/<order_id>/holds/<hold_code>/release"): [{}],
     ("DELETE", "/orders/<order_id>/holds/<hold_code>"): [None],
-    ("POST", "/orders/<order_id>/cancellations"): [{"products": [{"line": 1, "quantity": 1}], "amount": 1}],
+    ("POST", "/orders/<order_id>/shipments"): [{}],
+    ("PATCH", "/orders/<order_id>/shipments/<shipment_id>"): [{"tracking": {"number": "1"}}],
+    ("POST", "/orders/<order_id>/shipments/<shipment_id>/deliver"): [None],
+    ("POST", "/orders/<order_id>/shipments/<shipment_id>/cancel"): [None],
+    ("POST", "/orders/<order_id>/cancellations"): [{"products": PIECE, "amount": 1}],
+    ("POST", "/orders/<order_id>/returns"): [{"products": PIECE}],
+    ("POST", "/orders/<order_id>/returns/<return_id>/approve"): [None],
+    ("POST", "/orders/<order_id>/returns/<return_id>/reject"): [{"reason": "r"}],
+    ("POST", "/orders/<order_id>/returns/<return_id>/cancel"): [None],
+    ("POST", "/orders/<order_id>/returns/<return_id>/receive"): [
+        {"products": [{"line": 1, "quantity": 1, "condition": "damaged"}]}
+    ],
+    ("POST", "/orders/<order_id>/returns/<return_id>/close"): [None],
     ("POST", "/orders/<order_id>/refunds"): [{"amount": 1}],
     ("POST", "/orders/<order_id>/refunds/<refund_id>/retry"): [None],
 }
@@ -66,19 +95,21 @@ def failures(order: Order) -> Iterator[Change]:
 @pytest.fixture
 def lengthen(
     post_order: Callable[..., Any], settle: Callable[[str], None], app_services: Services
-) -> Callable[[int], str]:
+) -> Callable[..., str]:
     """Makes a confirmed and held order with a log of so many events, the last a failed refund; its id."""
 
-    def make(length: int) -> str:
+    def make(length: int, path: str = "") -> str:
         order_id = post_order(**NEVER)["id"]
         settle(order_id)
         (order,) = app_services.orders.store.load([order_id])
         made = failures(order)
         first = length - order["version"]
+        before = next((some for end, some in BEFORE.items() if path.endswith(end)), [])
         changes = [
             Change("note.added", {"noteId": f"{order_id}-n1", **NOTE}),
             Change("hold.placed", HELD),
-            *(next(made) for _ in range(first - 2)),
+            *before,
+            *(next(made) for _ in range(first - 2 - len(before))),
         ]
         while changes[-1].type != "refund.failed":
             changes.insert(0, Change("payment.partially_refunded", {"refundedAmount": 0}))
@@ -96,16 +127,17 @@ def call(client: FlaskClient, method: str, path: str, body: Any, order_id: str) 
     refund = client.get(f"/orders/{order_id}/refunds").get_json()["refunds"][-1]["id"]
     url = path.replace("<order_id>", order_id).replace("<refund_id>", refund)
     url = url.replace("<hold_code>", "held").replace("<note_id>", f"{order_id}-n1")
+    url = url.replace("<shipment_id>", "s1").replace("<return_id>", "r1")
     media_type = "application/merge-patch+json" if method == "PATCH" else None
     return client.open(url, method=method, json=body, content_type=media_type)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
 def test_a_full_history_takes_no_change(
-    method: str, path: str, body: Any, client: FlaskClient, lengthen: Callable[[int], str]
+    method: str, path: str, body: Any, client: FlaskClient, lengthen: Callable[..., str]
 ) -> None:
     bound = EARLY.get(f"{method} {path}", BOUND)
-    order_id = lengthen(bound)
+    order_id = lengthen(bound, path)
     answer = call(client, method, path, body, order_id)
     assert (answer.status_code, answer.get_json()["code"]) == (409, "history_full")
     assert f"{bound} events" in answer.get_json()["detail"]
@@ -114,10 +146,10 @@ def test_a_full_history_takes_no_change(
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
 def test_a_history_that_is_not_full_takes_each(
-    method: str, path: str, body: Any, client: FlaskClient, lengthen: Callable[[int], str]
+    method: str, path: str, body: Any, client: FlaskClient, lengthen: Callable[..., str]
 ) -> None:
     length = BOUND - 20 if f"{method} {path}" not in EARLY else EARLY[f"{method} {path}"] - 1
-    answer = call(client, method, path, body, lengthen(length))
+    answer = call(client, method, path, body, lengthen(length, path))
     assert answer.status_code in (200, 201, 202, 204), answer.text
 
 
@@ -132,12 +164,12 @@ def test_every_way_to_change_an_order_is_tried(app: Flask) -> None:
 
 
 def test_asking_for_the_present_status_changes_nothing_and_is_taken(
-    client: FlaskClient, lengthen: Callable[[int], str]
+    client: FlaskClient, lengthen: Callable[..., str]
 ) -> None:
     order_id = lengthen(979)
     assert client.put(f"/orders/{order_id}", json={"status": "shipped"}).status_code == 200
     answer = client.put(f"/orders/{order_id}", json={"status": "shipped"})
-    assert (answer.status_code, answer.get_json()["order"]["version"]) == (200, 980)
+    assert (answer.status_code, answer.get_json()["order"]["version"]) == (200, 981)
 
 
 def test_a_deleted_order_accepts_only_the_retry_of_its_refund(

@@ -65,6 +65,12 @@ RELEASED = Change("stock.released")
 SENT = (*CONFIRMED, Change("order.shipped"), Change("order.delivered"))
 
 
+def out(quantity: int) -> Change:
+    """A shipment of so many pieces."""
+    pieces = [{"line": 1, "quantity": quantity}]
+    return Change("shipment.created", {"shipmentId": f"{ORDER_ID}-s1", "products": pieces})
+
+
 def parcel(quantity: int, condition: str, **more: Any) -> tuple[Change, ...]:
     """A return of which such a parcel came."""
     pieces = [{"line": 1, "quantity": quantity, "condition": condition}]
@@ -251,6 +257,10 @@ FAULTS: dict[str, Callable[[], OrderRecords]] = {
     "refund_beyond_shares": lambda: priced(
         order_after(*CONFIRMED, BY_LINES, dueBy=CONTEXT.now), unitPrice=500
     ),
+    "shipped_beyond_ordered": lambda: records_of(
+        order_after(*CONFIRMED, out(3), Change("order.shipped")), payment()
+    ),
+    "status_unfounded": lambda: records_of(order_after(*CONFIRMED, out(2)), payment()),
     "returned_beyond_shipped": lambda: records_of(order_after(*SENT, *parcel(3, "damaged")), payment()),
     "return_refund_differs": lambda: records_of(
         order_after(*SENT, *parcel(1, "damaged", refundId="r1", amount=1)), payment()

@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from app.clock import id_at, new_id
 from app.orders import steps
+from app.orders.goods import numbered, open_pieces
 from app.orders.log import event_hash
 from app.orders.model import Change, advance, create
 from app.orders.service import change_status
@@ -39,6 +40,8 @@ FIRST = (
     "hold_overdue",
     "return_refund_differs",
     "returned_beyond_shipped",
+    "shipped_beyond_ordered",
+    "status_unfounded",
 )
 
 
@@ -228,6 +231,12 @@ class Planter:
         self._priced(order_id, {"unitPrice": 100}, lines=1, computed=True)
         return order_id
 
+    def shipped_beyond_ordered(self) -> str:
+        return self._shipped(lambda _: [{"line": 1, "quantity": 50}])
+
+    def status_unfounded(self) -> str:
+        return self._shipped(lambda order: numbered(open_pieces(order)))
+
     def returned_beyond_shipped(self) -> str:
         return self._received(50)
 
@@ -408,6 +417,16 @@ class Planter:
         pieces = [{"line": 1, "quantity": quantity, "condition": "damaged"}]
         data = {"returnId": f"{order_id}-r1", "receipt": 2, "products": pieces, **more}
         after = advance(order, self._services.clock(), "user", [Change("return.received", data)])
+        assert self._services.orders.store.append(order, after, self._services.orders.due_by())
+        self._healthy.come_to_rest(timedelta())
+        return order_id
+
+    def _shipped(self, pieces: Callable[[Any], Any]) -> str:
+        """A parcel that no command recorded."""
+        order_id = self._one("confirmed")
+        (order,) = self._services.orders.store.load([order_id])
+        data = {"shipmentId": f"{order_id}-s1", "products": pieces(order)}
+        after = advance(order, self._services.clock(), "user", [Change("shipment.created", data)])
         assert self._services.orders.store.append(order, after, self._services.orders.due_by())
         self._healthy.come_to_rest(timedelta())
         return order_id

@@ -18,6 +18,7 @@ from app.orders.service import change_status, delete_order, place_order
 from app.orders.sweeping import all_owed_steps, purge_deleted_orders
 from app.refunds.service import request_refund
 from app.returns.service import announce_return, approve_return, receive_return
+from app.shipments.service import cancel_shipment, correct_shipment, create_shipment, deliver_shipment
 from app.stock.service import set_levels
 from app.webhooks.model import Endpoint
 from migrations import m0002_original_orders
@@ -38,7 +39,8 @@ FATES = {
     "confirmed": 31,
     "cut early": 3,
     "cut late": 2,
-    "shipped": 8,
+    "shipped": 5,
+    "partly shipped": 3,
     "delivered": 5,
     "returned": 3,
     "cancelled": 6,
@@ -182,6 +184,8 @@ class Healthy:
             for order_id in self.ids[fate]:
                 for status in journey:
                     change_status(self.services.orders, order_id, status, actor="user")
+        for order_id in self.ids["partly shipped"]:
+            self._ship_a_part(order_id)
         for order_id in self.ids["returned"]:
             self._return(order_id)
         for number, order_id in enumerate(self.ids["partly refunded"]):
@@ -194,6 +198,15 @@ class Healthy:
             self._refund(order_id, {})
         for order_id in self.ids["deleted"]:
             delete_order(self.services.orders, order_id, actor="user")
+
+    def _ship_a_part(self, order_id: str) -> None:
+        """Ships the first line, then the rest, which is taken back."""
+        orders, shop, tracking = self.services.orders, Request("shop"), {"tracking": {"number": order_id}}
+        first = create_shipment(orders, order_id, {"products": [{"line": 1, "quantity": 2}]}, shop)
+        correct_shipment(orders, order_id, first.shipment["id"], tracking, shop)
+        rest = create_shipment(orders, order_id, {}, shop)
+        cancel_shipment(orders, order_id, rest.shipment["id"], shop)
+        deliver_shipment(orders, order_id, first.shipment["id"], shop)
 
     def _return(self, order_id: str) -> None:
         """Announces and approves a return, and receives a part of it."""
