@@ -44,19 +44,20 @@ def test_an_endpoint_gets_its_events_once_with_the_order_as_it_was(
     assert announce(services.notifications, [order_id]).endpoints == sorted([every["id"], some["id"]])
     assert announce(services.notifications, [order_id]).endpoints == []
     assert endpoints_due(services.webhooks) == sorted([every["id"], some["id"]])
-    assert [deliver_next(services.webhooks, every["id"]) for _ in range(4)] == [True, True, True, None]
+    assert [deliver_next(services.webhooks, every["id"]) for _ in range(5)] == [True] * 4 + [None]
     received = [hook.verified(every["secrets"][0]["secret"]) for hook in receiver.hooks]
     assert [(one["type"], one["data"]["sequence"], one["data"]["order"]["status"]) for one in received] == [
         ("order.created", 1, "pending"),
         ("order.confirmed", 5, "confirmed"),
-        ("order.shipped", 6, "shipped"),
+        ("shipment.created", 6, "confirmed"),
+        ("order.shipped", 7, "shipped"),
     ]
-    assert [one["data"]["order"]["version"] for one in received] == [1, 5, 6]
+    assert [one["data"]["order"]["version"] for one in received] == [1, 5, 6, 7]
     assert received[0]["data"]["order"]["email"] == "zoe@example.org"
-    assert received[2]["timestamp"] == received[2]["data"]["order"]["updatedAt"]
+    assert received[3]["timestamp"] == received[3]["data"]["order"]["updatedAt"]
     assert [deliver_next(services.webhooks, some["id"]) for _ in range(2)] == [True, None]
-    assert receiver.hooks[3].verified(some["secrets"][0]["secret"])["type"] == "order.shipped"
-    assert len({hook.id for hook in receiver.hooks}) == 4
+    assert receiver.hooks[4].verified(some["secrets"][0]["secret"])["type"] == "order.shipped"
+    assert len({hook.id for hook in receiver.hooks}) == 5
     assert endpoints_due(services.webhooks) == []
 
 
