@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from app.notifications.mail.channel import SUBJECTS
+from app.notifications.mail.channel import mailed
 from app.orders import steps
 from app.orders.events import is_public
 from app.orders.log import first_bad_sequence
@@ -122,9 +122,9 @@ def _of_stock(order: Document, rows: list[Document], tracked: set[str]) -> Itera
 
 
 def _of_announcements(order: Document, records: list[Document], *, has_mail: bool) -> Iterator[str]:
-    mailed = SUBJECTS if has_mail and "email" in order.get("personal", {}) else {}
+    by_mail = mailed(order["events"]) if has_mail and "email" in order.get("personal", {}) else ()
     expected = Counter(
-        (event["sequence"], "mail" if event["type"] in mailed else "log", "sent")
+        (event["sequence"], "mail" if event["sequence"] in by_mail else "log", "sent")
         for event in order["events"]
         if is_public(event["type"], event["at"])
     )

@@ -52,15 +52,16 @@ def test_an_orders_webhooks_arrive_and_the_library_verifies_them(
     rotated = service.http.post(f"{BASE}/{endpoint['id']}/rotate-secret").json()
     service.put(order["id"], {"status": "shipped", "tracking": {"number": "1"}})
     service.put(order["id"], {"status": "delivered"})
-    eventually(lambda: len(deliveries(service, endpoint, status="delivered")) == 4)
+    eventually(lambda: len(deliveries(service, endpoint, status="delivered")) == 6)
     service.http.delete(f"/orders/{order['id']}")
-    eventually(lambda: len(deliveries(service, endpoint, status="delivered")) == 5)
+    eventually(lambda: len(deliveries(service, endpoint, status="delivered")) == 7)
 
     received = {hook.id: hook.verified(endpoint["secret"]) for hook in receiver.hooks}
     assert len(receiver.hooks) == len(received) + 1
     by_sequence = sorted((one["data"]["sequence"], one["type"]) for one in received.values())
-    kinds = ["created", "confirmed", "shipped", "delivered", "deleted"]
-    assert by_sequence == list(zip((1, 5, 6, 7, 8), [f"order.{kind}" for kind in kinds], strict=True))
+    kinds = ["order.created", "order.confirmed", "shipment.created", "order.shipped"]
+    kinds += ["shipment.delivered", "order.delivered", "order.deleted"]
+    assert by_sequence == list(zip((1, 5, 6, 7, 8, 9, 10), kinds, strict=True))
     for one in received.values():
         shown = one["data"]["order"]
         assert (shown["id"], shown["version"]) == (order["id"], one["data"]["sequence"])
@@ -73,11 +74,11 @@ def test_an_orders_webhooks_arrive_and_the_library_verifies_them(
     logged = deliveries(service, endpoint)
     assert {one["id"] for one in logged} == set(received)
     tries = sorted(len(one["attempts"]) for one in logged)
-    assert tries == [1, 1, 1, 1, 2]
+    assert tries == [1, 1, 1, 1, 1, 1, 2]
     test = service.http.post(f"{BASE}/{endpoint['id']}/test").json()
     replayed = service.http.post(f"{BASE}/{endpoint['id']}/deliveries/{logged[0]['id']}/replay")
     assert replayed.status_code == 202
-    eventually(lambda: len(deliveries(service, endpoint, status="delivered")) == 6)
+    eventually(lambda: len(deliveries(service, endpoint, status="delivered")) == 8)
     again = [hook for hook in receiver.hooks if hook.id == logged[0]["id"]]
     assert len(again) == 2
     assert next(hook for hook in receiver.hooks if hook.id == test["id"]).verified(rotated["secret"]) == {

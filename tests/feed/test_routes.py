@@ -339,10 +339,10 @@ def test_a_damaged_log_does_not_stop_readers_of_the_feed(
     feed()
     events = read()["events"]
     assert [event["id"] for event in events] == [
-        *(f"{delivered}:{number}" for number in range(1, 8)),
+        *(f"{delivered}:{number}" for number in range(1, 10)),
         f"{order_id}:1",
     ]
-    assert ["unreadable" in event["data"] for event in events] == [*[False] * 3, *[True] * 4, False]
+    assert ["unreadable" in event["data"] for event in events] == [*[False] * 3, *[True] * 6, False]
 
 
 def test_positions_follow_each_other_without_gaps(

@@ -44,7 +44,7 @@ def test_an_endpoint_gets_its_events_once_with_the_order_as_it_was(
     assert announce(services.notifications, [order_id]).endpoints == sorted([every["id"], some["id"]])
     assert announce(services.notifications, [order_id]).endpoints == []
     assert endpoints_due(services.webhooks) == sorted([every["id"], some["id"]])
-    assert [deliver_next(services.webhooks, every["id"]) for _ in range(5)] == [True] * 4 + [None]
+    assert [deliver_next(services.webhooks, every["id"]) for _ in range(5)] == [*4 * [True], None]
     received = [hook.verified(every["secrets"][0]["secret"]) for hook in receiver.hooks]
     assert [(one["type"], one["data"]["sequence"], one["data"]["order"]["status"]) for one in received] == [
         ("order.created", 1, "pending"),
