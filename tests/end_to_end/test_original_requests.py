@@ -56,12 +56,13 @@ def test_the_original_services_requests_get_the_documented_answers(
     assert order["currency"] == "USD"
     assert order["payment"] == {"status": "pending", "capturedAmount": 0, "refundedAmount": 0}
     assert order["stock"] == {"status": "pending"}
+    assert order["fulfillment"] == {"status": "none", "open": [{"line": 1, "quantity": 2}]}
     assert order["version"] == 1
     assert TIME.fullmatch(order["createdAt"])
     assert order["updatedAt"] == order["createdAt"]
     assert order.keys() == {
         "id", "number", "userId", "products", "status", "totalAmount", "currency", "payment", "stock",
-        "version", "createdAt", "updatedAt",
+        "fulfillment", "version", "createdAt", "updatedAt",
     }  # fmt: skip
 
     path = f"/orders/{order['id']}"
