@@ -32,6 +32,7 @@ def show(product: str, movements: int) -> None:
         [
             ("product", plain(product)),
             ("on hand", str(level["onHand"])),
+            ("held", str(level["held"])),
             ("version", str(level["version"])),
             ("updated", to_text(level["updatedAt"])),
         ]

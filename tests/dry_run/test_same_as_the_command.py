@@ -59,9 +59,23 @@ products = st.lists(
 )
 
 
-def draft_of(lines: list[dict[str, Any]], method: str, extra: dict[str, Any]) -> dict[str, Any]:
+# What an order does if the stock is short.
+SHORTAGES: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"onShortage": "partial"},
+    {"onShortage": "backorder", "backorderUntil": "2099-10-04T10:00:00.000Z"},
+)
+
+
+def draft_of(
+    lines: list[dict[str, Any]], method: str, extra: dict[str, Any], shortage: dict[str, Any]
+) -> dict[str, Any]:
+    if shortage.get("onShortage") == "partial":
+        lines = [{**line, "unitPrice": 10} for line in lines]
     total = sum(line["quantity"] * 10 for line in lines)
-    return {"userId": "ann", "products": lines, "totalAmount": total, "paymentMethod": method, **extra}
+    draft = {"userId": "ann", "products": lines, "totalAmount": total, "paymentMethod": method}
+    return {**draft, **extra, **shortage}
 
 
 drafts = st.tuples(
@@ -70,6 +84,7 @@ drafts = st.tuples(
     st.fixed_dictionaries(
         {}, optional={"email": st.just("ann@example.org"), "metadata": st.just({"a": "b"})}
     ),
+    st.sampled_from(SHORTAGES),
 ).map(lambda parts: draft_of(*parts))
 status_changes = st.one_of(
     st.just({"status": "delivered"}),
@@ -336,6 +351,7 @@ def _is_obliged(order: Order) -> bool:
     history=histories,
     used=keys,
     to_the_end=st.booleans(),
+    first=st.sampled_from(("true", "false")),
 )
 @MANY
 def test_a_dry_run_and_then_the_command_do_the_same(
@@ -346,9 +362,10 @@ def test_a_dry_run_and_then_the_command_do_the_same(
     history: list[Any],
     used: list[str | None],
     to_the_end: bool,
+    first: str,
 ) -> None:
     empty(api_database)
-    shop = Shop(shared_app(**WITH_MAIL), api_database)
+    shop = Shop(shared_app(**WITH_MAIL, STOCK_FIRST=first), api_database)
     shop.stock(levels)
     shop.place(draft, used[0])
     for what, key in zip(history, used[1:], strict=False):
