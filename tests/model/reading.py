@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ State = dict[str, Any]
 Event = dict[str, Any]
 
 PLACED = ("userId", "products", "totalAmount", "currency", "adjustments", "reference")
+PLACED += ("onShortage", "backorderUntil")
 STATUS = {
     "order.created": "pending",
     "order.confirmed": "confirmed",
@@ -43,6 +45,8 @@ def fold(state: State | None, event: Event) -> State:
         if state["status"] in ("delivered", "cancelled"):
             state.pop("holds", None)
     FOLDS[axis](state, what, event["data"], event["at"])
+    if (state["status"], state["stock"]["status"]) != ("pending", "decremented"):
+        state["stock"].pop("heldUntil", None)
     state["fulfillment"] = fulfillment(state)
     return state
 
@@ -137,11 +141,32 @@ def _part(axis: str) -> Callable[[State, str, Any, str], None]:
     return part
 
 
+def _stock(state: State, what: str, data: Any, at: str) -> None:
+    if what == "decremented":
+        state["stock"].pop("shortages", None)
+    if "heldUntil" in data:
+        # What is left of its time begins anew when its last hold ends.
+        state["expiresAfter"] = _moment(data["heldUntil"]) - _begins(state, at)
+    state["stock"] |= {"status": what, **data}
+
+
+def _begins(state: State, at: str) -> datetime:
+    """The time from which the expiry counts: for a backorder, that at which it takes its stock."""
+    return _moment(at if "backorderUntil" in state else state.get("heldTo", state["createdAt"]))
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
 def _hold(state: State, what: str, data: Any, at: str) -> None:
     holds = [hold for hold in state.pop("holds", []) if hold["code"] != data["code"]]
     if what == "placed":
         holds.append({**data, "createdAt": at})
-    state |= {"holds": holds} if holds else {}
+    state |= {"holds": holds} if holds else {"heldTo": at}
+    if not holds and "heldUntil" in state["stock"]:
+        until = _moment(at) + state["expiresAfter"]
+        state["stock"]["heldUntil"] = until.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _shipment(state: State, what: str, data: Any, at: str) -> None:
@@ -203,7 +228,7 @@ def _refund(state: State, what: str, data: Any, at: str) -> None:
 FOLDS: dict[str, Callable[[State, str, Any, str], None]] = {
     "order": _order,
     "payment": _part("payment"),
-    "stock": _part("stock"),
+    "stock": _stock,
     "hold": _hold,
     "refund": _refund,
     "shipment": _shipment,
