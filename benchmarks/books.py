@@ -88,13 +88,13 @@ def _put(chunk: dict[str, list[Document]], order: Order, number: int) -> None:
         row = {"_id": ObjectId(new_id(at)), "kind": "decrement", "at": at, "orderId": order_id}
         chunk["stock_movements"].append({**row, "productId": product, "quantity": -quantity})
     for event in events:
-        told = {"sequence": event["sequence"], "type": event["type"]}
+        fields = {"sequence": event["sequence"], "type": event["type"]}
         position = number * len(events) + event["sequence"]
-        chunk["feed"].append({"_id": position, "orderId": key, **told})
+        chunk["feed"].append({"_id": position, "orderId": key, **fields})
         if is_public(event["type"], event["at"]):
             recorded = {"channel": "log", "at": at, "attempts": 0, "status": "sent", "endedAt": at}
             notification = f"{order_id}:{event['sequence']}:log"
-            chunk["notifications"].append({"_id": notification, "orderId": order_id, **told, **recorded})
+            chunk["notifications"].append({"_id": notification, "orderId": order_id, **fields, **recorded})
 
 
 def _product(number: int) -> str:

@@ -83,9 +83,9 @@ class _Reconciliation:
             self.peak = max(self.peak, _peak_mib(self._process.pid))
             time.sleep(LOOK_EVERY)
         seconds = time.perf_counter() - self._began
-        told = self._process.communicate()[0]
+        said = self._process.communicate()[0]
         if self._process.returncode:
-            raise Failed(f"The reconciliation found something: {told[-2_000:]}")
+            raise Failed(f"The reconciliation found something: {said[-2_000:]}")
         return seconds
 
     def freeze(self) -> None:

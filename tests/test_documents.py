@@ -183,7 +183,7 @@ def test_the_settings_and_metrics_named_for_operators_exist() -> None:
     assert {each for each in metrics if "_" in each} <= COUNTED.keys() | STATE.keys()
 
 
-def test_every_alert_names_a_section_about_what_to_do() -> None:
+def test_every_alert_names_a_section_with_the_remedy() -> None:
     alerts = (ROOT / "deploy/prometheus/alerts.yml").read_text().split("- alert: ")[1:]
     assert len(alerts) > 10
     for alert in alerts:

@@ -178,7 +178,7 @@ def test_every_fault_is_named_at_once_and_no_secret_with_it() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_says_its_purpose() -> None:
     assert all(setting.doc.endswith(".") for setting in TABLE.values())
     environ = {name.upper(): setting.default for name, setting in TABLE.items() if setting.default}
     assert Settings.from_env({**environ, "AUTH": "off"}) == Settings.from_env({"AUTH": "off"})

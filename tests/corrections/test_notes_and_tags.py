@@ -340,7 +340,7 @@ class TestCustomers:
         answer = client.put(f"/orders/{order_id}", json={"status": "cancelled"}, headers=self.ANN)
         assert "tags" not in answer.get_json()["order"]
 
-    def test_customers_events_are_gapless_and_without_what_is_internal(
+    def test_customers_events_are_gapless_and_have_no_internal_part(
         self, client: FlaskClient, order_id: str
     ) -> None:
         seen = [

@@ -157,7 +157,7 @@ def test_the_dashboard_is_of_the_form_that_grafana_imports() -> None:
             assert panel["fieldConfig"]["defaults"]["unit"]
 
 
-def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+def test_every_alert_has_a_severity_and_a_remedy() -> None:
     rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules)
     for rule in rules:

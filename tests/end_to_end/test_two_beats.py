@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SWEEP = "maintenance.sweep"
 
 
-def test_two_beats_send_what_one_would_and_the_second_takes_over(serve: ServiceStarter) -> None:
+def test_two_beats_send_no_more_than_one_and_the_second_takes_over(serve: ServiceStarter) -> None:
     """The test takes the messages, in place of a worker."""
     service = serve(roles={"web": 1, "beat": 2})
     _taken(service)

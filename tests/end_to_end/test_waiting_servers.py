@@ -37,7 +37,7 @@ def stack_over(tmp_path: Path) -> Iterator[Callable[[str, str], Stack]]:
         stack.close()
 
 
-def test_without_the_broker_each_process_says_at_once_what_it_waits_for(
+def test_without_the_broker_each_process_says_at_once_that_it_waits_for_it(
     stack_over: Callable[[str, str], Stack], mongo_uri: str, private_broker: Callable[[], Broker]
 ) -> None:
     """And again when it is back; what was accepted meanwhile is worked on then."""

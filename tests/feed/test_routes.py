@@ -69,7 +69,9 @@ def names(part: dict[str, Any]) -> list[str]:
     return [event["id"] for event in part["events"]]
 
 
-def test_an_empty_feed_says_where_to_go_on(read: Read, post_order: Place, feed: Callable[[], None]) -> None:
+def test_an_empty_feed_has_a_cursor_to_go_on_from(
+    read: Read, post_order: Place, feed: Callable[[], None]
+) -> None:
     empty = read()
     assert (empty["events"], empty["hasMore"]) == ([], False)
     order_id = post_order()["id"]

@@ -139,7 +139,7 @@ def test_a_hold_on_a_shipped_order_only_ends(
     assert (order["status"], "holds" in order) == ("shipped", False)
 
 
-def test_delivery_ends_what_holds_are_left(
+def test_delivery_ends_the_remaining_holds(
     services: Services, clock: StoppedClock, books: Books, order_id: str
 ) -> None:
     run(services, order_id)

@@ -120,7 +120,7 @@ def test_a_released_hold_is_gone(
 
 
 @pytest.mark.parametrize("code", ["other", "Fraud_Review", "a-b", "%20"])
-def test_releasing_what_is_not_there_is_404(
+def test_releasing_a_missing_hold_is_404(
     code: str, client: FlaskClient, order_id: str, hold: Callable[..., TestResponse]
 ) -> None:
     hold(order_id)

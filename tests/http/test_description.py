@@ -95,7 +95,7 @@ def test_every_operation_has_an_id_of_its_own_that_is_a_verb_and_a_noun(descript
     assert [name for name in ids if not re.fullmatch(rf"({verbs})([A-Z][a-z]+)+", name)] == []
 
 
-def test_every_operation_says_what_it_is_and_all_it_may_answer(description: dict[str, Any]) -> None:
+def test_every_operation_has_a_summary_and_all_its_answers(description: dict[str, Any]) -> None:
     for path, method, operation in operations(description):
         assert operation["summary"], path
         assert operation["operationId"], path

@@ -150,12 +150,12 @@ def understood(kind: type[Any], data: bytes, cuts: list[int]) -> Any:
 @example(b"GET / HTTP/1.1\r\n" + b"".join(b"a%d: b\r\n" % number for number in range(64)) + b"\r\n", [])
 @example(b"GET / HTTP/1.1\r\n" + b"".join(b"a%d: b\r\n" % number for number in range(65)) + b"\r\n", [])
 @example(b"", [])
-def test_a_head_means_what_gunicorn_reads(data: bytes, cuts: list[int]) -> None:
+def test_a_head_means_the_same_as_to_gunicorn(data: bytes, cuts: list[int]) -> None:
     assert understood(Request, data, cuts) == understood(message.Request, data, cuts)
 
 
 @given(st.binary(max_size=60), st.integers(0, len(PLAIN)), st.integers(0, len(PLAIN)))
-def test_a_damaged_head_means_what_gunicorn_reads(junk: bytes, start: int, end: int) -> None:
+def test_a_damaged_head_means_the_same_as_to_gunicorn(junk: bytes, start: int, end: int) -> None:
     data = PLAIN[:start] + junk + PLAIN[end:]
     assert understood(Request, data, []) == understood(message.Request, data, [])
 

@@ -38,7 +38,7 @@ def test_an_unknown_path_is_404(client: FlaskClient) -> None:
         assert body["detail"] == "Nothing has this path. The API description (openapi.json) lists all paths."
 
 
-def test_a_problem_names_where_it_happened(client: FlaskClient) -> None:
+def test_a_problem_names_its_path(client: FlaskClient) -> None:
     assert check(client.get("/a b/é?x=1"), 404, "not_found")["instance"] == "/a%20b/%C3%A9"
     answer = client.get("/x", base_url="http://localhost/mounted")
     assert check(answer, 404, "not_found")["instance"] == "/mounted/x"

@@ -88,7 +88,7 @@ def test_all_paths_sit_under_the_prefix(make_app: Callable[..., Flask]) -> None:
     assert client.get("/api/orders").status_code == 200
 
 
-def test_every_route_declares_who_may_call_it(app: Flask) -> None:
+def test_every_route_declares_its_callers(app: Flask) -> None:
     open_to_all = set()
     for rule in app.url_map.iter_rules():
         view: Any = app.view_functions[rule.endpoint]

@@ -363,7 +363,7 @@ def test_a_deleted_order_is_found_by_no_key(client: FlaskClient, post_order: Pla
     assert ids(client, number=order["number"]) == ids(client, email="eve@example.org") == []
 
 
-def test_no_log_line_has_what_was_searched_for(client: FlaskClient) -> None:
+def test_no_log_line_has_a_search_term(client: FlaskClient) -> None:
     with capture_logs() as lines:
         client.get("/orders", query_string={"q": "eve@example.org", "email": "eve@example.org"})
         client.get("/orders", query_string={"email": "eve@", "q": "x" * 300})

@@ -233,7 +233,7 @@ def test_a_new_order_is_announced_before_the_provider_is_asked(
     assert (document["announced"], document["version"], document["attempts"]) == (1, 1, 1)
 
 
-def test_a_worker_of_one_queue_leaves_what_follows_to_the_relay(
+def test_a_worker_of_one_queue_leaves_the_next_step_to_the_relay(
     services: Services, clock: StoppedClock, books: Books, order_id: str
 ) -> None:
     roles: dict[str, list[steps.Step]] = {}
