@@ -59,7 +59,7 @@ def create_cancellation(draft: Any, order_id: str) -> Response:
     if "amount" in draft and not may_set_prices():
         raise NotAllowed("orders:price")
     # A POST never needs `If-Match`, since it replaces nothing.
-    asked = as_request([request.method, request.path, g.body], needs_if_match=False)
+    asked = as_request([request.method, request.path, g.body])
     made = cancelling.create_cancellation(services().orders, order_id, draft, asked)
     headers = {**headers_of(made.order, replayed=made.replayed), **located(made.cancellation["id"])}
     return _shown(made, 201, headers)

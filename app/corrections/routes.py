@@ -145,7 +145,7 @@ def delete_note(order_id: str, note_id: str) -> Response:
 
 def _request(command: str) -> Request:
     """The caller's request."""
-    return as_request([command, g.body], needs_if_match=request.method != "POST")
+    return as_request([command, g.body])
 
 
 def _notes(order_id: str) -> list[correcting.WrittenNote]:

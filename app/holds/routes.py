@@ -72,4 +72,4 @@ def _released(order_id: str, code: str, reason: str | None, body: Any) -> Respon
 
 
 def _request(body: Any) -> Request:
-    return as_request([request.method, request.path, body], needs_if_match=request.method != "POST")
+    return as_request([request.method, request.path, body])

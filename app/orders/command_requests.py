@@ -10,15 +10,14 @@ from app.orders.commands import Request
 from app.orders.model import Order
 
 
-def as_request(content: list[Any], *, needs_if_match: bool = True) -> Request:
+def as_request(content: list[Any]) -> Request:
     """The caller's request. If it has a key, `content` says what it asks for.
 
-    The setting REQUIRE_IF_MATCH holds if `needs_if_match`. No POST does, since it replaces nothing. Raises
-    Problem.
+    Raises Problem.
     """
     key = headers.idempotency_key(required=False)
-    required = needs_if_match and services().settings.require_if_match
-    return Request(caller(), key, digest(content) if key else "", headers.if_match(required=required))
+    if_match = headers.if_match(required=services().settings.require_if_match)
+    return Request(caller(), key, digest(content) if key else "", if_match)
 
 
 def headers_of(order: Order, *, replayed: bool) -> dict[str, str]:

@@ -168,7 +168,7 @@ def _ended(
 
 def _request(body: Any) -> Request:
     """The caller's request. A POST never needs `If-Match`, since it replaces nothing."""
-    return as_request([request.method, request.path, body], needs_if_match=False)
+    return as_request([request.method, request.path, body])
 
 
 def _shown(

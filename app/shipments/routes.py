@@ -119,7 +119,7 @@ def cancel_shipment(_: Any, order_id: str, shipment_id: str) -> Response:
 
 def _request() -> Request:
     """The caller's request. A POST never needs `If-Match`, since it replaces nothing."""
-    return as_request([request.method, request.path, g.body], needs_if_match=request.method != "POST")
+    return as_request([request.method, request.path, g.body])
 
 
 def _shown(

@@ -242,6 +242,9 @@ def test_tags_know_versions_and_keys(
     assert tag(client, order_id, ["b"], **{"If-Match": '"v1"'}).status_code == 412
     strict = shared_app(REQUIRE_IF_MATCH="true").test_client()
     assert tag(strict, order_id, ["b"]).status_code == 428
+    assert (
+        strict.post(f"/orders/{order_id}/notes", json={"text": "A POST replaces nothing."}).status_code == 201
+    )
     assert client.get(f"/orders/{order_id}").get_json()["tags"] == ["gift"]
 
 
