@@ -23,6 +23,8 @@ _OWN = ["system", "provider", "reconciliation"]
 _ADOPTED_BY = "migration"
 # The events that start a step or an announcement.
 _STARTS = sorted({kind for step in steps.STEPS for kind in step.after})
+# After these, the order waits for the customer or for stock.
+_WAITS = ["payment.action_required", "stock.backordered"]
 # The service adds these by itself, with no work before that could be late.
 _UNPROMPTED = ["hold.expired", "refund.requested"]
 _EPOCH, _END = datetime.fromtimestamp(0, UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -226,8 +228,8 @@ def _longest_gap(now: datetime) -> Document:
     """The longest time without progress of the order, as one document; null without any.
 
     A gap ends with an event of the service itself, or now while the order owes a step. It begins with the
-    last event before that started work or was the service's own. A wait for the customer at the bank is no
-    gap.
+    last event before that started work or was the service's own. A wait for the customer at the bank, or
+    for stock, is no gap.
     """
 
     def gap(until: Any) -> Document:
@@ -241,7 +243,7 @@ def _longest_gap(now: datetime) -> Document:
     def at(position: Any) -> Document:
         return {"$arrayElemAt": ["$moving", position]}
 
-    asks = {"$ne": ["$$before.type", "payment.action_required"]}
+    works = {"$not": [{"$in": ["$$before.type", _WAITS]}]}
     is_own = {"$in": ["$$event.actor", _OWN]}
     is_prompted = {"$not": [{"$in": ["$$event.type", _UNPROMPTED]}]}
     ended = {
@@ -251,7 +253,7 @@ def _longest_gap(now: datetime) -> Document:
             "in": {
                 "$let": {
                     "vars": {"before": at({"$subtract": ["$$n", 1]}), "event": at("$$n")},
-                    "in": {"$cond": [_all_of(asks, is_own, is_prompted), gap("$$event.at"), None]},
+                    "in": {"$cond": [_all_of(works, is_own, is_prompted), gap("$$event.at"), None]},
                 }
             },
         }
@@ -261,7 +263,7 @@ def _longest_gap(now: datetime) -> Document:
     still = {
         "$let": {
             "vars": {"before": at(-1)},
-            "in": {"$cond": [_all_of(asks, owes, is_known), gap(now), None]},
+            "in": {"$cond": [_all_of(works, owes, is_known), gap(now), None]},
         }
     }
     return {"$max": {"$concatArrays": [ended, [still]]}}

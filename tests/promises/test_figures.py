@@ -297,6 +297,7 @@ def test_the_longest_gap_is_a_wait_for_the_service(
     hold = "hold.placed", {"code": "c", "reason": "r", "blocks": ["capture"], "then": "release"}
     end = "hold.expired", {"code": "c"}
     planted.order((1, AUTHORIZED), (1, TAKEN), (2, hold, "shop"), (900, end), (901, CAPTURED))
+    planted.order((1, ("stock.backordered", {"shortages": []})), (900, TAKEN), (901, AUTHORIZED))
     # The provider reports a refund that somebody made there.
     refund = "refund.requested", {"refundId": "r-1", "amount": 10}
     planted.order(*paid, (3000, refund, "provider"))
