@@ -25,6 +25,7 @@ from app.orders.goods import (
 from app.orders.goods_fields import ON_APPROVAL, ON_RECEIPT, RESELLABLE
 from app.orders.holds import BLOCKS, RELEASE, find
 from app.orders.model import Order
+from app.orders.reading import reading
 from app.orders.service import change_status, delete_order
 from app.orders.states import COMMANDS as TO_STATUSES
 from app.refunds.service import request_refund
@@ -183,7 +184,8 @@ def possible_commands(services: "Services", order: Order, actor: str) -> list[Po
     found: list[Possible] = []
     for command, call in _CALLS.items():
         try:
-            run = rehearse(services, lambda others, call=call: call(others, order, actor), order)  # type: ignore[misc]
+            with reading(order["id"], OrderServiceError):
+                run = rehearse(services, lambda others, call=call: call(others, order, actor), order)  # type: ignore[misc]
         except DatabaseUnavailable:
             raise
         except OrderServiceError:
