@@ -14,7 +14,7 @@ from app.errors import ProviderUnavailable
 from app.orders.sweeping import purge_deleted_orders
 from app.reconciliation import run as reconciling
 from app.reconciliation.kinds import KINDS
-from migrations import m0003_edges
+from migrations import m0003_edges, m0010_goods_ledger
 from tests.support.doubles import Crash, at_once, followed, with_parts
 from tests.support.faults import MoreOnTheBooks, Planter
 from tests.support.healthy import Healthy
@@ -259,7 +259,8 @@ def test_orders_purged_before_their_ids_were_kept_are_known_by_their_records(
     assert reconciled(services)["found"].keys() == orphans
     for _ in range(2):
         m0003_edges.upgrade(database, services.settings, lambda *_: None)
-    # The other tests here rely on the schema of today, not of that day.
+    # The other tests rely on the schema of today, not of that day.
+    m0010_goods_ledger.upgrade(database, services.settings, lambda *_: None)
     schema.apply(database)
     assert {found["_id"] for found in database["purged_orders"].find()} == gone
     assert reconciled(services)["found"] == {}

@@ -35,9 +35,19 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def lease(redis_url: str) -> Callable[[], Any]:
-    """Makes one more competitor for the lease."""
-    return lambda: Lease(redis_url, "work")
+def lease(redis_url: str) -> Iterator[Callable[[], Any]]:
+    """Makes one more competitor for the lease. In the end, none holds it or renews it."""
+    made: list[Lease] = []
+
+    def compete() -> Lease:
+        made.append(Lease(redis_url, "work"))
+        return made[-1]
+
+    yield compete
+    for competitor in made:
+        competitor.release()
+        if competitor._renewing:
+            competitor._renewing.join()
 
 
 def run_out(client: redis.Redis, holder: Any) -> None:
