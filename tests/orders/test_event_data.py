@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.corrections.service import add_note, amend, erase_note, tag
 from app.holds.service import expire_holds, place_hold, release_hold
@@ -13,10 +13,12 @@ from app.orders import steps
 from app.orders.commands import Request
 from app.orders.events import EVENTS
 from app.orders.processing import perform
+from app.orders.service import place_order
 from app.reconciliation.records import ADOPTED_BY
 from app.refunds.service import request_refund, retry_refund
 from app.returns.service import announce_return, approve_return, end_return, receive_return
 from app.shipments.service import cancel_shipment, create_shipment
+from app.stock.service import set_level
 from tests.support.healthy import Healthy
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def test_events_carry_the_data_that_the_table_names(
         hold = {"code": code, "reason": "r", "blocks": ["ship"], "until": clock() + HOUR, "then": "release"}
         place_hold(services.orders, order_id, hold, Request("shop"))
     release_hold(services.orders, order_id, "a", "r", Request("shop"))
+    _wait_for_stock(services)
     clock.advance(HOUR)
     expire_holds(services.orders)
     carried: dict[str, set[str]] = defaultdict(set)
@@ -63,6 +66,21 @@ def test_events_carry_the_data_that_the_table_names(
     for kind, names in carried.items():
         if kind != "order.created":
             assert names <= set(re.findall(r"`(\w+)`", EVENTS[kind].carries)), kind
+
+
+def _wait_for_stock(services: Services) -> None:
+    """Places an order that waits for a product without stock."""
+    set_level(services.stock, "rare", 0)
+    draft: Any = {
+        "userId": "user",
+        "products": [{"productId": "rare", "quantity": 1}],
+        "totalAmount": 1,
+        "currency": "USD",
+        "onShortage": "backorder",
+        "backorderUntil": services.clock() + HOUR,
+    }
+    order = place_order(services.orders, draft, actor="user", key=None, digest="").order
+    perform(services.orders, steps.DECREMENT_FIRST, [order["id"]])
 
 
 def _go_through_returns(services: Services, order_id: str) -> None:

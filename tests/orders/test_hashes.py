@@ -64,7 +64,7 @@ def test_every_hash_comes_out_as_it_is_shown(
     client.post(f"/orders/{order_id}/refunds/{refund}/retry")
     settle(order_id)
     shown, computed = given(client, order_id)
-    assert len(shown) == 12
+    assert len(shown) == 13
     assert computed == shown
     (created, *_) = client.get(f"/orders/{order_id}/events").get_json()["events"]
     assert created["data"]["email"] == PERSONAL["email"]
